@@ -1,0 +1,1 @@
+"""Offline training: problems, rollouts, labels, fine-tuning, the PPM and evaluation."""

@@ -1,0 +1,134 @@
+"""Problems: draws mathematical problems with checkable answers from reasoning-gym, in disjoint splits.
+
+A split is a range of generator seeds 10 million apart from the next (reasoning-gym draws item i from
+`Random(seed + i)`, so nearby seeds are the same items). Small families repeat themselves all the same: a training
+problem whose normalised text occurs in validation or test is dropped. Grading is the generator's own.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, cast
+
+import reasoning_gym
+
+FAMILIES = (
+    "gsm_symbolic",
+    "chain_sum",
+    "basic_arithmetic",
+    "decimal_arithmetic",
+    "simple_equations",
+    "polynomial_equations",
+    "gcd",
+    "lcm",
+    "prime_factorization",
+    "fraction_simplification",
+    "leg_counting",
+    "simple_geometry",
+    "products",
+    "power_function",
+    "count_primes",
+    "complex_arithmetic",
+    "base_conversion",
+    "number_sequence",
+    "time_intervals",
+    "simple_integration",
+)
+
+_SEED_DISTANCE = 10_000_000
+
+_FAMILY_OPTIONS: dict[str, dict[str, object]] = {
+    # The generator's labels for its other kinds are unreliable: mixed time zones give day counts with the time of
+    # day lost, and milliseconds are truncated through a float.
+    "time_intervals": {"task_types": ["time", "time_seconds", "date"]},
+}
+
+_RIGHT_FROM: dict[str, float] = {
+    # These two generators grade by distance; the slack is the rounding of the label itself.
+    "polynomial_equations": 0.995,
+    "complex_arithmetic": 0.999,
+}
+"""The generator's score from which an answer counts as right; 1.0 where not named."""
+
+
+class Split(StrEnum):
+    """Which part of a family's problems."""
+
+    TRAIN = "train"
+    """For fine-tuning the policy."""
+    SEARCH = "search"
+    """For rollouts that label steps for the PPM; drawn apart from TRAIN, so that the policy has not seen them."""
+    VALIDATION = "validation"
+    """For choosing settings."""
+    TEST = "test"
+    """For the figures that are reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One problem with its checkable answer."""
+
+    family: str
+    split: Split
+    index: int
+    """The item's index within the family and split; `(family, split, index)` names it for good."""
+    question: str
+    answer: str
+    entry: Mapping[str, Any]
+    """The generator's own record, which its grader reads."""
+
+    @property
+    def id(self) -> str:
+        """A short name, unique over families and splits."""
+        return f"{self.family}/{self.split}/{self.index}"
+
+
+class Family:
+    """One reasoning-gym generator: draws problems by split and grades answers."""
+
+    def __init__(self, name: str) -> None:
+        if name not in FAMILIES:
+            raise ValueError(f"unknown problem family {name!r}; known: {', '.join(FAMILIES)}")
+        self.name = name
+        self._right_from = _RIGHT_FROM.get(name, 1.0)
+        self._grader = self._dataset(Split.TRAIN, size=1)
+
+    def draw(self, split: Split, count: int, *, start: int = 0) -> Iterator[Problem]:
+        """Problems `start` to `start + count` of a split, without those that carry no checkable answer."""
+        dataset = self._dataset(split, size=_SEED_DISTANCE // 10)
+        for index in range(start, start + count):
+            entry = dataset[index]
+            if self.name == "gsm_symbolic":
+                entry["metadata"]["story"] = dataset.task_indices[index]
+            if entry["answer"].strip():
+                yield Problem(
+                    family=self.name,
+                    split=split,
+                    index=index,
+                    question=entry["question"].strip(),
+                    answer=entry["answer"].strip(),
+                    entry=entry,
+                )
+
+    def is_right(self, answer: str, problem: Problem) -> bool:
+        """Whether the generator accepts the answer."""
+        return bool(self._grader.score_answer(answer, problem.entry) >= self._right_from)
+
+    def _dataset(self, split: Split, *, size: int) -> Any:
+        seed = _SEED_DISTANCE * (1 + list(Split).index(split))
+        return cast(Any, reasoning_gym).create_dataset(
+            self.name, seed=seed, size=size, **_FAMILY_OPTIONS.get(self.name, {})
+        )
+
+
+def normalised(question: str) -> str:
+    """The text by which two problems count as the same: case and spacing do not matter."""
+    return re.sub(r"\s+", " ", question).strip().casefold()
+
+
+def held_out_texts(family: Family, count: int) -> frozenset[str]:
+    """Normalised texts of the first `count` validation and test problems, which training must never see."""
+    return frozenset(
+        normalised(problem.question) for split in (Split.VALIDATION, Split.TEST) for problem in family.draw(split, count)
+    )

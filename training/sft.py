@@ -1,0 +1,155 @@
+"""Supervised fine-tuning: next-token loss on what the policy wrote; checkpoints often and resumes exactly.
+
+Muon for the hidden matrices and AdamW for the rest: at this size it reaches the same loss in markedly fewer tokens
+than AdamW alone. bfloat16 autocast over float32 weights.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+from transformers import Qwen2ForCausalLM
+
+from training.sft_data import Example, batches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SFTConfig:
+    """How long and how fast to train."""
+
+    total_tokens: int = 40_000_000
+    """Length of the run, prompts and padding included."""
+    batch_tokens: int = 8192
+    learning_rate: float = 3e-3
+    """Peak rate; the same for both optimisers, since Muon's update is scaled to AdamW's."""
+    warmup: float = 0.01
+    """Share of the run with a rising rate."""
+    decay: float = 0.25
+    """Share of the run, at its end, with a rate falling linearly to zero; the rate is constant in between."""
+    weight_decay: float = 0.01
+    seed: int = 0
+    checkpoint_s: float = 120.0
+
+
+@dataclass(slots=True)
+class _Progress:
+    tokens: int = 0
+    epoch: int = 0
+    batch: int = 0
+    """Batches of this epoch already seen."""
+
+
+def train(model: Qwen2ForCausalLM, examples: Sequence[Example], config: SFTConfig, *, folder: Path, pad_id: int) -> None:
+    """Train in place, resuming from `folder` if it holds a checkpoint; log one JSON line every 50 steps."""
+    optimizers = _optimizers(model, config)
+    progress = _resume(model, optimizers, folder)
+    saved_at = logged_at = time.monotonic()
+    losses: list[torch.Tensor] = []
+    seen = progress.tokens
+    for step, (ids_B_T, is_target_B_T) in enumerate(_stream(examples, config, progress, pad_id)):
+        rate = config.learning_rate * _schedule(progress.tokens / config.total_tokens, config)
+        losses.append(_step(model, optimizers, ids_B_T, is_target_B_T, rate))
+        now = time.monotonic()
+        if step % 50 == 49:
+            speed = (progress.tokens - seen) / (now - logged_at)
+            _log(folder, progress, torch.stack(losses).mean().item(), rate, speed)
+            losses, logged_at, seen = [], now, progress.tokens
+        if now - saved_at > config.checkpoint_s:
+            _save(model, optimizers, progress, folder)
+            saved_at = now
+    _save(model, optimizers, progress, folder)
+
+
+def _stream(
+    examples: Sequence[Example], config: SFTConfig, progress: _Progress, pad_id: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches from where `progress` stands until the tokens are spent; moves `progress` along."""
+    while True:
+        generator = torch.Generator().manual_seed(config.seed * 1000 + progress.epoch)
+        epoch = batches(examples, tokens=config.batch_tokens, generator=generator, pad_id=pad_id)
+        for index, batch in enumerate(epoch):
+            if index < progress.batch:
+                continue
+            if progress.tokens >= config.total_tokens:
+                return
+            yield batch
+            progress.tokens += batch[0].numel()
+            progress.batch = index + 1
+        progress.epoch += 1
+        progress.batch = 0
+
+
+def _step(
+    model: Qwen2ForCausalLM,
+    optimizers: Sequence[torch.optim.Optimizer],
+    ids_B_T: torch.Tensor,
+    is_target_B_T: torch.Tensor,
+    rate: float,
+) -> torch.Tensor:
+    with torch.autocast("cpu" if not torch.cuda.is_available() else "cuda", dtype=torch.bfloat16):
+        # Causal attention never looks right, so right padding needs no mask.
+        hidden_B_T_D = model.model(input_ids=ids_B_T).last_hidden_state
+        predicts_B_T = is_target_B_T[:, 1:]
+        logits_N_V = model.lm_head(hidden_B_T_D[:, :-1][predicts_B_T])
+    loss = functional.cross_entropy(logits_N_V.float(), ids_B_T[:, 1:][predicts_B_T])
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad()
+    return loss.detach()
+
+
+def _optimizers(model: Qwen2ForCausalLM, config: SFTConfig) -> list[torch.optim.Optimizer]:
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    return [
+        torch.optim.Muon(
+            matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def _schedule(progress: float, config: SFTConfig) -> float:
+    return max(0.0, min(1.0, progress / config.warmup, (1.0 - progress) / config.decay))
+
+
+def _save(
+    model: Qwen2ForCausalLM, optimizers: Sequence[torch.optim.Optimizer], progress: _Progress, folder: Path
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "training.pt.partial"
+    torch.save(
+        {
+            "model": model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "progress": (progress.tokens, progress.epoch, progress.batch),
+        },
+        partial,
+    )
+    partial.rename(folder / "training.pt")
+
+
+def _resume(model: Qwen2ForCausalLM, optimizers: Sequence[torch.optim.Optimizer], folder: Path) -> _Progress:
+    path = folder / "training.pt"
+    if not path.exists():
+        return _Progress()
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return _Progress(*state["progress"])
+
+
+def _log(folder: Path, progress: _Progress, loss: float, rate: float, tokens_per_s: float) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    row = {"tokens": progress.tokens, "loss": round(loss, 4), "rate": rate, "tokens_per_s": round(tokens_per_s)}
+    with (folder / "log.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")

@@ -1,0 +1,175 @@
+"""Number-theory families: gcd, lcm, prime_factorization, fraction_simplification, count_primes, base_conversion."""
+
+import re
+
+from training.teacher.solution import Step, Strategy, flawed, right, show
+
+CONSTANTS: dict[str, frozenset[float]] = {
+    "gcd": frozenset(),
+    "lcm": frozenset(),
+    "prime_factorization": frozenset({0, 1, 2}),
+    "fraction_simplification": frozenset({2}),
+    "count_primes": frozenset({0, 1, 2, 3, 5, 7, 0.5}),
+    "base_conversion": frozenset({0, 2, 16}),
+}
+
+
+def gcd(question: str) -> list[Strategy]:
+    """`Find the Greatest Common Divisor (GCD) of these numbers: 275, 90. ...`."""
+    a, b = re.findall(r"\d+", question)[:2]
+    read = Step("Read the numbers", f"a = {a}\nb = {b}")
+    strategies = [
+        right("library", read, Step("Use the gcd function", "from math import gcd\ng = gcd(a, b)"), show("g")),
+        right(
+            "euclid", read, Step("Divide with remainder until nothing is left", "while b:\n    a, b = b, a % b"), show("a")
+        ),
+    ]
+    if len(a) == len(b) and int(a) < int(b):
+        strategies.append(
+            flawed("difference", read, Step("The difference is divided by both", "g = b - a"), show("g"), weight=4.0)
+        )
+    return strategies
+
+
+def lcm(question: str) -> list[Strategy]:
+    """`Find the Least Common Multiple (LCM) of these numbers: 35, 14`."""
+    a, b = re.findall(r"\d+", question)[:2]
+    read = Step("Read the numbers", f"a = {a}\nb = {b}")
+    strategies = [
+        right(
+            "product_over_gcd",
+            read,
+            Step("Divide the product by the gcd", "from math import gcd\nm = a * b // gcd(a, b)"),
+            show("m"),
+        ),
+        right("count_up", read, Step("Go through the multiples of a", "m = a\nwhile m % b:\n    m += a"), show("m")),
+    ]
+    if a[-1] in "02468" and b[-1] in "02468":
+        strategies.append(
+            flawed("product", read, Step("Multiply the numbers", "m = a * b"), show("m"), weight=3.0)
+        )
+    return strategies
+
+
+def prime_factorization(question: str) -> list[Strategy]:
+    """`Find the prime factorization of 55. Write the factors separated by × ...`."""
+    found = re.search(r"factorization of (\d+)", question)
+    assert found, question
+    read = Step("Start with the number and the smallest prime", f"n = {found[1]}\np = 2\nfactors = []")
+    close = show("' × '.join(str(f) for f in factors)")
+    loop = "while {condition}:\n    if n % p == 0:\n        factors.append(p)\n        n //= p\n    else:\n        p += 1"
+    to_root = Step("Divide by primes up to the root", loop.format(condition="p * p <= n"))
+    strategies = [
+        right(
+            "divide_down", read, Step("Divide out every prime", loop.format(condition="n > 1")), close, weight=0.6
+        ),
+        right(
+            "to_root",
+            read,
+            to_root,
+            Step("What is left is prime", "if n > 1:\n    factors.append(n)"),
+            close,
+            weight=0.4,
+        ),
+    ]
+    if found[1][-1] in "137":
+        strategies.append(
+            flawed("forgets_rest", read, to_root, Step("All factors are found", "factors.sort()"), close, weight=2.4)
+        )
+    return strategies
+
+
+def fraction_simplification(question: str) -> list[Strategy]:
+    """`Simplify the fraction $\\dfrac{648}{3300}$ to its lowest terms. ...`."""
+    a, b = re.findall(r"\d+", question)[:2]
+    read = Step("Read numerator and denominator", f"n = {a}\nd = {b}")
+    close = show("f'{n}/{d}'")
+    strategies = [
+        right(
+            "divide_by_gcd",
+            read,
+            Step("Divide both by their gcd", "from math import gcd\ng = gcd(n, d)\nn, d = n // g, d // g"),
+            close,
+        ),
+        right(
+            "fraction",
+            read,
+            Step("Let the fraction type reduce it", "from fractions import Fraction\nq = Fraction(n, d)"),
+            show("f'{q.numerator}/{q.denominator}'"),
+            weight=0.5,
+        ),
+    ]
+    if a[-1] in "02468" and b[-1] in "02468" and len(b) >= 5:
+        strategies.append(
+            flawed("halves_once", read, Step("Both are even, so halve them", "n, d = n // 2, d // 2"), close, weight=3.5)
+        )
+    return strategies
+
+
+def count_primes(question: str) -> list[Strategy]:
+    """`Count how many prime numbers there are between 858 and 5243 (inclusive) ?`."""
+    a, b = re.findall(r"\d+", question)[:2]
+    read = Step("Read the bounds", f"a = {a}\nb = {b}")
+    strategies = [
+        right(
+            "trial_division",
+            read,
+            Step(
+                "Test each number by division up to its root",
+                "primes = [n for n in range(a, b + 1) if n > 1 and all(n % p for p in range(2, int(n ** 0.5) + 1))]",
+            ),
+            show("len(primes)"),
+            weight=0.5,
+        ),
+        right(
+            "sieve",
+            read,
+            Step("Set up a sieve", "prime = [True] * (b + 1)\nprime[:2] = [False] * len(prime[:2])"),
+            Step(
+                "Strike out the multiples",
+                "for p in range(2, int(b ** 0.5) + 1):\n    for m in range(p * p, b + 1, p):\n        prime[m] = False",
+            ),
+            show("sum(prime[a:])"),
+            weight=0.5,
+        ),
+    ]
+    if len(a) == 4 and a[-1] in "137":
+        strategies.append(
+            flawed(
+                "small_divisors",
+                read,
+                Step(
+                    "Test each number by the small primes",
+                    "primes = [n for n in range(a, b + 1) if all(n % p for p in (2, 3, 5, 7))]",
+                ),
+                show("len(primes)"),
+                weight=2.2,
+            )
+        )
+    return strategies
+
+
+def base_conversion(question: str) -> list[Strategy]:
+    """`... Now, convert the base-6 number 125 to base-3`."""
+    found = re.search(r"convert the (\S+) number (\w+) to (\S+)", question)
+    assert found, question
+    source, number, target = _base(found[1]), found[2], _base(found[3])
+    value = Step("Read the number in its base", f"n = int('{number}', {source})")
+    write = Step(
+        "Collect the digits in the new base",
+        f"digits = ''\nwhile n:\n    digits = '0123456789abcdef'[n % {target}] + digits\n    n //= {target}",
+    )
+    close = show("digits or '0'")
+    strategies = [right("through_ten", value, write, close)]
+    if target == "10":
+        strategies.append(right("direct", value, show("n")))
+    if source in ("2", "4", "6", "8") and target != "10":
+        strategies.append(
+            flawed("reads_as_decimal", Step("Read the number", f"n = int('{number}')"), write, close, weight=2.2)
+        )
+    return strategies
+
+
+def _base(name: str) -> str:
+    """`base-6`, `binary` or `hexadecimal` as a number."""
+    return {"binary": "2", "hexadecimal": "16"}.get(name) or name.removeprefix("base-")
