@@ -52,6 +52,13 @@ _RIGHT_FROM: dict[str, float] = {
 """The generator's score from which an answer counts as right; 1.0 where not named."""
 
 
+_GRADABLE = re.compile(r"[^\n]{1,200}")
+_PARSED = frozenset({"simple_integration"})
+"""Families whose grader hands the answer to sympy's parser, which evaluates Python."""
+_POLYNOMIAL = re.compile(r"(?:(?<!\*\*)\*\*\d{1,2}(?![\d*])|\d{1,12}|[xXC]|[-+/. ]|\*(?!\*))+")
+"""Sums of monomials: no names but the unknown's and C, no calls, no towers of powers."""
+
+
 class Split(StrEnum):
     """Which part of a family's problems."""
 
@@ -112,8 +119,11 @@ class Family:
                 )
 
     def is_right(self, answer: str, problem: Problem) -> bool:
-        """Whether the generator accepts the answer."""
-        return bool(self._grader.score_answer(answer, problem.entry) >= self._right_from)
+        """Whether the generator accepts the answer. An answer that could run as code is wrong unread."""
+        if not _GRADABLE.fullmatch(answer) or (self.name in _PARSED and not _POLYNOMIAL.fullmatch(answer)):
+            return False
+        score = self._grader.score_answer(answer, problem.entry)
+        return score is not None and score >= self._right_from
 
     def _dataset(self, split: Split, *, size: int) -> Any:
         seed = _SEED_DISTANCE * (1 + list(Split).index(split))

@@ -72,7 +72,8 @@ def batches(
 
 
 def _padded(examples: Sequence[Example], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    width = max(len(example.token_ids) for example in examples)
+    longest = max(len(example.token_ids) for example in examples)
+    width = -(-longest // 16) * 16  # attention kernels are up to twice as fast at such lengths
     ids_B_T = torch.full((len(examples), width), pad_id)
     is_target_B_T = torch.zeros((len(examples), width), dtype=torch.bool)
     for row, example in enumerate(examples):

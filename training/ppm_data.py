@@ -1,0 +1,80 @@
+"""PPM data: preference pairs on disk and as token ids.
+
+A path is rendered by the serving engine's own renderer, so that the PPM is trained on exactly what it will score. A
+path that is longer than the model's context is left out: cutting it would remove the step to be judged.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path as FilePath
+
+from search.outcomes import CandidateStop
+from search.protocols import Path, PathStep
+from server.engines.rendering import PathTokens
+from training.preferences import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPair:
+    """A pair as token ids."""
+
+    better: tuple[int, ...]
+    worse: tuple[int, ...]
+    weight: float
+    problem: str
+    """The problem's text: pairs are split for validation by problem."""
+
+
+def encode_pairs(pairs: Iterable[Pair], tokens: PathTokens, *, context: int) -> Iterator[EncodedPair]:
+    """Render pairs, without those that do not fit."""
+    for pair in pairs:
+        better, worse = tokens.token_ids(pair.better), tokens.token_ids(pair.worse)
+        if max(len(better), len(worse)) <= context:
+            yield EncodedPair(better, worse, pair.weight, pair.better.problem)
+
+
+def split_by_problem(
+    pairs: Sequence[EncodedPair], *, held_out: float
+) -> tuple[list[EncodedPair], list[EncodedPair]]:
+    """Training and validation pairs; no problem is on both sides."""
+    problems = sorted({pair.problem for pair in pairs})
+    every = max(2, round(1 / held_out))
+    validation = set(problems[::every])
+    return (
+        [pair for pair in pairs if pair.problem not in validation],
+        [pair for pair in pairs if pair.problem in validation],
+    )
+
+
+def write_pairs(path: FilePath, pairs: Iterable[Pair]) -> int:
+    """Write a file whole or not at all; returns how many."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    count = 0
+    with partial.open("w") as file:
+        for pair in pairs:
+            file.write(json.dumps(asdict(pair), ensure_ascii=False) + "\n")
+            count += 1
+    partial.rename(path)
+    return count
+
+
+def read_pairs(path: FilePath) -> Iterator[Pair]:
+    """Read a file back."""
+    with path.open() as file:
+        for line in file:
+            fields = json.loads(line)
+            yield Pair(better=_path(fields["better"]), worse=_path(fields["worse"]), weight=fields["weight"])
+
+
+def _path(fields: dict[str, object]) -> Path:
+    steps = fields["steps"]
+    assert isinstance(steps, list)
+    return Path(
+        problem=str(fields["problem"]),
+        steps=tuple(
+            PathStep(**{**step, "token_ids": tuple(step["token_ids"]), "stop": CandidateStop(step["stop"])})
+            for step in steps
+        ),
+    )
