@@ -14,7 +14,6 @@ Segments keep apart what the format itself says (special tokens are read as such
 from dataclasses import dataclass
 
 from search.outcomes import CandidateStop
-from search.protocols import Path, PathStep
 
 USER = "<|user|>"
 ASSISTANT = "<|assistant|>"

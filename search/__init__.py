@@ -1,0 +1,76 @@
+"""PPM-guided tree search over executed reasoning steps. Pure: no HTTP, engine, clock, files, logging or globals.
+
+`search()` runs one search over the `Parts` given to it; a `Tree` is its whole state. Models, sandbox and answer checker
+stand behind the Protocols of `search.protocols`, with fakes in `search.fakes`; the text the models see is made by
+`search.format` and `search.observation`.
+"""
+
+from search.answers import AnswerGroup
+from search.budget import Budget
+from search.codec import load, save
+from search.config import SearchConfig, Selection, Strategy, Values
+from search.errors import BrokenPart, SearchError, TreeFormatError
+from search.events import AnswerChanged, Event, NodeAdded, OnEvent, SearchStarted, TrajectoryFinished
+from search.metering import PhaseSeconds, Usage
+from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome, StopReason, Verdict
+from search.parts import Judge, Parts
+from search.protocols import (
+    AnswerEquality,
+    Candidate,
+    CodeRunner,
+    Execution,
+    Path,
+    PathStep,
+    PathTooLong,
+    Policy,
+    Snapshot,
+    StepScorer,
+)
+from search.run import SearchResult
+from search.strategies import search
+from search.tree import ROOT, Node, NodeId, Tree
+
+__all__ = [
+    "ROOT",
+    "AnswerChanged",
+    "AnswerEquality",
+    "AnswerGroup",
+    "BrokenPart",
+    "Budget",
+    "Candidate",
+    "CandidateStop",
+    "CodeRunner",
+    "Event",
+    "Execution",
+    "ExecutionOutcome",
+    "Judge",
+    "Node",
+    "NodeAdded",
+    "NodeId",
+    "NodeOutcome",
+    "OnEvent",
+    "Parts",
+    "Path",
+    "PathStep",
+    "PathTooLong",
+    "PhaseSeconds",
+    "Policy",
+    "SearchConfig",
+    "SearchError",
+    "SearchResult",
+    "SearchStarted",
+    "Selection",
+    "Snapshot",
+    "StepScorer",
+    "StopReason",
+    "Strategy",
+    "TrajectoryFinished",
+    "Tree",
+    "TreeFormatError",
+    "Usage",
+    "Values",
+    "Verdict",
+    "load",
+    "save",
+    "search",
+]

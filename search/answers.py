@@ -1,0 +1,147 @@
+"""Answers: counts the votes of finished trajectories and says how sure the winner is. Pure.
+
+Each distinct trajectory that states an answer votes once, however often its candidates were sampled: candidates of one
+expansion share their prefix, so repeats say how the policy talks, not that it is right. Trajectories of the baselines
+are separate draws from the root on, and vote each for itself.
+
+A vote weighs (1 + score) / 2, in [0, 1]; without a score 1/2, as at score 0.
+
+    confidence = winner's weight / (weight of all votes + 1/2 per failed trajectory + 1/2)
+
+so that a lone answer among failures is not certain, and nothing is certain after few votes: the last 1/2 stands for
+one imagined trajectory that says something else. Under `majority` every vote weighs 1/2.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from search.config import Selection
+from search.outcomes import NodeOutcome
+from search.tree import NodeId, Tree
+
+NEUTRAL_WEIGHT = 0.5
+"""Of a trajectory about which the PPM says nothing: (1 + 0) / 2."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ballot:
+    """One finished trajectory that states an answer."""
+
+    node_id: NodeId
+    answer: str
+    score: float | None
+
+    @property
+    def weight(self) -> float:
+        """In [0, 1]."""
+        return NEUTRAL_WEIGHT if self.score is None else (1.0 + self.score) / 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerGroup:
+    """Equal answers, and what speaks for them."""
+
+    answer: str
+    """As the best-scored trajectory spells it."""
+    votes: int
+    """Trajectories that state it."""
+    weight: float
+    """Sum of the weights of those that vote: under `weighted_vote` the best-scored `top_k` of all, else all."""
+    score: float | None
+    """Of the best-scored trajectory; None where none was scored."""
+    node_ids: tuple[NodeId, ...]
+    """Where the trajectories end, best-scored first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The answers so far, best first."""
+
+    groups: tuple[AnswerGroup, ...] = ()
+    confidence: float = 0.0
+    """That the first is right, in [0, 1); 0 without an answer."""
+
+    @property
+    def answer(self) -> str | None:
+        """The best answer so far; None while there is none."""
+        return self.groups[0].answer if self.groups else None
+
+
+def ballots(tree: Tree) -> list[Ballot]:
+    """The finished trajectories with an answer, by id. An answer step that no rollout has reached does not count."""
+    return [
+        Ballot(node_id=node.id, answer=node.answer, score=node.score)
+        for node in tree.nodes
+        if node.outcome is NodeOutcome.ANSWERED and node.answer is not None and node.trajectories > 0
+    ]
+
+
+def count_votes(
+    cast: Sequence[Ballot], class_of: Mapping[str, int], *, failures: int, selection: Selection, top_k: int | None
+) -> Standing:
+    """Rank the answers. `failures` trajectories ended without one; `class_of` tells which answers are equal."""
+    ranked = sorted(cast, key=lambda ballot: (-ballot.weight, ballot.node_id))
+    seats = len(ranked) + failures if top_k is None or selection is not Selection.WEIGHTED_VOTE else top_k
+    voting = ranked[:seats]
+    # Failed trajectories rank behind all others, and take the seats that are left.
+    failed_voting = min(failures, seats - len(voting))
+
+    by_class: dict[int, list[Ballot]] = {}
+    for ballot in ranked:
+        by_class.setdefault(class_of[ballot.answer], []).append(ballot)
+    voters = frozenset(ballot.node_id for ballot in voting)
+    groups = [_group(members, voters) for members in by_class.values()]
+    groups.sort(key=lambda group: _rank(group, selection), reverse=True)
+    if not groups:
+        return Standing()
+    strengths = [_strength(group, selection) for group in groups]
+    opposition = NEUTRAL_WEIGHT * failed_voting + NEUTRAL_WEIGHT
+    return Standing(groups=tuple(groups), confidence=strengths[0] / (sum(strengths) + opposition))
+
+
+def is_decided(
+    standing: Standing, *, selection: Selection, trajectories_left: int, top_k: int | None, has_unknown: bool
+) -> bool:
+    """Whether no answer can overtake the leading one when each trajectory left adds one vote of weight 1 at most.
+
+    Under `has_unknown` the rivals may all be one answer. Where new votes can push old ones out of the `top_k`, the
+    leader may also lose that many, of weight 1 at most. The best-scored trajectory can always be outdone.
+    """
+    if not standing.groups or selection is Selection.BEST:
+        return False
+    strengths = [group.votes if selection is Selection.MAJORITY else group.weight for group in standing.groups]
+    rivals = strengths[1:] or [0.0]
+    rival = sum(rivals) if has_unknown else max(rivals)
+    swing = float(trajectories_left)
+    votes = sum(group.votes for group in standing.groups)
+    if selection is Selection.WEIGHTED_VOTE and top_k is not None and votes + trajectories_left > top_k:
+        swing *= 2
+    return strengths[0] > rival + swing
+
+
+def _group(members: Sequence[Ballot], voters: frozenset[NodeId]) -> AnswerGroup:
+    """Of the ballots of one class, best first."""
+    return AnswerGroup(
+        answer=members[0].answer,
+        votes=len(members),
+        weight=sum(ballot.weight for ballot in members if ballot.node_id in voters),
+        score=max((ballot.score for ballot in members if ballot.score is not None), default=None),
+        node_ids=tuple(ballot.node_id for ballot in members),
+    )
+
+
+def _rank(group: AnswerGroup, selection: Selection) -> tuple[float, ...]:
+    """Greatest first; ties go to the group with the earliest trajectory."""
+    score = -1.0 if group.score is None else group.score
+    earliest = -min(group.node_ids)
+    match selection:
+        case Selection.WEIGHTED_VOTE:
+            return (group.weight, group.votes, score, earliest)
+        case Selection.MAJORITY:
+            return (group.votes, group.weight, score, earliest)
+        case Selection.BEST:
+            return (score, group.weight, group.votes, earliest)
+
+
+def _strength(group: AnswerGroup, selection: Selection) -> float:
+    return NEUTRAL_WEIGHT * group.votes if selection is Selection.MAJORITY else group.weight

@@ -1,0 +1,77 @@
+"""The settings of one search: a frozen value, validated when made. Never read from files or the environment here."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Strategy(StrEnum):
+    """How trajectories are made."""
+
+    MCTS = "mcts"
+    """Tree search guided by the PPM."""
+    GREEDY = "greedy"
+    """One trajectory of one candidate per step. The policy passed in decides greedily."""
+    MAJORITY = "majority"
+    """Independent trajectories of one sampled candidate per step."""
+
+
+class Selection(StrEnum):
+    """How the answer is chosen among finished trajectories."""
+
+    WEIGHTED_VOTE = "weighted_vote"
+    """The answer with the greatest sum of (1 + score) / 2 over the best-scored trajectories."""
+    MAJORITY = "majority"
+    """The answer of most trajectories, whatever their scores."""
+    BEST = "best"
+    """The answer of the best-scored trajectory (the paper's choice)."""
+
+
+class Values(StrEnum):
+    """What a node is worth before a trajectory has come through it."""
+
+    PPM = "ppm"
+    """Its PPM score, which counts as one visit (PPM-augmented annotation)."""
+    TERMINAL_GUIDED = "terminal_guided"
+    """Nothing: no value and no visit; only ends of trajectories count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """What shapes the tree and the choice of the answer; the budget is separate."""
+
+    strategy: Strategy = Strategy.MCTS
+    """How trajectories are made."""
+    candidates: int = 8
+    """Candidates proposed per expansion in MCTS: 8 in the paper's rounds 2 and 3 (5 and 16 before and after, 32 at test
+    time)."""
+    max_depth: int = 16
+    """Steps below the root at most, the answer included (the paper's limit)."""
+    exploration: float = 2.0
+    """c of UCT (the paper's value)."""
+    values: Values = Values.PPM
+    """First value of a new node in MCTS."""
+    selection: Selection | None = None
+    """How the answer is chosen; None: weighted vote for MCTS, majority for the baselines."""
+    top_k: int | None = 16
+    """How many of the best-scored trajectories vote under `weighted_vote`; None: all. Up to 16 trajectories everybody
+    votes; of longer searches the worst-scored, which UCT visits only to explore, do not."""
+    stop_when_decided: bool = False
+    """Stop with `converged` once no answer can overtake the leading one within the trajectories left."""
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1:
+            raise ValueError(f"candidates must be at least 1, not {self.candidates}")
+        if self.max_depth < 1:
+            raise ValueError(f"max_depth must be at least 1, not {self.max_depth}")
+        if not (math.isfinite(self.exploration) and self.exploration >= 0):
+            raise ValueError(f"exploration must be a finite number from 0 up, not {self.exploration}")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1, or None for all, not {self.top_k}")
+
+    @property
+    def answer_selection(self) -> Selection:
+        """`selection`, or the strategy's own rule where it is None."""
+        if self.selection is not None:
+            return self.selection
+        return Selection.WEIGHTED_VOTE if self.strategy is Strategy.MCTS else Selection.MAJORITY

@@ -1,0 +1,157 @@
+"""Votes, confidence, and when the leader cannot be overtaken."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.answers import AnswerGroup, Ballot, Standing, ballots, count_votes, is_decided
+from search.config import Selection
+from search.outcomes import NodeOutcome
+from search.tree import ROOT, Node, NodeId, Tree
+
+
+def ballot(node_id: int, answer: str, score: float | None = None) -> Ballot:
+    return Ballot(node_id=NodeId(node_id), answer=answer, score=score)
+
+
+def count(
+    *cast: Ballot,
+    failures: int = 0,
+    selection: Selection = Selection.WEIGHTED_VOTE,
+    top_k: int | None = None,
+) -> Standing:
+    """Answers are equal when their first letters are."""
+    classes = {b.answer: ord(b.answer[0]) for b in cast}
+    return count_votes(cast, classes, failures=failures, selection=selection, top_k=top_k)
+
+
+def test_a_weighted_vote_adds_half_of_one_plus_the_score() -> None:
+    standing = count(ballot(1, "a", 0.2), ballot(2, "b", 0.8), ballot(3, "a", 0.4))
+    assert [(g.answer, g.votes, g.weight, g.score) for g in standing.groups] == [
+        ("a", 2, pytest.approx(0.6 + 0.7), 0.4),
+        ("b", 1, pytest.approx(0.9), 0.8),
+    ]
+    # 1.3 of 1.3 + 0.9, and 0.5 for the imagined trajectory.
+    assert standing.confidence == pytest.approx(1.3 / 2.7)
+
+
+def test_majority_counts_heads_and_best_looks_at_the_score_alone() -> None:
+    cast = [ballot(1, "a", -0.9), ballot(2, "a", -0.8), ballot(3, "b", 0.6), ballot(4, "c", 0.7)]
+    assert count(*cast, selection=Selection.MAJORITY).answer == "a"
+    assert count(*cast, selection=Selection.BEST).answer == "c"
+    assert count(*cast, selection=Selection.WEIGHTED_VOTE).answer == "c"
+
+
+def test_the_spelling_shown_is_that_of_the_best_scored_trajectory() -> None:
+    standing = count(ballot(1, "a one", 0.1), ballot(2, "a two", 0.9))
+    assert standing.answer == "a two"
+    assert standing.groups[0].node_ids == (2, 1)
+
+
+def test_only_the_best_scored_trajectories_vote_and_all_are_listed() -> None:
+    cast = [ballot(1, "a", 0.1), ballot(2, "a", 0.1), ballot(3, "b", 0.9)]
+    assert count(*cast).answer == "a"
+    standing = count(*cast, top_k=1)
+    assert [(g.answer, g.votes, g.weight) for g in standing.groups] == [("b", 1, 0.95), ("a", 2, 0)]
+
+
+def test_top_k_does_not_touch_the_other_selections() -> None:
+    cast = [ballot(1, "a", 0.1), ballot(2, "a", 0.1), ballot(3, "b", 0.9)]
+    assert count(*cast, top_k=1, selection=Selection.MAJORITY).answer == "a"
+
+
+def test_failed_trajectories_speak_against_the_answer() -> None:
+    # 0.75 against 2 failures of 0.5 and the imagined 0.5.
+    assert count(ballot(1, "a", 0.5), failures=2).confidence == pytest.approx(0.75 / 2.25)
+
+
+def test_failed_trajectories_take_only_the_seats_that_are_left() -> None:
+    standing = count(ballot(1, "a", 1.0), ballot(2, "a", 1.0), failures=5, top_k=3)
+    assert standing.confidence == pytest.approx(2.0 / (2.0 + 0.5 + 0.5))
+
+
+def test_a_single_sure_trajectory_is_not_certain() -> None:
+    assert count(ballot(1, "a", 1.0)).confidence == pytest.approx(1 / 1.5)
+
+
+def test_majority_confidence_is_the_share_of_votes_with_one_imagined_against() -> None:
+    cast = [ballot(1, "a"), ballot(2, "a"), ballot(3, "b")]
+    assert count(*cast, failures=1, selection=Selection.MAJORITY).confidence == pytest.approx(2 / 5)
+
+
+def test_ties_go_to_more_votes_then_to_the_earlier_trajectory() -> None:
+    assert count(ballot(1, "a", 1.0), ballot(2, "b", 0.0), ballot(3, "b", 0.0)).answer == "b"
+    assert count(ballot(1, "b", 0.5), ballot(2, "a", 0.5)).answer == "b"
+
+
+def test_without_ballots_there_is_no_answer() -> None:
+    standing = count(failures=3)
+    assert (standing.answer, standing.confidence, standing.groups) == (None, 0.0, ())
+
+
+def test_an_answer_no_trajectory_has_reached_does_not_vote() -> None:
+    tree = Tree("p")
+    for visits in (1, 2):
+        node = Node(id=tree.next_id, parent=ROOT, depth=1, outcome=NodeOutcome.ANSWERED, answer="7", score=0.5)
+        node.prior_visits, node.visits = 1, visits
+        tree.add(node)
+    assert [cast.node_id for cast in ballots(tree)] == [2]
+
+
+scored_ballots = st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.floats(-1, 1)), max_size=12)
+
+
+@given(scored_ballots, st.integers(0, 20), st.sampled_from(Selection), st.none() | st.integers(1, 20))
+def test_confidence_lies_between_zero_and_one_and_votes_add_up(
+    answers: list[tuple[str, float | None]], failures: int, selection: Selection, top_k: int | None
+) -> None:
+    cast = [ballot(index + 1, answer, score) for index, (answer, score) in enumerate(answers)]
+    standing = count(*cast, failures=failures, selection=selection, top_k=top_k)
+    assert 0.0 <= standing.confidence < 1.0
+    assert sum(group.votes for group in standing.groups) == len(cast)
+
+
+def decided(
+    *weights: float,
+    left: int,
+    selection: Selection = Selection.WEIGHTED_VOTE,
+    top_k: int | None = None,
+    has_unknown: bool = False,
+) -> bool:
+    groups = tuple(
+        AnswerGroup(answer=str(i), votes=int(weight) + 1, weight=weight, score=0.9, node_ids=(NodeId(i),))
+        for i, weight in enumerate(weights)
+    )
+    return is_decided(
+        Standing(groups=groups), selection=selection, trajectories_left=left, top_k=top_k, has_unknown=has_unknown
+    )
+
+
+def test_the_leader_is_safe_when_the_rest_cannot_catch_up() -> None:
+    assert decided(4.1, 2.0, left=2)
+    assert not decided(4.0, 2.0, left=2)
+
+
+def test_a_new_answer_may_still_overtake_a_lone_leader() -> None:
+    assert not decided(1.9, left=2)
+    assert decided(2.1, left=2)
+
+
+def test_rivals_that_may_be_one_answer_count_together() -> None:
+    assert decided(4.1, 1.5, 1.5, left=2)
+    assert not decided(4.1, 1.5, 1.5, left=2, has_unknown=True)
+
+
+def test_votes_that_push_out_the_leaders_own_count_twice() -> None:
+    assert decided(4.1, 2.0, left=2, top_k=10)
+    assert not decided(4.1, 2.0, left=2, top_k=9)
+
+
+def test_majority_compares_votes() -> None:
+    assert decided(4.0, 1.0, left=2, selection=Selection.MAJORITY)  # 5 votes against 2
+    assert not decided(4.0, 1.0, left=3, selection=Selection.MAJORITY)
+
+
+def test_the_best_score_can_always_be_outdone_and_nothing_decides_nothing() -> None:
+    assert not decided(9.0, left=1, selection=Selection.BEST)
+    assert not is_decided(Standing(), selection=Selection.MAJORITY, trajectories_left=0, top_k=None, has_unknown=False)

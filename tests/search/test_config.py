@@ -1,0 +1,40 @@
+"""Settings: defaults of the paper, and what is refused."""
+
+import math
+
+import pytest
+
+from search.config import SearchConfig, Selection, Strategy
+
+
+def test_defaults_are_those_of_the_paper_where_it_gives_any() -> None:
+    config = SearchConfig()
+    assert (config.max_depth, config.exploration) == (16, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "selection"),
+    [
+        (Strategy.MCTS, Selection.WEIGHTED_VOTE),
+        (Strategy.GREEDY, Selection.MAJORITY),
+        (Strategy.MAJORITY, Selection.MAJORITY),
+    ],
+)
+def test_each_strategy_has_its_own_way_to_choose_the_answer(strategy: Strategy, selection: Selection) -> None:
+    assert SearchConfig(strategy=strategy).answer_selection is selection
+    assert SearchConfig(strategy=strategy, selection=Selection.BEST).answer_selection is Selection.BEST
+
+
+def test_counts_below_one_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="candidates must be at least 1, not 0"):
+        SearchConfig(candidates=0)
+    with pytest.raises(ValueError, match="max_depth must be at least 1, not 0"):
+        SearchConfig(max_depth=0)
+    with pytest.raises(ValueError, match="top_k must be at least 1"):
+        SearchConfig(top_k=0)
+
+
+@pytest.mark.parametrize("exploration", [-0.1, math.inf, math.nan])
+def test_exploration_is_finite_and_not_negative(exploration: float) -> None:
+    with pytest.raises(ValueError, match="exploration"):
+        SearchConfig(exploration=exploration)
