@@ -1,0 +1,18 @@
+"""Errors of the sandbox itself; what a step does wrong is an `Outcome`, never one of these.
+
+SandboxError
+├── SandboxUnavailable   no confined process can be had on this machine
+└── SandboxMisuse        a closed sandbox or tree, or a snapshot of another tree
+"""
+
+
+class SandboxError(Exception):
+    """The sandbox cannot do what was asked."""
+
+
+class SandboxUnavailable(SandboxError):
+    """No confined process can be had on this machine."""
+
+
+class SandboxMisuse(SandboxError):
+    """The caller used something closed or foreign."""

@@ -1,0 +1,42 @@
+"""Preload: what every step finds loaded already, and warm, so that no step pays for it."""
+
+import importlib
+import sys
+
+_STANDARD = (
+    "math cmath fractions decimal itertools functools operator statistics random datetime calendar time collections "
+    "collections.abc heapq bisect re string textwrap copy dataclasses enum typing types abc json contextlib io array "
+    "numbers queue inspect traceback warnings pprint struct hashlib"
+).split()
+
+# numpy and sympy load parts of themselves on first use: those that solutions use are named, or every step would pay.
+_INSTALLED = (
+    "mpmath numpy numpy.linalg numpy.random numpy.polynomial numpy.fft sympy sympy.geometry sympy.ntheory sympy.stats "
+    "sympy.combinatorics sympy.core.random sympy.solvers.diophantine sympy.calculus.util sympy.parsing.sympy_parser"
+).split()
+
+_WARM_UP = """
+import sympy
+x, y = sympy.symbols("x y")
+n = sympy.symbols("n", integer=True, positive=True)
+sympy.solve(x**2 - 5 * x + 6, x), sympy.solve([x + y - 3, x - y - 1], [x, y]), sympy.solveset(x**2 - 2, x)
+sympy.integrate(x**2 * sympy.sin(x), (x, 0, 1)), sympy.diff(sympy.exp(x) * x, x), sympy.limit(sympy.sin(x) / x, x, 0)
+sympy.simplify((x**2 - 1) / (x - 1)), sympy.factor(x**3 - 1), sympy.expand((x + y) ** 3), sympy.apart(1 / (x**2 - 1))
+sympy.nsolve(sympy.cos(x) - x, 1), sympy.summation(n, (n, 1, 10)), sympy.Rational(1, 3).evalf(), sympy.sqrt(8)
+sympy.factorint(360), sympy.isprime(97), sympy.primerange(1, 20), sympy.Matrix([[1, 2], [3, 4]]).inv()
+sympy.Poly(x + 1), sympy.Rational(1, 3) + 1, sympy.pi.evalf(30)
+str(sympy.pi * x / 2), sympy.latex(x), sympy.nsimplify(0.5), sympy.binomial(5, 2), sympy.gcd(4, 6), sympy.N(sympy.pi)
+"""
+
+
+def preload() -> list[str]:
+    """Load and warm; returns the names of what is not installed."""
+    missing: list[str] = []
+    for name in (*_STANDARD, *_INSTALLED):
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            missing.append(name)
+    if "sympy" in sys.modules:
+        exec(compile(_WARM_UP, "<warm-up>", "exec"), {"__name__": "__main__"})
+    return missing
