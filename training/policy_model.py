@@ -9,9 +9,9 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyShape:
-    """Sizes of the policy. The default has 3.4M parameters: policy and PPM together stay well under 24 MB."""
+    """Sizes of the policy. The default has 3.5M parameters: policy and PPM together stay well under 24 MB."""
 
-    vocabulary: int = 1024
+    vocabulary: int = 1280
     hidden: int = 256
     layers: int = 4
     heads: int = 4

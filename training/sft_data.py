@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from tokenizers import Tokenizer
 
-from search.format import ANSWER, END_OF_ANSWER, END_OF_CODE, END_OF_STEP, Segment, output_segments, prompt_segments
+from search.format import ANSWER, output_segments, prompt_segments
+from search.outcomes import CandidateStop
+from server.engines.rendering import StepTokenizer
 from training.trajectories import Trajectory
 
 
@@ -28,27 +29,21 @@ def answer_text(answer: str) -> str:
     return f"\n{ANSWER}The answer is \\boxed{{{answer}}}."
 
 
-def encode(trajectory: Trajectory, tokenizer: Tokenizer) -> Example:
+def encode(trajectory: Trajectory, tokenizer: StepTokenizer) -> Example:
     """Tokenise step by step, just as search does: no token ever spans a step's border."""
-    pieces: list[tuple[Segment, bool]] = [(segment, False) for segment in prompt_segments(trajectory.question)]
     last = len(trajectory.steps) - 1
-    for index, step in enumerate(trajectory.steps):
-        pieces.append((Segment(step + (END_OF_CODE if index == last else END_OF_STEP), is_trusted=True), True))
-    pieces += [(segment, False) for segment in output_segments(trajectory.output)]
-    pieces.append((Segment(answer_text(trajectory.answer) + END_OF_ANSWER, is_trusted=True), True))
+    stops = [CandidateStop.END_OF_CODE if index == last else CandidateStop.END_OF_STEP for index in range(last + 1)]
+    steps = [tokenizer.encode_step(text, stop) for text, stop in zip(trajectory.steps, stops, strict=True)]
+    given = [tokenizer.encode(segment) for segment in prompt_segments(trajectory.question)]
+    shown = [tokenizer.encode(segment) for segment in output_segments(trajectory.output)]
+    answer = tokenizer.encode_step(answer_text(trajectory.answer), CandidateStop.END_OF_ANSWER)
     token_ids: list[int] = []
     is_target: list[bool] = []
-    for segment, wrote in pieces:
-        ids = encode_segment(segment, tokenizer)
-        token_ids += ids
-        is_target += [wrote] * len(ids)
+    for pieces, wrote in ((given, False), (steps, True), (shown, False), ([answer], True)):
+        for ids in pieces:
+            token_ids += ids
+            is_target += [wrote] * len(ids)
     return Example(tuple(token_ids), tuple(is_target))
-
-
-def encode_segment(segment: Segment, tokenizer: Tokenizer) -> list[int]:
-    """Token ids of a segment; special tokens in untrusted text are split into plain characters."""
-    tokenizer.encode_special_tokens = not segment.is_trusted
-    return tokenizer.encode(segment.text, add_special_tokens=False).ids
 
 
 def batches(

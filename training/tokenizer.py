@@ -7,9 +7,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast
 
 from search.format import SPECIAL_TOKENS
-
-END_OF_TEXT = "<|endoftext|>"
-"""Pads batches; never part of a path."""
+from server.engines.rendering import END_OF_TEXT
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Tokenizer:
@@ -33,10 +31,10 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Tokenizer:
     return tokenizer
 
 
-def save_tokenizer(tokenizer: Tokenizer, folder: Path, *, max_length: int) -> None:
-    """Write the files that transformers and vLLM read."""
+def save_tokenizer(file: Path, folder: Path, *, max_length: int) -> None:
+    """Write the files that transformers and vLLM read, from a bare tokenizer file."""
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=Tokenizer.from_file(str(file)),
         eos_token=END_OF_TEXT,
         pad_token=END_OF_TEXT,
         model_max_length=max_length,

@@ -17,21 +17,22 @@ HELD_OUT = 400
 """How many validation and test problems of each family are kept out of training, by text."""
 
 
-def demonstrations(family: Family, count: int, *, seed: int, passes: int = 1) -> Iterator[Trajectory]:
-    """The teacher's solutions of the first `count` training problems, `passes` times with fresh choices.
-
-    Leaves out problems whose text is held out, and sound strategies that miss the label.
-    """
+def unseen(family: Family, split: Split, count: int) -> Iterator[Problem]:
+    """Of the first `count` problems of a split, those whose text is not held out."""
     held_out = held_out_texts(family, HELD_OUT)
-    problems = [
-        problem for problem in family.draw(Split.TRAIN, count) if normalised(problem.question) not in held_out
-    ]
+    return (problem for problem in family.draw(split, count) if normalised(problem.question) not in held_out)
+
+
+def demonstrations(family: Family, count: int, *, seed: int) -> Iterator[Trajectory]:
+    """The teacher's solutions of the first `count` training problems that are not held out.
+
+    Leaves out sound strategies that miss the label.
+    """
     rng = random.Random(f"{seed}/{family.name}")
-    for _ in range(passes):
-        for problem in problems:
-            trajectory = demonstrate(family, problem, choose(problem, rng))
-            if trajectory is not None:
-                yield trajectory
+    for problem in unseen(family, Split.TRAIN, count):
+        trajectory = demonstrate(family, problem, choose(problem, rng))
+        if trajectory is not None:
+            yield trajectory
 
 
 def demonstrate(family: Family, problem: Problem, strategy: Strategy) -> Trajectory | None:

@@ -1,0 +1,1 @@
+"""Policy and PPM behind search's Protocols."""

@@ -1,0 +1,69 @@
+"""Problem splits are disjoint by text, and grading never runs an answer."""
+
+from pathlib import Path
+
+import pytest
+
+from training.problems import FAMILIES, Family, Problem, Split, normalised
+from training.teacher.demonstrate import HELD_OUT, unseen
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_training_and_search_share_no_text_with_validation_and_test(name: str) -> None:
+    family = Family(name)
+    held_out = {
+        normalised(problem.question)
+        for split in (Split.VALIDATION, Split.TEST)
+        for problem in family.draw(split, HELD_OUT)
+    }
+    assert held_out
+    for split in (Split.TRAIN, Split.SEARCH):
+        seen = {normalised(problem.question) for problem in unseen(family, split, 300)}
+        assert seen
+        assert not seen & held_out
+
+
+def test_splits_draw_different_problems() -> None:
+    family = Family("simple_equations")
+    drawn = [{problem.question for problem in family.draw(split, 50)} for split in Split]
+    assert len(set.union(*drawn)) > 0.95 * sum(map(len, drawn))
+
+
+def test_drawing_again_gives_the_same_problems() -> None:
+    first = [problem.question for problem in Family("gcd").draw(Split.TEST, 20)]
+    assert first == [problem.question for problem in Family("gcd").draw(Split.TEST, 20)]
+    assert first[5:9] == [problem.question for problem in Family("gcd").draw(Split.TEST, 4, start=5)]
+
+
+def test_normalised_ignores_case_and_spacing() -> None:
+    assert normalised(" What  is\n2 + 2?") == normalised("what is 2 + 2?")
+
+
+def integration_problem() -> tuple[Family, Problem]:
+    family = Family("simple_integration")
+    return family, next(iter(family.draw(Split.TEST, 1)))
+
+
+def test_the_label_is_right_and_anything_else_is_wrong() -> None:
+    family, problem = integration_problem()
+    assert family.is_right(problem.answer, problem)
+    assert not family.is_right(problem.answer + " + x", problem)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_label_is_right(name: str) -> None:
+    family = Family(name)
+    assert all(family.is_right(problem.answer, problem) for problem in family.draw(Split.TEST, 25))
+
+
+def test_an_answer_that_is_python_is_wrong_and_does_nothing(tmp_path: Path) -> None:
+    family, problem = integration_problem()
+    target = tmp_path / "made"
+    for answer in (f"open('{target}', 'w')", f"__import__('os').system('touch {target}')", "9**9**9**9 + C"):
+        assert not family.is_right(answer, problem)
+    assert not target.exists()
+
+
+def test_unknown_family_is_refused_with_the_known_names() -> None:
+    with pytest.raises(ValueError, match=r"unknown problem family 'algebra'.*gsm_symbolic"):
+        Family("algebra")

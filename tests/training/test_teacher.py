@@ -1,0 +1,78 @@
+"""The teacher: sound strategies are right, flawed ones are rare, and no code holds a result worked out by hand."""
+
+import re
+
+import pytest
+
+from training.problems import FAMILIES, Family, Problem, Split
+from training.teacher.demonstrate import demonstrate, run
+from training.teacher.families import CONSTANTS, strategies
+from training.teacher.gsm_programs import PROGRAMS
+from training.teacher.solution import numbers_used, program
+
+INSTANCES = {"polynomial_equations": 60, "simple_integration": 60, "number_sequence": 80, "count_primes": 60}
+MAY_MISS_LABEL = {
+    # A linear rule that fits four terms need not be the generator's; odd roundings in a story's label.
+    "number_sequence": 0.2,
+    "gsm_symbolic": 0.03,
+    "simple_integration": 0.03,
+    "basic_arithmetic": 0.02,
+}
+
+
+def drawn(name: str) -> list[Problem]:
+    return list(Family(name).draw(Split.TRAIN, INSTANCES.get(name, 250)))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_code_uses_only_numbers_of_the_problem_and_constants_of_the_method(name: str) -> None:
+    for problem in drawn(name):
+        text = re.sub(r"(?<=\d),(?=\d{3})", "", problem.question)
+        printed = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)}
+        for strategy in strategies(problem):
+            foreign = numbers_used(program(strategy)) - printed - CONSTANTS[name]
+            assert not foreign, f"{strategy.name} uses {foreign} on {problem.question!r}"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_sound_strategies_give_the_right_answer(name: str) -> None:
+    family = Family(name)
+    sound = [(problem, s) for problem in drawn(name) for s in strategies(problem) if not s.is_flawed]
+    wrong = [problem.id for problem, s in sound if not family.is_right(run(s) or "", problem)]
+    assert len(wrong) <= MAY_MISS_LABEL.get(name, 0.0) * len(sound), wrong
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_flawed_strategies_are_at_most_30_per_cent_of_a_familys_solutions(name: str) -> None:
+    shares: list[float] = []
+    for problem in drawn(name):
+        options = strategies(problem)
+        shares.append(sum(s.weight for s in options if s.is_flawed) / sum(s.weight for s in options))
+    assert sum(shares) / len(shares) <= 0.30
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_demonstration_that_misses_the_label_comes_from_a_flawed_strategy(name: str) -> None:
+    family = Family(name)
+    for problem in drawn(name)[:40]:
+        for strategy in strategies(problem):
+            trajectory = demonstrate(family, problem, strategy)
+            assert trajectory is None or trajectory.is_right or strategy.is_flawed
+
+
+def test_every_story_that_the_generator_tells_has_a_program() -> None:
+    stories = {problem.entry["metadata"]["story"] for problem in Family("gsm_symbolic").draw(Split.TRAIN, 2000)}
+    assert stories == set(PROGRAMS)
+
+
+def test_answers_are_never_written_into_gsm_programs() -> None:
+    for problem in Family("gsm_symbolic").draw(Split.TRAIN, 300):
+        literals = {
+            number
+            for strategy in strategies(problem)
+            for number in re.findall(r"\d+(?:\.\d+)?", program(strategy))
+        }
+        text = re.sub(r"(?<=\d),(?=\d{3})", "", problem.question)
+        assert problem.answer not in literals or problem.answer in re.findall(r"\d+(?:\.\d+)?", text) or float(
+            problem.answer
+        ) in CONSTANTS["gsm_symbolic"] | {10.0}

@@ -1,0 +1,17 @@
+"""`python -m training`: settles what must be settled before torch is imported, then runs the command line."""
+
+import sys
+
+from server.engines.openmp import wait_passively
+
+
+def main() -> int:
+    """The exit code."""
+    wait_passively()
+    from training.command import main as run  # noqa: PLC0415  # torch reads the environment when it is imported
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Rollouts: searches labelled problems with terminal-guided values, for the PPM and the next policy to learn from.
+
+Writes one searched tree a line and can be stopped at any time: a later run goes on with the problems that are missing.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from search import Budget, SearchConfig, Tree, Values, codec
+from training.problems import Family, Problem
+from training.workbench import Workbench, run_concurrently
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutConfig:
+    """How much to search."""
+
+    trajectories: int = 8
+    """Rollouts per problem (the paper's first round)."""
+    candidates: int = 5
+    """Candidates per step (the paper's first round)."""
+    concurrency: int = 48
+    """Searches at once: together they keep the policy's batch full."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelJudge:
+    """Knows the label: +1 for a right answer, -1 for a wrong one."""
+
+    family: Family
+    problem: Problem
+
+    async def value(self, answer: str) -> float:
+        """See `search.Judge`."""
+        return 1.0 if self.family.is_right(answer, self.problem) else -1.0
+
+
+async def make_rollouts(
+    family: Family, problems: Iterable[Problem], config: RolloutConfig, *, workbench: Workbench, file: Path
+) -> None:
+    """Search every problem that `file` does not hold yet, and append its tree."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    done = {problem_id for problem_id, _ in read_rollouts(file)} if file.exists() else set[str]()
+    search_config = SearchConfig(candidates=config.candidates, values=Values.TERMINAL_GUIDED)
+
+    with file.open("a") as lines:
+
+        async def one(problem: Problem) -> None:
+            result = await workbench.search(
+                problem.question,
+                config=search_config,
+                budget=Budget(trajectories=config.trajectories),
+                seed=config.seed,
+                judge=LabelJudge(family, problem),
+            )
+            lines.write(json.dumps({"problem": problem.id, "tree": codec.save(result.tree)}) + "\n")
+            lines.flush()
+
+        missing = (problem for problem in problems if problem.id not in done)
+        await run_concurrently(missing, one, concurrency=config.concurrency)
+
+
+def read_rollouts(file: Path) -> Iterator[tuple[str, Tree]]:
+    """Problem ids and trees; a last line that was cut off by a crash is passed over."""
+    with file.open() as lines:
+        for line in lines:
+            if line.endswith("\n"):
+                record = json.loads(line)
+                yield record["problem"], codec.load(record["tree"])
