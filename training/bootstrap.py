@@ -17,7 +17,7 @@ import itertools
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -28,13 +28,14 @@ from pathlib import Path
 from search.format import prompt_segments
 from server.engines.checkpoint import load_policy
 from server.engines.rendering import END_OF_TEXT, PathTokens, StepTokenizer
+from server.engines.torch_runtime import Precision
 from training import rollouts, sft
 from training.bootstrap_config import BootstrapConfig
 from training.policy_model import new_policy, save_for_serving
 from training.ppm import accuracy, new_ppm, train_ppm
 from training.ppm_data import encode_pairs, read_pairs, split_by_problem, write_pairs
 from training.preferences import pairs
-from training.problems import FAMILIES, Family, Split
+from training.problems import Family, Split
 from training.sft_data import answer_text, encode
 from training.teacher.demonstrate import demonstrations, unseen
 from training.tokenizer import save_tokenizer, train_tokenizer
@@ -44,25 +45,24 @@ from training.workbench import Sampling, open_workbench
 logger = logging.getLogger(__name__)
 
 
+class NothingToLearnFrom(Exception):
+    """A stage left the next one nothing to train on."""
+
+
 def bootstrap(folder: Path, config: BootstrapConfig) -> None:
     """Run every stage that is still missing."""
     _demonstrate(folder, config)
     _learn_tokenizer(folder, config)
     _train_policy(folder, config)
-    asyncio.run(_roll_out(folder, config))
+    _roll_out(folder, config)
     _choose_pairs(folder, config)
     _train_ppm(folder, config)
     _write_manifest(folder, config)
 
 
 def _demonstrate(folder: Path, config: BootstrapConfig) -> None:
-    missing = [name for name in FAMILIES if not _demonstrations(folder, name).exists()]
-    if not missing:
-        return
-    logger.info("demonstrations: %d families", len(missing))
-    with ProcessPoolExecutor(config.processes, mp_context=get_context("spawn")) as pool:
-        for _ in pool.map(partial(_demonstrate_family, folder=folder, config=config), missing):
-            pass
+    missing = [name for name in config.families if not _demonstrations(folder, name).exists()]
+    _for_each(missing, partial(_demonstrate_family, folder=folder, config=config), config)
 
 
 def _demonstrate_family(name: str, *, folder: Path, config: BootstrapConfig) -> None:
@@ -74,11 +74,11 @@ def _learn_tokenizer(folder: Path, config: BootstrapConfig) -> None:
     file = folder / "tokenizer.json"
     if not file.exists():
         logger.info("tokenizer: %d tokens", config.shape.vocabulary)
-        train_tokenizer(_tokenizer_texts(folder), vocabulary=config.shape.vocabulary).save(str(file))
+        train_tokenizer(_tokenizer_texts(folder, config), vocabulary=config.shape.vocabulary).save(str(file))
 
 
-def _tokenizer_texts(folder: Path) -> Iterator[str]:
-    for name in FAMILIES:
+def _tokenizer_texts(folder: Path, config: BootstrapConfig) -> Iterator[str]:
+    for name in config.families:
         # gsm_symbolic has the words, the others have the forms: three times as many of it.
         count = 7500 if name == "gsm_symbolic" else 2500
         for trajectory in itertools.islice(read_trajectories(_demonstrations(folder, name)), count):
@@ -94,7 +94,7 @@ def _train_policy(folder: Path, config: BootstrapConfig) -> None:
     tokenizer = StepTokenizer(folder / "tokenizer.json")
     examples = [
         encode(trajectory, tokenizer)
-        for name in FAMILIES
+        for name in config.families
         for trajectory in read_trajectories(_demonstrations(folder, name))
     ]
     logger.info("policy: %d demonstrations, %d tokens", len(examples), config.sft.total_tokens)
@@ -106,28 +106,38 @@ def _train_policy(folder: Path, config: BootstrapConfig) -> None:
         save_tokenizer(folder / "tokenizer.json", partial_folder, max_length=config.shape.context)
 
 
-async def _roll_out(folder: Path, config: BootstrapConfig) -> None:
-    missing = [name for name in FAMILIES if not _rolled_out(folder, name).exists()]
-    if not missing:
-        return
-    async with open_workbench(folder / "policy", None, sampling=Sampling(), processes=config.processes) as workbench:
-        for name in missing:
-            family = Family(name)
-            file = folder / "rollouts" / f"{name}.jsonl"
-            problems = unseen(family, Split.SEARCH, config.searched_problems)
-            await rollouts.make_rollouts(family, problems, config.rollouts, workbench=workbench, file=file)
-            _rolled_out(folder, name).touch()
-            logger.info("rollouts: %s", name)
+def _roll_out(folder: Path, config: BootstrapConfig) -> None:
+    missing = [name for name in config.families if not _rolled_out(folder, name).exists()]
+    _for_each(missing, partial(_roll_out_family, folder=folder, config=config), config)
+
+
+def _roll_out_family(name: str, *, folder: Path, config: BootstrapConfig) -> None:
+    asyncio.run(_search_family(name, folder, config))
+    _rolled_out(folder, name).touch()
+
+
+async def _search_family(name: str, folder: Path, config: BootstrapConfig) -> None:
+    family = Family(name)
+    file = folder / "rollouts" / f"{name}.jsonl"
+    problems = unseen(family, Split.SEARCH, config.searched_problems)
+    sampling = Sampling(precision=Precision.BFLOAT16)
+    async with open_workbench(folder / "policy", None, sampling=sampling) as workbench:
+        await rollouts.make_rollouts(family, problems, config.rollouts, workbench=workbench, file=file)
 
 
 def _choose_pairs(folder: Path, config: BootstrapConfig) -> None:
     file = folder / "pairs.jsonl"
     if not file.exists():
         trees = (
-            tree for name in FAMILIES for _, tree in rollouts.read_rollouts(folder / "rollouts" / f"{name}.jsonl")
+            tree for name in config.families for _, tree in rollouts.read_rollouts(folder / "rollouts" / f"{name}.jsonl")
         )
-        count = write_pairs(file, (pair for tree in trees for pair in pairs(tree, config.pairs)))
-        logger.info("pairs: %d", count)
+        chosen = [pair for tree in trees for pair in pairs(tree, config.pairs)]
+        if not chosen:
+            raise NothingToLearnFrom(
+                "the rollouts hold no pair of a right and a wrong step; train the policy longer or search more problems"
+            )
+        write_pairs(file, chosen)
+        logger.info("pairs: %d", len(chosen))
 
 
 def _train_ppm(folder: Path, config: BootstrapConfig) -> None:
@@ -154,7 +164,7 @@ def _write_manifest(folder: Path, config: BootstrapConfig) -> None:
         "config": asdict(config),
         "versions": {package: version(package) for package in packages},
         "demonstrations": {
-            name: sum(1 for _ in read_trajectories(_demonstrations(folder, name))) for name in FAMILIES
+            name: sum(1 for _ in read_trajectories(_demonstrations(folder, name))) for name in config.families
         },
         "ppm": json.loads((folder / "ppm.json").read_text()),
     }
@@ -176,6 +186,13 @@ class _whole:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._partial.rename(self._target)
+
+
+def _for_each(families: Sequence[str], work: Callable[[str], None], config: BootstrapConfig) -> None:
+    """Do `work` for every family, each in a process of its own, and report each that is done."""
+    with ProcessPoolExecutor(config.processes, mp_context=get_context("spawn")) as pool:
+        for name, _ in zip(families, pool.map(work, families), strict=True):
+            logger.info("%s: done", name)
 
 
 def _demonstrations(folder: Path, name: str) -> Path:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from training.policy_model import PolicyShape
 from training.ppm import PPMConfig
 from training.preferences import PairConfig
+from training.problems import FAMILIES
 from training.rollouts import RolloutConfig
 from training.sft import SFTConfig
 
@@ -22,6 +23,7 @@ def _uneven_counts() -> dict[str, int]:
 class BootstrapConfig:
     """All stages."""
 
+    families: tuple[str, ...] = FAMILIES
     seed: int = 1
     processes: int = 2
     """For drawing problems and running steps."""

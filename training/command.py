@@ -5,18 +5,23 @@ import asyncio
 import logging
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
-from server.bundle.folders import ModelsMissing, bundled_models
+from server.bundle.folders import ModelFolders, ModelsMissing, bundled_models
 from server.engines.errors import CheckpointError
-from training.bootstrap import bootstrap
+from training.bootstrap import NothingToLearnFrom, bootstrap
 from training.bootstrap_config import BootstrapConfig
-from training.evaluate import Attempt, EvaluationConfig, Method, evaluate
-from training.problem_sets import LabelledProblem, ProblemFileError, family_problems, file_problems
+from training.evaluate import Attempts, EvaluationConfig, evaluate, merged
+from training.problem_sets import ProblemFileError, family_problems, file_problems
 from training.problems import FAMILIES
-from training.report import print_report, write_report
-from training.workbench import Sampling, Workbench, open_workbench
+from training.report import print_report, shares_by_group, write_report
+from training.workbench import Sampling, open_workbench
+
+logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         return arguments.run(arguments)
-    except (ProblemFileError, ModelsMissing, CheckpointError, ValueError) as error:
+    except (ProblemFileError, ModelsMissing, CheckpointError, NothingToLearnFrom, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -48,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--trajectories", type=int, default=16)
     measure.add_argument("--candidates", type=int, default=8)
     measure.add_argument("--seed", type=int, default=0)
+    measure.add_argument("--processes", type=int, default=2, help="families measured at once")
     measure.add_argument("--json", type=Path, help="also write the figures here")
     measure.set_defaults(run=_evaluate)
     return parser
@@ -66,35 +72,45 @@ def _bootstrap(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.problems < 1 or arguments.trajectories < 1 or arguments.candidates < 1:
         raise ValueError("--problems, --trajectories and --candidates must be at least 1")
-    return asyncio.run(_measure(arguments))
-
-
-async def _measure(arguments: argparse.Namespace) -> int:
     config = EvaluationConfig(
         trajectories=arguments.trajectories, candidates=arguments.candidates, seed=arguments.seed
     )
-    if (arguments.policy is None) != (arguments.ppm is None):
-        raise ValueError("name both --policy and --ppm, or neither: a PPM reads the tokens of its own policy")
-    policy, ppm = arguments.policy, arguments.ppm
-    if policy is None:
-        bundle = bundled_models()
-        policy, ppm = bundle.policy, bundle.ppm
-    async with open_workbench(policy, ppm, sampling=Sampling()) as workbench:
-        problems = _problems(arguments, workbench)
-
-        def progress(method: Method, attempt: Attempt) -> None:
-            logging.getLogger(__name__).info(
-                "%s %s: %s", method, attempt.problem_id, "right" if attempt.is_right else "wrong"
-            )
-
-        attempts = await evaluate(problems, config, workbench=workbench, on_attempt=progress)
+    models = _models(arguments)
+    if arguments.file is not None:
+        attempts = asyncio.run(_measure_file(arguments.file, arguments.problems, models, config))
+    else:
+        work = partial(_measure_family, count=arguments.problems, models=models, config=config)
+        with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
+            attempts = merged([_told(part) for part in pool.map(work, arguments.families)])
     print_report(attempts)
     if arguments.json is not None:
         write_report(arguments.json, attempts)
     return 0
 
 
-def _problems(arguments: argparse.Namespace, workbench: Workbench) -> list[LabelledProblem]:
-    if arguments.file is not None:
-        return file_problems(arguments.file, workbench.equality, limit=arguments.problems)
-    return [problem for name in arguments.families for problem in family_problems(name, arguments.problems)]
+def _models(arguments: argparse.Namespace) -> ModelFolders:
+    if (arguments.policy is None) != (arguments.ppm is None):
+        raise ValueError("name both --policy and --ppm, or neither: a PPM reads the tokens of its own policy")
+    if arguments.policy is None:
+        return bundled_models()
+    return ModelFolders(policy=arguments.policy, ppm=arguments.ppm)
+
+
+def _measure_family(name: str, *, count: int, models: ModelFolders, config: EvaluationConfig) -> Attempts:
+    async def measure() -> Attempts:
+        async with open_workbench(models.policy, models.ppm, sampling=Sampling()) as workbench:
+            return await evaluate(family_problems(name, count), config, workbench=workbench)
+
+    return asyncio.run(measure())
+
+
+async def _measure_file(file: Path, count: int, models: ModelFolders, config: EvaluationConfig) -> Attempts:
+    async with open_workbench(models.policy, models.ppm, sampling=Sampling()) as workbench:
+        problems = file_problems(file, workbench.equality, limit=count)
+        return await evaluate(problems, config, workbench=workbench)
+
+
+def _told(attempts: Attempts) -> Attempts:
+    for group, shares in shares_by_group(attempts).items():
+        logger.info("%s: %s", group, ", ".join(f"{method} {share:.2f}" for method, share in shares.items()))
+    return attempts

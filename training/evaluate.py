@@ -5,7 +5,7 @@
 search has ended; no method ever sees it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -66,11 +66,7 @@ class ConstantScorer:
 
 
 async def evaluate(
-    problems: Sequence[LabelledProblem],
-    config: EvaluationConfig,
-    *,
-    workbench: Workbench,
-    on_attempt: Callable[[Method, Attempt], None],
+    problems: Sequence[LabelledProblem], config: EvaluationConfig, *, workbench: Workbench
 ) -> Attempts:
     """Every method on every problem, in the order of `problems`."""
     attempts: dict[Method, dict[str, Attempt]] = {method: {} for method in Method}
@@ -81,7 +77,6 @@ async def evaluate(
             result = await _attempt(problem, method, config, workbench=workbench, tokens=tokens)
             attempt = await _graded(problem, result)
             attempts[method][problem.id] = attempt
-            on_attempt(method, attempt)
             if method is Method.MCTS:
                 tokens = max(1, attempt.tokens)
 
@@ -130,6 +125,11 @@ async def _graded(problem: LabelledProblem, result: SearchResult) -> Attempt:
         confidence=result.confidence,
         any_right=any(verdicts),
     )
+
+
+def merged(parts: Sequence[Attempts]) -> Attempts:
+    """The attempts of several evaluations as one."""
+    return {method: [attempt for part in parts for attempt in part[method]] for method in Method}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,11 @@ def print_report(attempts: Attempts) -> None:
         )
 
 
+def shares_by_group(attempts: Attempts) -> dict[str, dict[Method, float]]:
+    """The share solved, by group and method."""
+    return {group: {row.method: row.share.mean for row in _rows(attempts, group)} for group in _groups(attempts)}
+
+
 def write_report(path: Path, attempts: Attempts) -> None:
     """Flat names such as `gcd/mcts/share`, shares from 0 to 1, with machine and versions."""
     figures: dict[str, object] = {}
