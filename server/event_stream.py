@@ -1,0 +1,76 @@
+"""Event stream: one search told as server-sent events, from the first event to the answer.
+
+    search_started, then node, trajectory and answer_changed as they come, then done or error
+
+`done` carries the response that the client would have got without streaming, `error` the problem details. A client
+too slow for its events misses some (see `server.progress`), never the last.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import assert_never
+
+from search import AnswerChanged, Event, NodeAdded, SearchStarted, TrajectoryFinished
+from server.refusals import Refusal
+from server.schemas import ProblemDetails
+from server.solver import RunningSearch
+from server.wire import HEARTBEAT, ServerEvent, frame
+
+HEARTBEAT_S = 10.0
+"""Proxies give up on connections that stay silent for some 30 seconds; readers expect a sign within 15."""
+
+
+async def stream_frames(
+    running: RunningSearch, *, describe: Callable[[Refusal], ProblemDetails], heartbeat_s: float = HEARTBEAT_S
+) -> AsyncGenerator[bytes]:
+    """The frames to send. Whoever reads them gives the search up when the reader leaves."""
+    while True:
+        try:
+            async with asyncio.timeout(heartbeat_s):
+                event = await running.progress.next()
+        except TimeoutError:
+            yield HEARTBEAT
+            continue
+        if event is None:
+            break
+        yield frame(_server_event(event, running))
+    ending = await running.ending()
+    if isinstance(ending, Refusal):
+        yield frame(ServerEvent("error", describe(ending).model_dump(exclude_none=True)))
+    else:
+        yield frame(ServerEvent("done", ending.model_dump()))
+
+
+def _server_event(event: Event, running: RunningSearch) -> ServerEvent:
+    match event:
+        case SearchStarted():
+            return ServerEvent(
+                "search_started",
+                {
+                    "id": running.id,
+                    "strategy": event.strategy,
+                    "trajectories": running.order.trajectories,
+                    "cached_trajectories": event.cached_trajectories,
+                },
+            )
+        case NodeAdded():
+            return ServerEvent(
+                "node",
+                {
+                    "node_id": event.node_id,
+                    "parent": event.parent,
+                    "depth": event.depth,
+                    "outcome": event.outcome,
+                    "score": event.score,
+                    "text": event.text,
+                },
+            )
+        case TrajectoryFinished():
+            return ServerEvent(
+                "trajectory",
+                {"index": event.index, "node_id": event.node_id, "answer": event.answer, "score": event.score},
+            )
+        case AnswerChanged():
+            return ServerEvent("answer_changed", {"answer": event.answer, "confidence": event.confidence})
+        case _:
+            assert_never(event)

@@ -1,0 +1,53 @@
+"""Request ids: takes the client's `X-Request-Id` where it is well-formed, makes one elsewhere, and sends it back.
+
+An ASGI layer around the application, so that errors carry the id too. Looks at nothing else of a request.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import cast
+from uuid import uuid4
+
+HEADER = "x-request-id"
+STATE_KEY = "request_id"
+
+_WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+"""What can stand in a log line or a URL without quoting."""
+
+Message = MutableMapping[str, object]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+
+class RequestIds:
+    """The layer; the id is in `request.state.request_id` below it."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = request_id_for(cast(Headers, scope["headers"]))
+        # A copy: the server shares one state among all requests.
+        scope["state"] = {**cast("dict[str, object]", scope.get("state") or {}), STATE_KEY: request_id}
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = cast(Headers, message.get("headers") or [])
+                message["headers"] = [*headers, (HEADER.encode(), request_id.encode())]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+def request_id_for(headers: Headers) -> str:
+    """The client's own, if it is one; else a new one."""
+    for name, value in headers:
+        if name == HEADER.encode() and _WELL_FORMED.fullmatch(given := value.decode("latin-1")):
+            return given
+    return uuid4().hex

@@ -1,0 +1,186 @@
+"""Schemas: what crosses the wire as JSON, both ways. Limits that operators set are checked in `server.orders`."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from search import Selection, StopReason, Strategy
+
+MAX_INTEGER = 2**53 - 1
+"""The largest integer that every JSON reader keeps exact."""
+MAX_EXPLORATION = 1000.0
+"""Far above any use; larger numbers only overflow."""
+
+Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class _Response(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class SearchOptions(_Request):
+    """How to search; what is left out, or null, is the operator's default."""
+
+    strategy: Annotated[Strategy, Field(strict=False)] = Strategy.MCTS
+    """`mcts`, or one of the baselines."""
+    candidates: Count | None = None
+    """Candidates proposed per expansion (mcts)."""
+    depth: Count | None = None
+    """Steps of a trajectory at most, the answer included."""
+    exploration: Annotated[float, Field(ge=0, le=MAX_EXPLORATION)] | None = None
+    """c of UCT (mcts)."""
+    selection: Annotated[Selection, Field(strict=False)] | None = None
+    """How the answer is chosen; null: weighted vote for mcts, majority for the baselines."""
+
+
+class SolveRequest(_Request):
+    """A problem, and what its answer may cost."""
+
+    problem: Annotated[str, Field(min_length=1)]
+    """The problem in words and LaTeX; not blank."""
+    trajectories: Count | None = None
+    """The budget."""
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """Wall-clock time from the request's arrival; the best answer so far is returned when it is over."""
+    seed: Annotated[int, Field(ge=0, le=MAX_INTEGER)] = 0
+    """The same request with the same seed gets the same answer."""
+    stream: bool = False
+    """Tell of the search as it goes on, as server-sent events."""
+    search: SearchOptions = SearchOptions()
+
+    @field_validator("problem")
+    @classmethod
+    def _check_not_blank(cls, problem: str) -> str:
+        if not problem.strip():
+            raise PydanticCustomError("blank", "must not be blank")
+        return problem
+
+
+class Step(_Response):
+    """One executed code step of the path behind the answer."""
+
+    comment: str
+    """What the step says it does."""
+    code: str
+    output: str
+    """What it printed; failing that, the value of its last expression."""
+    score: float | None
+    """PPM score of the path down to here, in [-1, 1]; null where the strategy does not ask the PPM."""
+    value: float
+    """Mean of what was backed up, in [-1, 1]."""
+    visits: int
+
+
+class Answer(_Response):
+    """Equal answers, as the best-scored trajectory spells them."""
+
+    answer: str
+    votes: int
+    weight: float
+    """Sum of (1 + score) / 2 over the trajectories that vote."""
+    score: float | None
+    """Of the best-scored trajectory; null where none was scored."""
+
+
+class Usage(_Response):
+    """What the search spent."""
+
+    trajectories: int
+    policy_tokens: int
+    ppm_calls: int
+    """Paths scored."""
+    code_steps: int
+    cached_trajectories: int
+
+
+class Timing(_Response):
+    """Seconds; phases may overlap."""
+
+    total: float
+    """From the request's arrival on, waiting included."""
+    queue: float
+    policy: float
+    sandbox: float
+    ppm: float
+
+
+class Models(_Response):
+    """Name and content hash of each model."""
+
+    policy: str
+    ppm: str
+
+
+class SolveResponse(_Response):
+    """The answer, the verified steps behind it, and the receipt."""
+
+    id: str
+    """Names the search: the request's id (header X-Request-Id) and something unique."""
+    answer: str | None
+    """Null where no trajectory states one."""
+    confidence: float
+    """That the answer is right, in [0, 1)."""
+    stop_reason: StopReason
+    steps: list[Step]
+    """Code steps of the best-scored trajectory that gives the answer, from the first on."""
+    answers: list[Answer]
+    """Distinct answers, best first."""
+    tree_id: str
+    """Names the search tree: the same problem, models, seed and search options give the same id."""
+    usage: Usage
+    timing_s: Timing
+    models: Models
+
+
+class FieldProblem(_Response):
+    """What is wrong with one field."""
+
+    field: str
+    """Dotted; empty for the body as a whole."""
+    pointer: str
+    """The same as a JSON pointer into the body."""
+    detail: str
+    limit: int | float | None = None
+    value: str | int | float | bool | None = None
+
+
+class ProblemDetails(_Response):
+    """RFC 9457 `application/problem+json`: the body of every error."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    """The path asked for."""
+    request_id: str
+    errors: list[FieldProblem]
+
+
+class Readiness(_Response):
+    """Whether the server can solve, part by part."""
+
+    ready: bool
+    parts: dict[str, str]
+    """`ready`, `starting`, or what is wrong."""
+
+
+class Health(_Response):
+    """The process answers."""
+
+    status: str
+
+
+class Version(_Response):
+    """What is running."""
+
+    version: str
+    models: Models | None
+    """Null until the models are loaded."""

@@ -1,0 +1,30 @@
+"""The bundle: models that are missing are named."""
+
+from pathlib import Path
+
+import pytest
+
+from server.bundle.folders import ModelsMissing, bundled_models, named_models
+
+
+def _model(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_bundled_models_are_two_folders(tmp_path: Path) -> None:
+    policy, ppm = _model(tmp_path / "policy"), _model(tmp_path / "ppm")
+    assert (bundled_models(tmp_path).policy, bundled_models(tmp_path).ppm) == (policy, ppm)
+
+
+def test_a_missing_bundled_model_is_named_with_a_way_out(tmp_path: Path) -> None:
+    _model(tmp_path / "policy")
+    with pytest.raises(ModelsMissing, match=r"ppm is missing; set RSTAR_POLICY_MODEL and RSTAR_PPM_MODEL"):
+        bundled_models(tmp_path)
+
+
+def test_a_named_folder_without_a_model_is_refused_by_the_name_of_its_setting(tmp_path: Path) -> None:
+    policy = _model(tmp_path / "mine")
+    with pytest.raises(ModelsMissing, match=r"RSTAR_PPM_MODEL: .*/nothing is no model folder"):
+        named_models(policy, tmp_path / "nothing")

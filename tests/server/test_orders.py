@@ -1,0 +1,80 @@
+"""Orders: defaults and limits of the operator, applied to a request."""
+
+from typing import Any
+
+import pytest
+
+from search import Selection, Strategy
+from server.orders import order_for
+from server.refusals import Kind, Refusal
+from server.schemas import Models, SolveRequest
+from server.settings import Settings
+
+MODELS = Models(policy="p@1", ppm="q@1")
+
+
+def _request(**fields: Any) -> SolveRequest:
+    return SolveRequest.model_validate({"problem": "1+1", **fields})
+
+
+def test_what_a_request_leaves_out_is_the_operators_default() -> None:
+    settings = Settings(trajectories=5, timeout_s=7.0, candidates=3, depth=4, exploration=0.5)
+    order = order_for(_request(), settings)
+    assert (order.trajectories, order.timeout_s, order.seed) == (5, 7.0, 0)
+    assert (order.config.candidates, order.config.max_depth, order.config.exploration) == (3, 4, 0.5)
+    assert (order.config.strategy, order.config.selection) == (Strategy.MCTS, None)
+
+
+def test_what_a_request_names_is_taken() -> None:
+    options = {"strategy": "majority", "candidates": 2, "depth": 3, "exploration": 1, "selection": "best"}
+    order = order_for(_request(trajectories=9, timeout_s=1, seed=4, search=options), Settings())
+    assert (order.trajectories, order.timeout_s, order.seed) == (9, 1.0, 4)
+    assert (order.config.candidates, order.config.max_depth, order.config.exploration) == (2, 3, 1.0)
+    assert (order.config.strategy, order.config.selection) == (Strategy.MAJORITY, Selection.BEST)
+
+
+def test_zero_exploration_is_not_mistaken_for_none() -> None:
+    assert order_for(_request(search={"exploration": 0}), Settings()).config.exploration == 0.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "settings", "field", "limit", "value"),
+    [
+        ({"trajectories": 17}, {"max_trajectories": 16}, "trajectories", 16, 17),
+        ({"timeout_s": 60.5}, {"max_timeout_s": 60.0, "timeout_s": 1.0}, "timeout_s", 60.0, 60.5),
+        ({"search": {"candidates": 9}}, {"max_candidates": 8}, "search.candidates", 8, 9),
+        ({"search": {"depth": 17}}, {"max_depth": 16}, "search.depth", 16, 17),
+        ({"problem": "1+" * 6}, {"max_problem_chars": 11}, "problem", 11, 12),
+    ],
+)
+def test_a_limit_error_names_field_limit_and_value(
+    fields: dict[str, Any], settings: dict[str, Any], field: str, limit: float, value: float
+) -> None:
+    with pytest.raises(Refusal) as refused:
+        order_for(_request(**fields), Settings(**settings))
+    assert refused.value.kind is Kind.INVALID_REQUEST
+    (error,) = refused.value.errors
+    assert (error.field, error.limit, error.value) == (field, limit, value)
+    assert str(limit) in error.detail
+    assert str(value) in error.detail
+    assert field in refused.value.detail
+
+
+def test_all_broken_limits_are_named_at_once() -> None:
+    with pytest.raises(Refusal) as refused:
+        order_for(_request(trajectories=1000, timeout_s=1000), Settings())
+    assert [error.field for error in refused.value.errors] == ["trajectories", "timeout_s"]
+
+
+def test_the_tree_id_depends_on_what_shapes_the_tree_and_not_on_the_budget() -> None:
+    settings = Settings()
+    base = order_for(_request(), settings).tree_id(MODELS)
+    assert order_for(_request(trajectories=3, timeout_s=9), settings).tree_id(MODELS) == base
+    assert order_for(_request(problem="  1+1\n"), settings).tree_id(MODELS) == base
+    others = [
+        order_for(_request(problem="1+2"), settings).tree_id(MODELS),
+        order_for(_request(seed=1), settings).tree_id(MODELS),
+        order_for(_request(search={"candidates": 2}), settings).tree_id(MODELS),
+        order_for(_request(), settings).tree_id(Models(policy="p@2", ppm="q@1")),
+    ]
+    assert len({base, *others}) == 5
