@@ -19,7 +19,7 @@ from search.errors import BrokenPart
 from search.observation import observation
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
 from search.parts import Parts, scores_answers, scores_steps
-from search.protocols import Path, PathTooLong
+from search.protocols import Path, PathTooLong, StepScorer
 from search.seeds import request_seed
 from search.snapshots import Snapshots, StateLost, lost
 from search.tree import Node, NodeId, Tree
@@ -82,14 +82,19 @@ class Expander:
             NodeOutcome.ANSWERED: scores_answers(self._config, self._parts),
         }
         survivors = [draft for draft in drafts if wanted.get(draft.outcome, False)]
-        if not survivors or self._parts.scorer is None:
+        scorer = self._parts.scorer
+        if not survivors or scorer is None:
             return
-        paths = [replace(path, steps=(*path.steps, draft.step)) for draft in survivors]
-        scores = await self._parts.scorer.score(paths)
-        if len(scores) != len(paths):
-            raise BrokenPart(f"scorer returned {len(scores)} scores for {len(paths)} paths")
-        for draft, score in zip(survivors, scores, strict=True):
-            draft.score = _in_range(score, what="PPM score")
+        try:
+            await _score_together(scorer, path, survivors)
+        except PathTooLong:
+            # A program may print more than the PPM can read; its siblings are none the worse for it.
+            for draft in survivors:
+                try:
+                    await _score_together(scorer, path, [draft])
+                except PathTooLong:
+                    draft.outcome = NodeOutcome.TOO_DEEP
+                    draft.answer = None
 
     async def _judge(self, drafts: Sequence[Draft]) -> None:
         for draft in drafts:
@@ -112,6 +117,15 @@ class Expander:
             added.append(node.id)
         self._tree.settle(parent)
         return added
+
+
+async def _score_together(scorer: StepScorer, path: Path, drafts: Sequence[Draft]) -> None:
+    paths = [replace(path, steps=(*path.steps, draft.step)) for draft in drafts]
+    scores = await scorer.score(paths)
+    if len(scores) != len(paths):
+        raise BrokenPart(f"scorer returned {len(scores)} scores for {len(paths)} paths")
+    for draft, score in zip(drafts, scores, strict=True):
+        draft.score = _in_range(score, what="PPM score")
 
 
 def _node(draft: Draft, *, id: NodeId, parent: Node) -> Node:

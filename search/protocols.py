@@ -80,7 +80,10 @@ class StepScorer(Protocol):
     """The process preference model."""
 
     async def score(self, paths: Sequence[Path]) -> Sequence[float]:
-        """One score in [-1, 1] per path (tanh of the scalar head at the last token), in order."""
+        """One score in [-1, 1] per path (tanh of the scalar head at the last token), in order.
+
+        Raises `PathTooLong` when one of them is longer than the model's context.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ from server.engines.openmp import wait_passively
 def main() -> int:
     """The exit code."""
     wait_passively()
-    from training.command import main as run  # noqa: PLC0415  # torch reads the environment when it is imported
+    from training.command import main as run  # torch reads the environment when it is imported
 
     return run()
 

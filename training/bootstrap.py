@@ -101,7 +101,7 @@ def _train_policy(folder: Path, config: BootstrapConfig) -> None:
     pad_id = tokenizer.special_ids[END_OF_TEXT]
     model = new_policy(config.shape, seed=config.seed, end_of_text=pad_id)
     sft.train(model, examples, config.sft, folder=folder / "sft", pad_id=pad_id)
-    with _whole(target) as partial_folder:
+    with _WholeFolder(target) as partial_folder:
         save_for_serving(model, partial_folder)
         save_tokenizer(folder / "tokenizer.json", partial_folder, max_length=config.shape.context)
 
@@ -119,6 +119,7 @@ def _roll_out_family(name: str, *, folder: Path, config: BootstrapConfig) -> Non
 async def _search_family(name: str, folder: Path, config: BootstrapConfig) -> None:
     family = Family(name)
     file = folder / "rollouts" / f"{name}.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
     problems = unseen(family, Split.SEARCH, config.searched_problems)
     sampling = Sampling(precision=Precision.BFLOAT16)
     async with open_workbench(folder / "policy", None, sampling=sampling) as workbench:
@@ -129,7 +130,9 @@ def _choose_pairs(folder: Path, config: BootstrapConfig) -> None:
     file = folder / "pairs.jsonl"
     if not file.exists():
         trees = (
-            tree for name in config.families for _, tree in rollouts.read_rollouts(folder / "rollouts" / f"{name}.jsonl")
+            tree
+            for name in config.families
+            for _, tree in rollouts.read_rollouts(folder / "rollouts" / f"{name}.jsonl")
         )
         chosen = [pair for tree in trees for pair in pairs(tree, config.pairs)]
         if not chosen:
@@ -153,7 +156,7 @@ def _train_ppm(folder: Path, config: BootstrapConfig) -> None:
     in_order = accuracy(model, validation)
     logger.info("ppm: %.3f of the held-out pairs in order", in_order)
     (folder / "ppm.json").write_text(json.dumps({"pairs": len(training), "held_out_accuracy": in_order}))
-    with _whole(target) as partial_folder:
+    with _WholeFolder(target) as partial_folder:
         save_for_serving(model, partial_folder)
         save_tokenizer(folder / "tokenizer.json", partial_folder, max_length=config.shape.context)
 
@@ -171,7 +174,7 @@ def _write_manifest(folder: Path, config: BootstrapConfig) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-class _whole:
+class _WholeFolder:
     """A folder that appears under its name only once it is complete."""
 
     def __init__(self, target: Path) -> None:

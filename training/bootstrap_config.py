@@ -31,12 +31,12 @@ class BootstrapConfig:
     """Training problems per family."""
     demonstrations_of: dict[str, int] = field(default_factory=_uneven_counts)
     """Where it is another number: gsm_symbolic tells 85 stories; the two sympy families are slow to draw."""
-    shape: PolicyShape = PolicyShape()
-    sft: SFTConfig = SFTConfig()
+    shape: PolicyShape = field(default_factory=PolicyShape)
+    sft: SFTConfig = field(default_factory=SFTConfig)
     searched_problems: int = 120
     """Per family, for the PPM."""
-    rollouts: RolloutConfig = RolloutConfig()
-    pairs: PairConfig = PairConfig()
+    rollouts: RolloutConfig = field(default_factory=RolloutConfig)
+    pairs: PairConfig = field(default_factory=PairConfig)
     held_out_pairs: float = 0.1
     """Share of the problems whose pairs only measure the PPM."""
-    ppm: PPMConfig = PPMConfig()
+    ppm: PPMConfig = field(default_factory=PPMConfig)

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except (ProblemFileError, ModelsMissing, CheckpointError, NothingToLearnFrom, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         return 2
 
 
@@ -72,9 +72,7 @@ def _bootstrap(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.problems < 1 or arguments.trajectories < 1 or arguments.candidates < 1:
         raise ValueError("--problems, --trajectories and --candidates must be at least 1")
-    config = EvaluationConfig(
-        trajectories=arguments.trajectories, candidates=arguments.candidates, seed=arguments.seed
-    )
+    config = EvaluationConfig(trajectories=arguments.trajectories, candidates=arguments.candidates, seed=arguments.seed)
     models = _models(arguments)
     if arguments.file is not None:
         attempts = asyncio.run(_measure_file(arguments.file, arguments.problems, models, config))

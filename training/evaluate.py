@@ -65,9 +65,7 @@ class ConstantScorer:
         return [0.0] * len(paths)
 
 
-async def evaluate(
-    problems: Sequence[LabelledProblem], config: EvaluationConfig, *, workbench: Workbench
-) -> Attempts:
+async def evaluate(problems: Sequence[LabelledProblem], config: EvaluationConfig, *, workbench: Workbench) -> Attempts:
     """Every method on every problem, in the order of `problems`."""
     attempts: dict[Method, dict[str, Attempt]] = {method: {} for method in Method}
 

@@ -1,3 +1,4 @@
+# pyright: basic
 """The base policy's shape: a small Qwen2, so that vLLM and transformers serve it unchanged."""
 
 from dataclasses import dataclass

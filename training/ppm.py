@@ -1,3 +1,4 @@
+# pyright: basic
 """The process preference model: the policy with a scalar head, trained on preference pairs (rStar-Math, section 3.3).
 
     loss = - sum over nodes of 1/(|positives| |negatives|) sum over pairs of log sigmoid(r_better - r_worse)
@@ -78,6 +79,7 @@ def scores(model: Qwen2ForSequenceClassification, paths: Sequence[tuple[int, ...
     """Score of each path at its last token, in [-1, 1]."""
     pad = model.config.pad_token_id
     width = -(-max(len(path) for path in paths) // 16) * 16
+    assert pad is not None, "policies are made with a padding token"
     ids_B_T = torch.full((len(paths), width), pad)
     for row, path in enumerate(paths):
         ids_B_T[row, : len(path)] = torch.tensor(path)
@@ -96,17 +98,17 @@ def accuracy(model: Qwen2ForSequenceClassification, pairs: Sequence[EncodedPair]
     right = 0
     for start in range(0, len(pairs), batch_pairs):
         batch = pairs[start : start + batch_pairs]
-        r_2N = scores(model, [pair.better for pair in batch] + [pair.worse for pair in batch])
-        right += int((r_2N[: len(batch)] > r_2N[len(batch) :]).sum())
+        both = scores(model, [pair.better for pair in batch] + [pair.worse for pair in batch])
+        right += int((both[: len(batch)] > both[len(batch) :]).sum())
     return right / len(pairs)
 
 
 def _step(
     model: Qwen2ForSequenceClassification, optimizer: torch.optim.Optimizer, batch: Sequence[EncodedPair]
 ) -> float:
-    r_2N = scores(model, [pair.better for pair in batch] + [pair.worse for pair in batch])
+    both = scores(model, [pair.better for pair in batch] + [pair.worse for pair in batch])
     weight_N = torch.tensor([pair.weight for pair in batch])
-    loss = preference_loss(r_2N[: len(batch)], r_2N[len(batch) :], weight_N)
+    loss = preference_loss(both[: len(batch)], both[len(batch) :], weight_N)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path as FilePath
+from typing import Any, cast
 
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep
@@ -34,9 +35,7 @@ def encode_pairs(pairs: Iterable[Pair], tokens: PathTokens, *, context: int) -> 
             yield EncodedPair(better, worse, pair.weight, pair.better.problem)
 
 
-def split_by_problem(
-    pairs: Sequence[EncodedPair], *, held_out: float
-) -> tuple[list[EncodedPair], list[EncodedPair]]:
+def split_by_problem(pairs: Sequence[EncodedPair], *, held_out: float) -> tuple[list[EncodedPair], list[EncodedPair]]:
     """Training and validation pairs; no problem is on both sides."""
     problems = sorted({pair.problem for pair in pairs})
     every = max(2, round(1 / held_out))
@@ -64,17 +63,21 @@ def read_pairs(path: FilePath) -> Iterator[Pair]:
     """Read a file back."""
     with path.open() as file:
         for line in file:
-            fields = json.loads(line)
+            fields = cast(dict[str, Any], json.loads(line))
             yield Pair(better=_path(fields["better"]), worse=_path(fields["worse"]), weight=fields["weight"])
 
 
-def _path(fields: dict[str, object]) -> Path:
-    steps = fields["steps"]
-    assert isinstance(steps, list)
+def _path(fields: dict[str, Any]) -> Path:
+    steps = cast(list[dict[str, Any]], fields["steps"])
     return Path(
-        problem=str(fields["problem"]),
+        problem=fields["problem"],
         steps=tuple(
-            PathStep(**{**step, "token_ids": tuple(step["token_ids"]), "stop": CandidateStop(step["stop"])})
+            PathStep(
+                text=step["text"],
+                token_ids=tuple(step["token_ids"]),
+                stop=CandidateStop(step["stop"]),
+                output=step["output"],
+            )
             for step in steps
         ),
     )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from search import AnswerEquality, Verdict
 from training.problems import Family, Problem, Split
@@ -45,12 +46,16 @@ def _of_family(family: Family, problem: Problem) -> LabelledProblem:
 def file_problems(path: Path, equality: AnswerEquality, *, limit: int | None = None) -> Sequence[LabelledProblem]:
     """Problems of a JSON list of `{"index", "question", "answer"}`; equality decides what is right."""
     try:
-        records = json.loads(path.read_text())
+        content: object = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ProblemFileError(f"{path}: expected a JSON list of problems ({error})") from error
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+    records = cast(list[object], content) if isinstance(content, list) else []
+    if not records or not all(isinstance(record, dict) for record in records):
         raise ProblemFileError(f'{path}: expected a JSON list of objects with "question" and "answer"')
-    return [_of_file(path, number, record, equality) for number, record in enumerate(records[:limit])]
+    return [
+        _of_file(path, number, cast(dict[str, object], record), equality)
+        for number, record in enumerate(records[:limit])
+    ]
 
 
 def _of_file(path: Path, number: int, record: dict[str, object], equality: AnswerEquality) -> LabelledProblem:

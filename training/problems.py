@@ -1,3 +1,4 @@
+# pyright: basic
 """Problems: draws mathematical problems with checkable answers from reasoning-gym, in disjoint splits.
 
 A split is a range of generator seeds 10 million apart from the next (reasoning-gym draws item i from
@@ -140,5 +141,7 @@ def normalised(question: str) -> str:
 def held_out_texts(family: Family, count: int) -> frozenset[str]:
     """Normalised texts of the first `count` validation and test problems, which training must never see."""
     return frozenset(
-        normalised(problem.question) for split in (Split.VALIDATION, Split.TEST) for problem in family.draw(split, count)
+        normalised(problem.question)
+        for split in (Split.VALIDATION, Split.TEST)
+        for problem in family.draw(split, count)
     )

@@ -42,8 +42,7 @@ async def make_rollouts(
     family: Family, problems: Iterable[Problem], config: RolloutConfig, *, workbench: Workbench, file: Path
 ) -> None:
     """Search every problem that `file` does not hold yet, and append its tree."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    done = {problem_id for problem_id, _ in read_rollouts(file)} if file.exists() else set[str]()
+    done = problems_done(file)
     search_config = SearchConfig(candidates=config.candidates, values=Values.TERMINAL_GUIDED)
 
     with file.open("a") as lines:
@@ -61,6 +60,11 @@ async def make_rollouts(
 
         missing = (problem for problem in problems if problem.id not in done)
         await run_concurrently(missing, one, concurrency=config.concurrency)
+
+
+def problems_done(file: Path) -> frozenset[str]:
+    """Ids of the problems whose trees the file holds."""
+    return frozenset(problem_id for problem_id, _ in read_rollouts(file)) if file.exists() else frozenset()
 
 
 def read_rollouts(file: Path) -> Iterator[tuple[str, Tree]]:

@@ -1,3 +1,4 @@
+# pyright: basic
 """Supervised fine-tuning: next-token loss on what the policy wrote; checkpoints often and resumes exactly.
 
 Muon for the hidden matrices and AdamW for the rest: at this size it reaches the same loss in markedly fewer tokens
@@ -43,7 +44,9 @@ class _Progress:
     """Batches of this epoch already seen."""
 
 
-def train(model: Qwen2ForCausalLM, examples: Sequence[Example], config: SFTConfig, *, folder: Path, pad_id: int) -> None:
+def train(
+    model: Qwen2ForCausalLM, examples: Sequence[Example], config: SFTConfig, *, folder: Path, pad_id: int
+) -> None:
     """Train in place, resuming from `folder` if it holds a checkpoint; log one JSON line every 50 steps."""
     optimizers = _optimizers(model, config)
     progress = _resume(model, optimizers, folder)

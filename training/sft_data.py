@@ -1,3 +1,4 @@
+# pyright: basic
 """Fine-tuning data: trajectories as token ids, with a mask of what the policy wrote.
 
 Only the policy's own tokens carry loss. The problem and the program's output are given to it at inference, and

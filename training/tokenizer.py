@@ -1,3 +1,4 @@
+# pyright: basic
 """The bundled policy's tokenizer: byte-level BPE learnt from demonstrations, digits one by one."""
 
 from collections.abc import Iterable

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, cast
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,5 +41,6 @@ def read_trajectories(path: Path) -> Iterator[Trajectory]:
     """Read a file back."""
     with path.open() as file:
         for line in file:
-            fields = json.loads(line)
-            yield Trajectory(**{**fields, "steps": tuple(fields["steps"])})
+            fields = cast(dict[str, Any], json.loads(line))
+            fields["steps"] = tuple(fields["steps"])
+            yield Trajectory(**fields)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +74,7 @@ class Workbench:
 @asynccontextmanager
 async def open_workbench(
     policy_folder: Path, ppm_folder: Path | None, *, sampling: Sampling
-) -> AsyncIterator[Workbench]:
+) -> AsyncGenerator[Workbench]:
     """Load the models and start the processes; everything ends with the context.
 
     Computes on one thread: an offline run keeps the cores busy with one workbench per core.
@@ -106,9 +106,7 @@ async def open_workbench(
         )
 
 
-async def run_concurrently(
-    items: Iterable[Item], work: Callable[[Item], Awaitable[None]], *, concurrency: int
-) -> None:
+async def run_concurrently(items: Iterable[Item], work: Callable[[Item], Awaitable[None]], *, concurrency: int) -> None:
     """Do `work` for every item, `concurrency` at a time; the first failure ends them all."""
     queue = iter(items)
 

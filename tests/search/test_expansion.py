@@ -277,3 +277,18 @@ async def test_a_missing_score_is_a_broken_part() -> None:
     )
     with pytest.raises(BrokenPart, match="1 scores for 2 paths"):
         await expander(Tree("p"), given).expand(ROOT, n=2)
+
+
+async def test_a_step_that_prints_more_than_the_ppm_can_read_is_too_deep_and_its_siblings_go_on() -> None:
+    def score(path: Path) -> float:
+        if path.steps[-1].text.strip() == "print(10**2000)":
+            raise PathTooLong("the path has 2100 tokens, the model's context 1536")
+        return 0.5
+
+    tree = Tree("p")
+    proposed = [step("print(10**2000)"), step("x = 1")]
+    await expander(tree, parts({(): proposed}, scorer=FunctionScorer(score))).expand(ROOT, n=2)
+    assert [(node.outcome, node.score) for node in tree.nodes[1:]] == [
+        (NodeOutcome.TOO_DEEP, None),
+        (NodeOutcome.OPEN, 0.5),
+    ]

@@ -36,7 +36,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> StepTokenizer:
 
 def text_of(example: Example, tokenizer: StepTokenizer, *, target: bool) -> str:
     ids = tuple(i for i, wrote in zip(example.token_ids, example.is_target, strict=True) if wrote is target)
-    return tokenizer.decode_step(ids + (tokenizer.special_ids[END_OF_STEP],))
+    return tokenizer.decode_step((*ids, tokenizer.special_ids[END_OF_STEP]))
 
 
 def test_only_what_the_policy_wrote_is_a_target(tokenizer: StepTokenizer) -> None:
@@ -76,9 +76,7 @@ def test_an_epoch_holds_every_example_once_within_the_token_limit() -> None:
     lengths = [5 + index % 40 for index in range(300)]
     examples = [Example((7,) * length, (True,) * length) for length in lengths]
     seen: list[int] = []
-    for ids_B_T, is_target_B_T in batches(
-        examples, tokens=256, generator=torch.Generator().manual_seed(0), pad_id=0
-    ):
+    for ids_B_T, is_target_B_T in batches(examples, tokens=256, generator=torch.Generator().manual_seed(0), pad_id=0):
         assert ids_B_T.shape == is_target_B_T.shape
         assert ids_B_T.shape[0] == 1 or ids_B_T.shape[0] * max(is_target_B_T.sum(1).tolist()) <= 256
         assert torch.equal(ids_B_T == 7, is_target_B_T)

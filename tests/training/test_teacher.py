@@ -68,11 +68,11 @@ def test_every_story_that_the_generator_tells_has_a_program() -> None:
 def test_answers_are_never_written_into_gsm_programs() -> None:
     for problem in Family("gsm_symbolic").draw(Split.TRAIN, 300):
         literals = {
-            number
-            for strategy in strategies(problem)
-            for number in re.findall(r"\d+(?:\.\d+)?", program(strategy))
+            number for strategy in strategies(problem) for number in re.findall(r"\d+(?:\.\d+)?", program(strategy))
         }
         text = re.sub(r"(?<=\d),(?=\d{3})", "", problem.question)
-        assert problem.answer not in literals or problem.answer in re.findall(r"\d+(?:\.\d+)?", text) or float(
-            problem.answer
-        ) in CONSTANTS["gsm_symbolic"] | {10.0}
+        assert (
+            problem.answer not in literals
+            or problem.answer in re.findall(r"\d+(?:\.\d+)?", text)
+            or float(problem.answer) in CONSTANTS["gsm_symbolic"] | {10.0}
+        )

@@ -44,9 +44,10 @@ def _linear(left: str) -> tuple[str, str]:
 
 def polynomial_equations(question: str) -> list[Strategy]:
     """`Solve for real k: -8*k**3 - 47*k = 0\\nIn solving equations, ...`."""
-    found = re.search(r"([-+*\d\sa-z]*?) = 0$", question.split("\nIn solving")[0])
+    found = re.search(r"([-+*\d\sa-z]*?) = 0$", question.split("\nIn solving", maxsplit=1)[0])
     unknown = re.search(r"real(?: value\(s\) of)? ([a-z])\b", question)
-    assert found and unknown, question
+    assert found, question
+    assert unknown, question
     x = unknown[1]
     expression = found[1].split("equation: ")[-1].split("satisfies: ")[-1].splitlines()[-1].strip()
     declare = Step("Name the unknown", f"from sympy import symbols, real_roots\n{x} = symbols('{x}')")
@@ -87,13 +88,22 @@ def simple_integration(question: str) -> list[Strategy]:
     assert found, question
     integrand = found[1]
     x = "X" if "X" in integrand else "x"
-    read = Step("Write the integrand", f"from sympy import symbols, sympify\n{x} = symbols('{x}')\nf = sympify('{integrand}')")
+    read = Step(
+        "Write the integrand", f"from sympy import symbols, sympify\n{x} = symbols('{x}')\nf = sympify('{integrand}')"
+    )
     close = show("f'{F} + C'")
-    strategies = [right("integrate", read, Step("Integrate it", f"from sympy import integrate\nF = integrate(f, {x})"), close)]
+    strategies = [
+        right("integrate", read, Step("Integrate it", f"from sympy import integrate\nF = integrate(f, {x})"), close)
+    ]
     if "antiderivative" in question:
         strategies.append(
-            flawed("derivative", read, Step("Take the derivative", f"from sympy import diff\nF = diff(f, {x})"), close,
-                   weight=2.0)
+            flawed(
+                "derivative",
+                read,
+                Step("Take the derivative", f"from sympy import diff\nF = diff(f, {x})"),
+                close,
+                weight=2.0,
+            )
         )
     return strategies
 
@@ -154,4 +164,4 @@ def number_sequence(question: str) -> list[Strategy]:
 
 def _holds(check: str, sequence: list[int]) -> bool:
     """Whether one of this module's own rules fits the sequence."""
-    return bool(eval(check, {"seq": sequence}))  # noqa: S307 - the checks are the literals above
+    return bool(eval(check, {"seq": sequence}))  # the checks are the literals above

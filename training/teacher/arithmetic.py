@@ -1,4 +1,4 @@
-"""Arithmetic families: chain_sum, basic_arithmetic, decimal_arithmetic, products, power_function, complex_arithmetic."""
+"""Arithmetic: chain_sum, basic_arithmetic, decimal_arithmetic, products, power_function, complex_arithmetic."""
 
 import re
 
@@ -51,9 +51,7 @@ def basic_arithmetic(question: str) -> list[Strategy]:
     strategies = [right("evaluate", Step("Evaluate the expression", f"result = {expression}"), close)]
     if "-( " in expression:
         ignored = expression.replace("-( ", "( ")
-        strategies.append(
-            flawed("ignores_minus", Step("Open the brackets", f"result = {ignored}"), close, weight=2.2)
-        )
+        strategies.append(flawed("ignores_minus", Step("Open the brackets", f"result = {ignored}"), close, weight=2.2))
     elif "(" in expression and ("*" in expression or "/" in expression):
         bare = re.sub(r"\s+", " ", re.sub(r"[()]", "", expression)).strip()
         strategies.append(
@@ -69,7 +67,9 @@ def decimal_arithmetic(question: str) -> list[Strategy]:
     strategies = [right("evaluate", Step("Evaluate the expression", f"result = {expression}"), close)]
     if "/" in expression and "-" not in expression:
         floored = expression.replace("/", "//")
-        strategies.append(flawed("whole_division", Step("Divide and multiply", f"result = {floored}"), close, weight=2.0))
+        strategies.append(
+            flawed("whole_division", Step("Divide and multiply", f"result = {floored}"), close, weight=2.0)
+        )
     elif "/" in expression:
         strategies.append(
             right("named", Step("Divide and multiply", f"value = {expression}"), show("round(value, 9)"), weight=0.5)
@@ -118,20 +118,31 @@ def power_function(question: str) -> list[Strategy]:
     if base.startswith("-") and int(exponent) % 2 == 0:
         strategies.append(
             flawed(
-                "keeps_minus", read, Step("Raise the number and keep its sign", "result = -abs(base) ** exponent"), close,
+                "keeps_minus",
+                read,
+                Step("Raise the number and keep its sign", "result = -abs(base) ** exponent"),
+                close,
                 weight=2.2,
             )
         )
     elif exponent.startswith("-"):
         strategies.append(
             right(
-                "reciprocal", read, Step("Take the reciprocal of the power", "result = 1 / base ** -exponent"), close,
+                "reciprocal",
+                read,
+                Step("Take the reciprocal of the power", "result = 1 / base ** -exponent"),
+                close,
                 weight=0.5,
             )
         )
         strategies.append(
-            flawed("ignores_minus", read, Step("Raise to the size of the exponent", "result = base ** abs(exponent)"), close,
-                   weight=0.3)
+            flawed(
+                "ignores_minus",
+                read,
+                Step("Raise to the size of the exponent", "result = base ** abs(exponent)"),
+                close,
+                weight=0.3,
+            )
         )
     return strategies
 

@@ -24,7 +24,7 @@ def gsm_symbolic(question: str, story: int, drawn: Mapping[str, object]) -> list
 
 
 def _name(line: str) -> str:
-    return line.split(" = ")[0]
+    return line.split(" = ", 1)[0]
 
 
 def _close(lines: list[str]) -> Step:

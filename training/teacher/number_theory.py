@@ -21,7 +21,10 @@ def gcd(question: str) -> list[Strategy]:
     strategies = [
         right("library", read, Step("Use the gcd function", "from math import gcd\ng = gcd(a, b)"), show("g")),
         right(
-            "euclid", read, Step("Divide with remainder until nothing is left", "while b:\n    a, b = b, a % b"), show("a")
+            "euclid",
+            read,
+            Step("Divide with remainder until nothing is left", "while b:\n    a, b = b, a % b"),
+            show("a"),
         ),
     ]
     if len(a) == len(b) and int(a) < int(b):
@@ -45,9 +48,7 @@ def lcm(question: str) -> list[Strategy]:
         right("count_up", read, Step("Go through the multiples of a", "m = a\nwhile m % b:\n    m += a"), show("m")),
     ]
     if a[-1] in "02468" and b[-1] in "02468":
-        strategies.append(
-            flawed("product", read, Step("Multiply the numbers", "m = a * b"), show("m"), weight=3.0)
-        )
+        strategies.append(flawed("product", read, Step("Multiply the numbers", "m = a * b"), show("m"), weight=3.0))
     return strategies
 
 
@@ -57,12 +58,12 @@ def prime_factorization(question: str) -> list[Strategy]:
     assert found, question
     read = Step("Start with the number and the smallest prime", f"n = {found[1]}\np = 2\nfactors = []")
     close = show("' × '.join(str(f) for f in factors)")
-    loop = "while {condition}:\n    if n % p == 0:\n        factors.append(p)\n        n //= p\n    else:\n        p += 1"
+    loop = (
+        "while {condition}:\n    if n % p == 0:\n        factors.append(p)\n        n //= p\n    else:\n        p += 1"
+    )
     to_root = Step("Divide by primes up to the root", loop.format(condition="p * p <= n"))
     strategies = [
-        right(
-            "divide_down", read, Step("Divide out every prime", loop.format(condition="n > 1")), close, weight=0.6
-        ),
+        right("divide_down", read, Step("Divide out every prime", loop.format(condition="n > 1")), close, weight=0.6),
         right(
             "to_root",
             read,
@@ -101,7 +102,9 @@ def fraction_simplification(question: str) -> list[Strategy]:
     ]
     if a[-1] in "02468" and b[-1] in "02468" and len(b) >= 5:
         strategies.append(
-            flawed("halves_once", read, Step("Both are even, so halve them", "n, d = n // 2, d // 2"), close, weight=3.5)
+            flawed(
+                "halves_once", read, Step("Both are even, so halve them", "n, d = n // 2, d // 2"), close, weight=3.5
+            )
         )
     return strategies
 

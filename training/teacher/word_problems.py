@@ -77,7 +77,9 @@ def simple_geometry(question: str) -> list[Strategy]:
     close = show("round(total - sum(known))")
     strategies = [right("angle_sum", read, whole, close)]
     if n == "4":
-        strategies.append(right("quadrilateral", read, Step("A quadrilateral has 360 degrees", "total = 360"), close, weight=0.5))
+        strategies.append(
+            right("quadrilateral", read, Step("A quadrilateral has 360 degrees", "total = 360"), close, weight=0.5)
+        )
     if int(n) > 4:
         strategies.append(
             flawed(
