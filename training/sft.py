@@ -22,12 +22,12 @@ from training.sft_data import Example, batches
 class SFTConfig:
     """How long and how fast to train."""
 
-    total_tokens: int = 40_000_000
+    total_tokens: int = 13_000_000
     """Length of the run, prompts and padding included."""
     batch_tokens: int = 8192
     learning_rate: float = 3e-3
     """Peak rate; the same for both optimisers, since Muon's update is scaled to AdamW's."""
-    warmup: float = 0.01
+    warmup: float = 0.023
     """Share of the run with a rising rate."""
     decay: float = 0.25
     """Share of the run, at its end, with a rate falling linearly to zero; the rate is constant in between."""
