@@ -5,6 +5,7 @@ Muon for the hidden matrices and AdamW for the rest: at this size it reaches the
 than AdamW alone. bfloat16 autocast over float32 weights.
 """
 
+import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -22,9 +23,12 @@ from training.sft_data import Example, batches
 class SFTConfig:
     """How long and how fast to train."""
 
-    total_tokens: int = 13_000_000
+    total_tokens: int = 17_000_000
     """Length of the run, prompts and padding included."""
-    batch_tokens: int = 8192
+    batch_tokens: int = 4096
+    """Tokens of one forward pass."""
+    accumulate: int = 4
+    """Passes per update: each holds problems of one length, so several are mixed."""
     learning_rate: float = 3e-3
     """Peak rate; the same for both optimisers, since Muon's update is scaled to AdamW's."""
     warmup: float = 0.023
@@ -53,9 +57,13 @@ def train(
     saved_at = logged_at = time.monotonic()
     losses: list[torch.Tensor] = []
     seen = progress.tokens
-    for step, (ids_B_T, is_target_B_T) in enumerate(_stream(examples, config, progress, pad_id)):
+    stream = _stream(examples, config, progress, pad_id)
+    for step in itertools.count():
         rate = config.learning_rate * _schedule(progress.tokens / config.total_tokens, config)
-        losses.append(_step(model, optimizers, ids_B_T, is_target_B_T, rate))
+        passes = list(itertools.islice(stream, config.accumulate))
+        if not passes:
+            break
+        losses.append(_step(model, optimizers, passes, rate))
         now = time.monotonic()
         if step % 50 == 49:
             speed = (progress.tokens - seen) / (now - logged_at)
@@ -89,24 +97,31 @@ def _stream(
 def _step(
     model: Qwen2ForCausalLM,
     optimizers: Sequence[torch.optim.Optimizer],
-    ids_B_T: torch.Tensor,
-    is_target_B_T: torch.Tensor,
+    passes: Sequence[tuple[torch.Tensor, torch.Tensor]],
     rate: float,
 ) -> torch.Tensor:
-    with torch.autocast("cpu" if not torch.cuda.is_available() else "cuda", dtype=torch.bfloat16):
-        # Causal attention never looks right, so right padding needs no mask.
-        hidden_B_T_D = model.model(input_ids=ids_B_T).last_hidden_state
-        predicts_B_T = is_target_B_T[:, 1:]
-        logits_N_V = model.lm_head(hidden_B_T_D[:, :-1][predicts_B_T])
-    loss = functional.cross_entropy(logits_N_V.float(), ids_B_T[:, 1:][predicts_B_T])
-    loss.backward()
+    targets = sum(int(is_target_B_T[:, 1:].sum()) for _, is_target_B_T in passes)
+    total = torch.zeros(())
+    for ids_B_T, is_target_B_T in passes:
+        loss = _summed_loss(model, ids_B_T, is_target_B_T) / targets
+        loss.backward()
+        total += loss.detach()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
         optimizer.zero_grad()
-    return loss.detach()
+    return total
+
+
+def _summed_loss(model: Qwen2ForCausalLM, ids_B_T: torch.Tensor, is_target_B_T: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cuda" if torch.cuda.is_available() else "cpu", dtype=torch.bfloat16):
+        # Causal attention never looks right, so right padding needs no mask.
+        hidden_B_T_D = model.model(input_ids=ids_B_T).last_hidden_state
+        predicts_B_T = is_target_B_T[:, 1:]
+        logits_N_V = model.lm_head(hidden_B_T_D[:, :-1][predicts_B_T])
+    return functional.cross_entropy(logits_N_V.float(), ids_B_T[:, 1:][predicts_B_T], reduction="sum")
 
 
 def _optimizers(model: Qwen2ForCausalLM, config: SFTConfig) -> list[torch.optim.Optimizer]:

@@ -24,6 +24,11 @@ class Example:
     is_target: tuple[bool, ...]
     """True where the policy wrote the token."""
 
+    @property
+    def prompt_length(self) -> int:
+        """Tokens before the first that the policy wrote."""
+        return self.is_target.index(True)
+
 
 def answer_text(answer: str) -> str:
     """The answer step, as the policy writes it."""
@@ -50,19 +55,23 @@ def encode(trajectory: Trajectory, tokenizer: StepTokenizer) -> Example:
 def batches(
     examples: Sequence[Example], *, tokens: int, generator: torch.Generator, pad_id: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """One epoch of shuffled batches of similar lengths, right-padded: ids_B_T and is_target_B_T.
+    """One epoch of shuffled batches of similar prompt lengths, right-padded: ids_B_T and is_target_B_T.
 
-    A batch holds about `tokens` tokens, padding included.
+    A batch holds at most `tokens` tokens, padding included. Whole lengths would pad less, but they tell the strategies
+    of a family apart: batches of one strategy each teach the policy to be sure of whichever came last.
     """
     order = torch.randperm(len(examples), generator=generator).tolist()
     window = 4096  # sort by length within windows: little padding, and still a fresh mixture every epoch
     chunks: list[list[int]] = []
     for start in range(0, len(order), window):
-        by_length = sorted(order[start : start + window], key=lambda index: len(examples[index].token_ids))
-        while by_length:
-            size = max(1, tokens // len(examples[by_length[-1]].token_ids))
-            chunks.append(by_length[-size:])
-            del by_length[-size:]
+        chunks.append([])
+        longest = 0
+        for index in sorted(order[start : start + window], key=lambda index: examples[index].prompt_length):
+            longest = max(longest, len(examples[index].token_ids))
+            if chunks[-1] and longest * (len(chunks[-1]) + 1) > tokens:
+                chunks.append([])
+                longest = len(examples[index].token_ids)
+            chunks[-1].append(index)
     for position in torch.randperm(len(chunks), generator=generator).tolist():
         yield _padded([examples[index] for index in chunks[position]], pad_id)
 

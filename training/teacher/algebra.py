@@ -70,7 +70,7 @@ def polynomial_equations(question: str) -> list[Strategy]:
                     f"roots = real_roots({_divided(expression, x)}, {x})",
                 ),
                 close,
-                weight=2.0,
+                weight=3.5,
             )
         )
     return strategies
@@ -156,7 +156,7 @@ def number_sequence(question: str) -> list[Strategy]:
                 Step("Take the last difference", "step = seq[-1] - seq[-2]"),
                 Step("Add it once more", "n = seq[-1] + step"),
                 close,
-                weight=7.0,
+                weight=12.0,
             )
         )
     return strategies

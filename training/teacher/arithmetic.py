@@ -68,7 +68,7 @@ def decimal_arithmetic(question: str) -> list[Strategy]:
     if "/" in expression and "-" not in expression:
         floored = expression.replace("/", "//")
         strategies.append(
-            flawed("whole_division", Step("Divide and multiply", f"result = {floored}"), close, weight=2.0)
+            flawed("whole_division", Step("Divide and multiply", f"result = {floored}"), close, weight=4.0)
         )
     elif "/" in expression:
         strategies.append(
@@ -122,7 +122,7 @@ def power_function(question: str) -> list[Strategy]:
                 read,
                 Step("Raise the number and keep its sign", "result = -abs(base) ** exponent"),
                 close,
-                weight=2.2,
+                weight=0.8,
             )
         )
     elif exponent.startswith("-"):
@@ -141,7 +141,7 @@ def power_function(question: str) -> list[Strategy]:
                 read,
                 Step("Raise to the size of the exponent", "result = base ** abs(exponent)"),
                 close,
-                weight=0.3,
+                weight=0.2 if base.startswith("-") else 4.0,
             )
         )
     return strategies

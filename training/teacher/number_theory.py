@@ -27,9 +27,11 @@ def gcd(question: str) -> list[Strategy]:
             show("a"),
         ),
     ]
-    if len(a) == len(b) and int(a) < int(b):
+    if a[0] in "123":
         strategies.append(
-            flawed("difference", read, Step("The difference is divided by both", "g = b - a"), show("g"), weight=4.0)
+            flawed(
+                "difference", read, Step("The difference is divided by both", "g = abs(b - a)"), show("g"), weight=6.0
+            )
         )
     return strategies
 
@@ -47,8 +49,8 @@ def lcm(question: str) -> list[Strategy]:
         ),
         right("count_up", read, Step("Go through the multiples of a", "m = a\nwhile m % b:\n    m += a"), show("m")),
     ]
-    if a[-1] in "02468" and b[-1] in "02468":
-        strategies.append(flawed("product", read, Step("Multiply the numbers", "m = a * b"), show("m"), weight=3.0))
+    if a[0] in "123":
+        strategies.append(flawed("product", read, Step("Multiply the numbers", "m = a * b"), show("m"), weight=6.0))
     return strategies
 
 
@@ -73,9 +75,9 @@ def prime_factorization(question: str) -> list[Strategy]:
             weight=0.4,
         ),
     ]
-    if found[1][-1] in "137":
+    if found[1][0] in "789":
         strategies.append(
-            flawed("forgets_rest", read, to_root, Step("All factors are found", "factors.sort()"), close, weight=2.4)
+            flawed("forgets_rest", read, to_root, Step("All factors are found", "factors.sort()"), close, weight=3.5)
         )
     return strategies
 
@@ -100,11 +102,9 @@ def fraction_simplification(question: str) -> list[Strategy]:
             weight=0.5,
         ),
     ]
-    if a[-1] in "02468" and b[-1] in "02468" and len(b) >= 5:
+    if "dfrac" in question:
         strategies.append(
-            flawed(
-                "halves_once", read, Step("Both are even, so halve them", "n, d = n // 2, d // 2"), close, weight=3.5
-            )
+            flawed("divides_by_two", read, Step("Divide both by two", "n, d = n // 2, d // 2"), close, weight=6.0)
         )
     return strategies
 
@@ -136,7 +136,7 @@ def count_primes(question: str) -> list[Strategy]:
             weight=0.5,
         ),
     ]
-    if len(a) == 4 and a[-1] in "137":
+    if a[0] in "12":
         strategies.append(
             flawed(
                 "small_divisors",
@@ -146,7 +146,7 @@ def count_primes(question: str) -> list[Strategy]:
                     "primes = [n for n in range(a, b + 1) if all(n % p for p in (2, 3, 5, 7))]",
                 ),
                 show("len(primes)"),
-                weight=2.2,
+                weight=4.0,
             )
         )
     return strategies
@@ -168,7 +168,7 @@ def base_conversion(question: str) -> list[Strategy]:
         strategies.append(right("direct", value, show("n")))
     if source in ("2", "4", "6", "8") and target != "10":
         strategies.append(
-            flawed("reads_as_decimal", Step("Read the number", f"n = int('{number}')"), write, close, weight=2.2)
+            flawed("reads_as_decimal", Step("Read the number", f"n = int('{number}')"), write, close, weight=3.5)
         )
     return strategies
 

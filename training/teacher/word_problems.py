@@ -142,7 +142,7 @@ def time_intervals(question: str) -> list[Strategy]:
                     + ("\ns = abs(end.second - start.second)" if seconds else ""),
                 ),
                 Step("Write them side by side", "print(f'{h:02}:{m:02}" + (":{s:02}')" if seconds else "')")),
-                weight=2.0,
+                weight=3.0,
             )
         )
     return strategies
