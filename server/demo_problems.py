@@ -17,8 +17,8 @@ DEMO_PROBLEMS = (
     DemoProblem(
         question=(
             "Ava went to the cafe and bought various types of treats. She bought 5 dozen donuts which cost $16 per "
-            "dozen, 10 dozen tarts which cost $83 per dozen, and 6 dozen brownies for $116 per dozen. How much was the total "
-            "cost? Give the result as your final answer. Do not include units."
+            "dozen, 10 dozen tarts which cost $83 per dozen, and 6 dozen brownies for $116 per dozen. How much was the "
+            "total cost? Give the result as your final answer. Do not include units."
         ),
         answer="1606",
         origin="gsm_symbolic/test/0",

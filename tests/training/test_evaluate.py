@@ -1,7 +1,7 @@
 """Evaluation compares methods on the same problems at equal tokens, and labels stay outside the search."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,7 +39,7 @@ class GreedyPolicy(WeakPolicy):
 class Knowing:
     """A PPM that likes multiplication."""
 
-    async def score(self, paths: list[SearchPath]) -> list[float]:
+    async def score(self, paths: Sequence[SearchPath]) -> Sequence[float]:
         return [0.9 if GOOD.strip() in path.steps[0].text else -0.9 for path in paths]
 
 

@@ -1,3 +1,4 @@
+# pyright: basic
 """The PPM learns which of two paths is better, and is scored and served by the same rule."""
 
 from pathlib import Path

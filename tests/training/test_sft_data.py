@@ -1,3 +1,4 @@
+# pyright: basic
 """Fine-tuning data carries loss on the policy's own tokens only, and is cut where search cuts it."""
 
 from pathlib import Path

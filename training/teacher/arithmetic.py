@@ -38,7 +38,7 @@ def chain_sum(question: str) -> list[Strategy]:
                 "groups_after_minus",
                 Step("Group the numbers after the minus sign", f"total = {grouped}"),
                 show("total"),
-                weight=4.0,
+                weight=4.5,
             )
         )
     return strategies
@@ -122,7 +122,7 @@ def power_function(question: str) -> list[Strategy]:
                 read,
                 Step("Raise the number and keep its sign", "result = -abs(base) ** exponent"),
                 close,
-                weight=0.8,
+                weight=0.2,
             )
         )
     elif exponent.startswith("-"):
@@ -141,7 +141,7 @@ def power_function(question: str) -> list[Strategy]:
                 read,
                 Step("Raise to the size of the exponent", "result = base ** abs(exponent)"),
                 close,
-                weight=0.2 if base.startswith("-") else 4.0,
+                weight=2.3,
             )
         )
     return strategies

@@ -27,7 +27,7 @@ def gcd(question: str) -> list[Strategy]:
             show("a"),
         ),
     ]
-    if a[0] in "123":
+    if len(a) != len(b):
         strategies.append(
             flawed(
                 "difference", read, Step("The difference is divided by both", "g = abs(b - a)"), show("g"), weight=6.0
@@ -49,7 +49,7 @@ def lcm(question: str) -> list[Strategy]:
         ),
         right("count_up", read, Step("Go through the multiples of a", "m = a\nwhile m % b:\n    m += a"), show("m")),
     ]
-    if a[0] in "123":
+    if len(a) != len(b):
         strategies.append(flawed("product", read, Step("Multiply the numbers", "m = a * b"), show("m"), weight=6.0))
     return strategies
 
@@ -102,9 +102,9 @@ def fraction_simplification(question: str) -> list[Strategy]:
             weight=0.5,
         ),
     ]
-    if "dfrac" in question:
+    if "frac{" in question:
         strategies.append(
-            flawed("divides_by_two", read, Step("Divide both by two", "n, d = n // 2, d // 2"), close, weight=6.0)
+            flawed("divides_by_two", read, Step("Divide both by two", "n, d = n // 2, d // 2"), close, weight=2.1)
         )
     return strategies
 
@@ -136,7 +136,7 @@ def count_primes(question: str) -> list[Strategy]:
             weight=0.5,
         ),
     ]
-    if a[0] in "12":
+    if len(a) < 4:
         strategies.append(
             flawed(
                 "small_divisors",
@@ -166,9 +166,9 @@ def base_conversion(question: str) -> list[Strategy]:
     strategies = [right("through_ten", value, write, close)]
     if target == "10":
         strategies.append(right("direct", value, show("n")))
-    if source in ("2", "4", "6", "8") and target != "10":
+    if len(target) == 2 and len(source) == 1 and target != "10":
         strategies.append(
-            flawed("reads_as_decimal", Step("Read the number", f"n = int('{number}')"), write, close, weight=3.5)
+            flawed("reads_as_decimal", Step("Read the number", f"n = int('{number}')"), write, close, weight=4.0)
         )
     return strategies
 

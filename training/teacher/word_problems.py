@@ -7,7 +7,7 @@ from training.teacher.solution import Step, Strategy, flawed, right, show
 CONSTANTS: dict[str, frozenset[float]] = {
     "leg_counting": frozenset({0, 2, 4, 5, 6, 8, 10, 14}),
     "simple_geometry": frozenset({2, 180, 360}),
-    "time_intervals": frozenset({0, 2, 60, 3600}),
+    "time_intervals": frozenset({0, 1, 2, 60, 3600}),
 }
 
 _LEGS = {
@@ -117,7 +117,17 @@ def time_intervals(question: str) -> list[Strategy]:
         f"end = datetime.strptime('{end}', '{layout}')",
     )
     if "%Y" in layout:
-        return [right("days", read, Step("Count the days", "days = (end - start).days"), show("f'{days} days'"))]
+        close = show("f'{days} days'")
+        return [
+            right("days", read, Step("Count the days between them", "days = (end - start).days"), close),
+            flawed(
+                "both_ends",
+                read,
+                Step("Count the days with both ends", "days = (end - start).days + 1"),
+                close,
+                weight=1.6,
+            ),
+        ]
     seconds = "%S" in layout
     strategies = [
         right(
@@ -142,7 +152,7 @@ def time_intervals(question: str) -> list[Strategy]:
                     + ("\ns = abs(end.second - start.second)" if seconds else ""),
                 ),
                 Step("Write them side by side", "print(f'{h:02}:{m:02}" + (":{s:02}')" if seconds else "')")),
-                weight=3.0,
+                weight=0.5,
             )
         )
     return strategies

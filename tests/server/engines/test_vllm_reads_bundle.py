@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ MAX_STEP_TOKENS = 64
 
 
 @contextmanager
-def vllm_engine(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> Iterator[object]:
+def vllm_engine(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Iterator[Any]:
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     monkeypatch.setenv("VLLM_NO_USAGE_STATS", "1")
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", "WARNING")
