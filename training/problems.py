@@ -53,7 +53,8 @@ _RIGHT_FROM: dict[str, float] = {
 """The generator's score from which an answer counts as right; 1.0 where not named."""
 
 
-_GRADABLE = re.compile(r"[^\n]{1,200}")
+_GRADABLE = re.compile(r"(?!.*(?:nan|inf))[^\n]{1,200}", re.IGNORECASE)
+"""One line without the numbers that compare with nothing: graders that measure a distance would take them for right."""
 _PARSED = frozenset({"simple_integration"})
 """Families whose grader hands the answer to sympy's parser, which evaluates Python."""
 _POLYNOMIAL = re.compile(r"(?:(?<!\*\*)\*\*\d{1,2}(?![\d*])|\d{1,12}|[xXC]|[-+/. ]|\*(?!\*))+")
@@ -123,7 +124,10 @@ class Family:
         """Whether the generator accepts the answer. An answer that could run as code is wrong unread."""
         if not _GRADABLE.fullmatch(answer) or (self.name in _PARSED and not _POLYNOMIAL.fullmatch(answer)):
             return False
-        score = self._grader.score_answer(answer, problem.entry)
+        try:
+            score = self._grader.score_answer(answer, problem.entry)
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            return False  # some graders raise on what they cannot read
         return score is not None and score >= self._right_from
 
     def _dataset(self, split: Split, *, size: int) -> Any:

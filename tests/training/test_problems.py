@@ -8,6 +8,7 @@ from training.problems import FAMILIES, Family, Problem, Split, normalised
 from training.teacher.demonstrate import HELD_OUT, unseen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_training_and_search_share_no_text_with_validation_and_test(name: str) -> None:
     family = Family(name)
@@ -48,13 +49,21 @@ def integration_problem() -> tuple[Family, Problem]:
 def test_the_label_is_right_and_anything_else_is_wrong() -> None:
     family, problem = integration_problem()
     assert family.is_right(problem.answer, problem)
-    assert not family.is_right(problem.answer + " + x", problem)
+    assert not family.is_right(problem.answer + " + x**2 + X**2", problem)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_label_is_right(name: str) -> None:
     family = Family(name)
     assert all(family.is_right(problem.answer, problem) for problem in family.draw(Split.TEST, 25))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_answer_that_the_grader_cannot_read_is_wrong(name: str) -> None:
+    family = Family(name)
+    problem = next(iter(family.draw(Split.TEST, 1)))
+    for answer in ("13, 19 and more", "x" * 150, "1/0", "::", "nan", "e" * 5, "two\nlines"):
+        assert not family.is_right(answer, problem)
 
 
 def test_an_answer_that_is_python_is_wrong_and_does_nothing(tmp_path: Path) -> None:
