@@ -1,8 +1,10 @@
 """Preference pairs: which of two paths the PPM should score higher, read off searched trees (rStar-Math, section 3.3).
 
 Step pairs share their prefix: of a node's children, the `per_side` of highest Q that lead to a right answer against
-the `per_side` of lowest Q that lead to wrong answers only, so no step is ever on both sides. Answer pairs drop the
-prefix rule: the right trajectories of highest mean Q against the wrong ones of lowest mean Q. Q comes from
+the `per_side` of lowest Q that lead to wrong answers only, so no step is ever on both sides. Trajectory pairs drop the
+prefix rule: the right trajectories of highest mean Q against the wrong ones of lowest mean Q. The paper compares only
+their final steps; here each step after the two have parted is compared with its counterpart, since siblings that all
+agree (printing the result) give no step pair, and the PPM would be free to score them anyhow. Q comes from
 terminal-guided backup: it ranks, and is never a regression target. Pure.
 """
 
@@ -47,15 +49,24 @@ def pairs(tree: Tree, config: PairConfig) -> Iterator[Pair]:
         yield from _paired(
             tree, [(b, w) for b, w in product(positives, negatives) if b.value - w.value >= config.margin]
         )
-    yield from _answer_pairs(tree, config)
+    yield from _trajectory_pairs(tree, config)
 
 
-def _answer_pairs(tree: Tree, config: PairConfig) -> Iterator[Pair]:
+def _trajectory_pairs(tree: Tree, config: PairConfig) -> Iterator[Pair]:
     answered = [node for node in tree.nodes if node.outcome is NodeOutcome.ANSWERED and node.trajectories > 0]
     mean_q = {node.id: fmean(step.value for step in tree.lineage(node.id)[1:]) for node in answered}
     right = sorted((n for n in answered if n.terminal_value == 1.0), key=lambda n: -mean_q[n.id])
     wrong = sorted((n for n in answered if n.terminal_value == -1.0), key=lambda n: mean_q[n.id])
-    yield from _paired(tree, list(product(right[: config.per_side], wrong[: config.per_side])))
+    ends = list(product(right[: config.per_side], wrong[: config.per_side]))
+    yield from _paired(tree, ends)
+    yield from _paired(tree, [steps for better, worse in ends for steps in _parted(tree, better, worse)])
+
+
+def _parted(tree: Tree, better: Node, worse: Node) -> Iterator[tuple[Node, Node]]:
+    """Steps of equal depth between where two trajectories part and where the shorter one ends, both excluded."""
+    steps = list(zip(tree.lineage(better.id)[:-1], tree.lineage(worse.id)[:-1], strict=False))
+    different = [(one, other) for one, other in steps if one.id != other.id]
+    return iter(different[1:])
 
 
 def _paired(tree: Tree, chosen: Sequence[tuple[Node, Node]]) -> Iterator[Pair]:

@@ -90,3 +90,18 @@ def test_an_answer_that_no_rollout_reached_is_not_evidence() -> None:
     step = add(tree, ROOT, "b", q=-1.0)
     tree[add(tree, step, "unvisited", q=-1.0, outcome=NodeOutcome.ANSWERED)].visits = 0
     assert not list(pairs(tree, PairConfig()))
+
+
+def test_steps_after_two_trajectories_part_are_compared_at_equal_depth() -> None:
+    tree = Tree("p")
+    for name, value in (("good", 1.0), ("bad", -1.0)):
+        first = add(tree, ROOT, f"{name} 1", q=value)
+        second = add(tree, first, f"{name} 2", q=value)
+        third = add(tree, second, f"{name} 3", q=value)
+        add(tree, third, f"{name} answer", q=value, outcome=NodeOutcome.ANSWERED)
+    assert [texts(pair) for pair in pairs(tree, PairConfig())] == [
+        ("good 1", "bad 1"),
+        ("good answer", "bad answer"),
+        ("good 2", "bad 2"),
+        ("good 3", "bad 3"),
+    ]
