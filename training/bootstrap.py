@@ -18,11 +18,9 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 
 from search.format import prompt_segments
@@ -41,6 +39,7 @@ from training.teacher.demonstrate import demonstrations, unseen
 from training.tokenizer import save_tokenizer, train_tokenizer
 from training.trajectories import read_trajectories, write_trajectories
 from training.workbench import Sampling, open_workbench
+from training.worker_pool import worker_pool
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +192,7 @@ class _WholeFolder:
 
 def _for_each(families: Sequence[str], work: Callable[[str], None], config: BootstrapConfig) -> None:
     """Do `work` for every family, each in a process of its own, and report each that is done."""
-    with ProcessPoolExecutor(config.processes, mp_context=get_context("spawn")) as pool:
+    with worker_pool(config.processes) as pool:
         for name, _ in zip(families, pool.map(work, families), strict=True):
             logger.info("%s: done", name)
 

@@ -5,10 +5,8 @@ import asyncio
 import logging
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from server.bundle.folders import ModelFolders, ModelsMissing, bundled_models
@@ -20,6 +18,7 @@ from training.problem_sets import ProblemFileError, family_problems, file_proble
 from training.problems import FAMILIES
 from training.report import print_report, shares_by_group, write_report
 from training.workbench import Sampling, open_workbench
+from training.worker_pool import worker_pool
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         attempts = asyncio.run(_measure_file(arguments.file, arguments.problems, models, config))
     else:
         work = partial(_measure_family, count=arguments.problems, models=models, config=config)
-        with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
+        with worker_pool(arguments.processes) as pool:
             attempts = merged([_told(part) for part in pool.map(work, arguments.families)])
     print_report(attempts)
     if arguments.json is not None:
