@@ -1,8 +1,8 @@
 """Answers: counts the votes of finished trajectories and says how sure the winner is. Pure.
 
-Each distinct trajectory that states an answer votes once, however often its candidates were sampled: candidates of one
-expansion share their prefix, so repeats say how the policy talks, not that it is right. Trajectories of the baselines
-are separate draws from the root on, and vote each for itself.
+A trajectory that states an answer has as many votes as the rarest of its steps was sampled: equal candidates are merged
+into one node, and merging must not make a step that all candidates agree on weigh as little as one that a single
+candidate got wrong. Trajectories of the baselines are separate draws from the root on, and have one vote each.
 
 A vote weighs (1 + score) / 2, in [0, 1]; without a score 1/2, as at score 0.
 
@@ -30,10 +30,12 @@ class Ballot:
     node_id: NodeId
     answer: str
     score: float | None
+    votes: int = 1
+    """Candidates that agree on its rarest step."""
 
     @property
     def weight(self) -> float:
-        """In [0, 1]."""
+        """Of one of its votes, in [0, 1]."""
         return NEUTRAL_WEIGHT if self.score is None else (1.0 + self.score) / 2.0
 
 
@@ -44,7 +46,7 @@ class AnswerGroup:
     answer: str
     """As the best-scored trajectory spells it."""
     votes: int
-    """Trajectories that state it."""
+    """Of the trajectories that state it."""
     weight: float
     """Sum of the weights of those that vote: under `weighted_vote` the best-scored `top_k` of all, else all."""
     score: float | None
@@ -70,10 +72,14 @@ class Standing:
 def ballots(tree: Tree) -> list[Ballot]:
     """The finished trajectories with an answer, by id. An answer step that no rollout has reached does not count."""
     return [
-        Ballot(node_id=node.id, answer=node.answer, score=node.score)
+        Ballot(node_id=node.id, answer=node.answer, score=node.score, votes=_agreement(tree, node.id))
         for node in tree.nodes
         if node.outcome is NodeOutcome.ANSWERED and node.answer is not None and node.trajectories > 0
     ]
+
+
+def _agreement(tree: Tree, node_id: NodeId) -> int:
+    return min(step.multiplicity for step in tree.lineage(node_id)[1:])
 
 
 def count_votes(
@@ -100,9 +106,9 @@ def count_votes(
 
 
 def is_decided(
-    standing: Standing, *, selection: Selection, trajectories_left: int, top_k: int | None, has_unknown: bool
+    standing: Standing, *, selection: Selection, votes_left: int, top_k: int | None, has_unknown: bool
 ) -> bool:
-    """Whether no answer can overtake the leading one when each trajectory left adds one vote of weight 1 at most.
+    """Whether no answer can overtake the leading one when `votes_left` more may come, of weight 1 at most.
 
     Under `has_unknown` the rivals may all be one answer. Where new votes can push old ones out of the `top_k`, the
     leader may also lose that many, of weight 1 at most. The best-scored trajectory can always be outdone.
@@ -112,9 +118,9 @@ def is_decided(
     strengths = [group.votes if selection is Selection.MAJORITY else group.weight for group in standing.groups]
     rivals = strengths[1:] or [0.0]
     rival = sum(rivals) if has_unknown else max(rivals)
-    swing = float(trajectories_left)
-    votes = sum(group.votes for group in standing.groups)
-    if selection is Selection.WEIGHTED_VOTE and top_k is not None and votes + trajectories_left > top_k:
+    swing = float(votes_left)
+    voted = sum(len(group.node_ids) for group in standing.groups)
+    if selection is Selection.WEIGHTED_VOTE and top_k is not None and voted + votes_left > top_k:
         swing *= 2
     return strengths[0] > rival + swing
 
@@ -123,8 +129,8 @@ def _group(members: Sequence[Ballot], voters: frozenset[NodeId]) -> AnswerGroup:
     """Of the ballots of one class, best first."""
     return AnswerGroup(
         answer=members[0].answer,
-        votes=len(members),
-        weight=sum(ballot.weight for ballot in members if ballot.node_id in voters),
+        votes=sum(ballot.votes for ballot in members),
+        weight=sum(ballot.votes * ballot.weight for ballot in members if ballot.node_id in voters),
         score=max((ballot.score for ballot in members if ballot.score is not None), default=None),
         node_ids=tuple(ballot.node_id for ballot in members),
     )

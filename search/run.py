@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from search.answers import AnswerGroup, Ballot, Standing, ballots, count_votes, is_decided
 from search.budget import Budget
-from search.config import SearchConfig
+from search.config import SearchConfig, Strategy
 from search.equivalence import AnswerClasses
 from search.events import AnswerChanged, Event, NodeAdded, OnEvent, SearchStarted, TrajectoryFinished
 from search.expansion import Expander
@@ -149,7 +149,7 @@ class Run:
         return is_decided(
             self._standing,
             selection=self.config.answer_selection,
-            trajectories_left=left,
+            votes_left=left * (self.config.candidates if self.config.strategy is Strategy.MCTS else 1),
             top_k=self.config.top_k,
             has_unknown=self._classes.classes(answers).has_unknown,
         )

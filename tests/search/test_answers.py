@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from search.answers import AnswerGroup, Ballot, Standing, ballots, count_votes, is_decided
 from search.config import Selection
-from search.outcomes import NodeOutcome
+from search.outcomes import CandidateStop, NodeOutcome
+from search.protocols import PathStep
 from search.tree import ROOT, Node, NodeId, Tree
 
 
@@ -123,7 +124,7 @@ def decided(
         for i, weight in enumerate(weights)
     )
     return is_decided(
-        Standing(groups=groups), selection=selection, trajectories_left=left, top_k=top_k, has_unknown=has_unknown
+        Standing(groups=groups), selection=selection, votes_left=left, top_k=top_k, has_unknown=has_unknown
     )
 
 
@@ -154,4 +155,42 @@ def test_majority_compares_votes() -> None:
 
 def test_the_best_score_can_always_be_outdone_and_nothing_decides_nothing() -> None:
     assert not decided(9.0, left=1, selection=Selection.BEST)
-    assert not is_decided(Standing(), selection=Selection.MAJORITY, trajectories_left=0, top_k=None, has_unknown=False)
+    assert not is_decided(Standing(), selection=Selection.MAJORITY, votes_left=0, top_k=None, has_unknown=False)
+
+
+def test_a_trajectory_has_the_votes_of_its_rarest_step() -> None:
+    tree = Tree("p")
+    for text, agreeing in (("common", 6), ("rare", 1)):
+        add_step(tree, text, multiplicity=agreeing)
+    assert [(ballot.answer, ballot.votes) for ballot in ballots(tree)] == [("common", 6), ("rare", 1)]
+
+
+def test_merged_candidates_outvote_a_better_scored_stray_one() -> None:
+    cast = [
+        Ballot(node_id=NodeId(1), answer="7", score=0.4, votes=6),
+        Ballot(node_id=NodeId(2), answer="8", score=0.5, votes=1),
+    ]
+    standing = count_votes(cast, {"7": 0, "8": 1}, failures=0, selection=Selection.WEIGHTED_VOTE, top_k=None)
+    assert standing.answer == "7"
+    # 6 * 0.7 = 4.2 against 1 * 0.75; confidence 4.2 / (4.2 + 0.75 + 0.5).
+    assert standing.confidence == pytest.approx(4.2 / 5.45)
+
+
+def add_step(tree: Tree, answer: str, *, multiplicity: int) -> None:
+    """A step sampled `multiplicity` times, and below it an answer that all of 8 candidates gave."""
+    step = PathStep(text=answer, token_ids=(1,), stop=CandidateStop.END_OF_CODE)
+    node = Node(id=tree.next_id, parent=ROOT, depth=1, step=step, multiplicity=multiplicity, visits=1)
+    tree.add(node)
+    end = PathStep(text=answer, token_ids=(1,), stop=CandidateStop.END_OF_ANSWER)
+    tree.add(
+        Node(
+            id=tree.next_id,
+            parent=node.id,
+            depth=2,
+            step=end,
+            outcome=NodeOutcome.ANSWERED,
+            answer=answer,
+            multiplicity=8,
+            visits=1,
+        )
+    )
