@@ -119,7 +119,7 @@ def is_decided(
     rivals = strengths[1:] or [0.0]
     rival = sum(rivals) if has_unknown else max(rivals)
     swing = float(votes_left)
-    voted = sum(len(group.node_ids) for group in standing.groups)
+    voted = sum(group.votes for group in standing.groups)
     if selection is Selection.WEIGHTED_VOTE and top_k is not None and voted + votes_left > top_k:
         swing *= 2
     return strengths[0] > rival + swing
