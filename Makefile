@@ -4,6 +4,10 @@
 # pins its own libraries). Both get the versions named in constraints.txt; a file inside each environment records that
 # it is complete, so that a second run does nothing until pyproject.toml or a constraints file changes.
 
+ifneq ($(shell uname -s),Linux)
+$(error rstar-server runs on Linux only; this is $(shell uname -s))
+endif
+
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
@@ -27,10 +31,6 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 torch_build = $$($(1)/pip index versions torch 2>/dev/null | grep -oE '(^|[ ,])$(subst .,\.,$(TORCH))(\+[A-Za-z0-9.]+)?' | head -1 | tr -d ' ,' || true)
 
 define make_venv
-if [[ $$(uname -s) != Linux ]]; then
-    echo "rstar-server runs on Linux only; this is $$(uname -s)" >&2
-    exit 1
-fi
 python=
 for candidate in $${PYTHON:-} python3.11 python3.12 python3; do
     if "$$candidate" -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null; then

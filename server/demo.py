@@ -33,8 +33,8 @@ StartServer = Callable[[Callable[[Mapping[str, str]], None]], AbstractContextMan
 
 _NEXT = """
 Try next:
-  make demo PROBLEM='What is the greatest common divisor of 84 and 132?'    a problem of your own
-  make serve                                                                keep the server running"""
+  make demo PROBLEM='Find the Least Common Multiple (LCM) of these numbers: 84, 36'    a problem of your own
+  make serve                                                                           keep the server running"""
 
 
 def main() -> None:

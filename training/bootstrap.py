@@ -3,13 +3,14 @@
     demonstrations/   the teacher's solutions of training problems, a file a family
     tokenizer.json    learnt from them
     policy/           the base policy (and sft/, its training checkpoint)
-    rollouts/         searched trees of problems that the policy has not seen, a file a family
+    rollouts/         searched trees of problems drawn from other seeds than the demonstrations, a file a family
     pairs.jsonl       preference pairs read off the trees
     ppm/              the first PPM
+    config.json       the settings
     manifest.json     how all this was made: settings, versions, counts
 
-Each stage is skipped where its result exists and picks up where it stopped where a part of it does. Removing a stage's
-result makes the next run build it, and what follows from it, again.
+Each stage is skipped where its result exists, and goes on where it stopped where a part of it does. To build a stage
+again, remove its result and all that follow. A folder holds the results of one set of settings; others are refused.
 """
 
 import asyncio
@@ -49,7 +50,8 @@ class NothingToLearnFrom(Exception):
 
 
 def bootstrap(folder: Path, config: BootstrapConfig) -> None:
-    """Run every stage that is still missing."""
+    """Run every stage that is still missing. Raises ValueError where the folder was begun with other settings."""
+    _claim(folder, config)
     _demonstrate(folder, config)
     _learn_tokenizer(folder, config)
     _train_policy(folder, config)
@@ -57,6 +59,15 @@ def bootstrap(folder: Path, config: BootstrapConfig) -> None:
     _choose_pairs(folder, config)
     _train_ppm(folder, config)
     _write_manifest(folder, config)
+
+
+def _claim(folder: Path, config: BootstrapConfig) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "config.json"
+    settings = json.dumps(asdict(config), indent=2)
+    if file.exists() and json.loads(file.read_text()) != json.loads(settings):
+        raise ValueError(f"{folder} was begun with other settings ({file}); name another folder, or use those again")
+    file.write_text(settings + "\n")
 
 
 def _demonstrate(folder: Path, config: BootstrapConfig) -> None:

@@ -42,6 +42,11 @@ def new_policy(shape: PolicyShape, *, seed: int, end_of_text: int) -> Qwen2ForCa
     )
 
 
+def training_device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def save_for_serving(model: torch.nn.Module, folder: Path) -> None:
     """Write bfloat16 weights and the configuration in the standard layout."""
     model.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[operator]

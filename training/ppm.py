@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen2ForSequenceClassification
 
+from training.policy_model import training_device
 from training.ppm_data import EncodedPair
 
 
@@ -41,7 +42,7 @@ def new_ppm(policy_folder: Path, *, seed: int) -> Qwen2ForSequenceClassification
     torch.manual_seed(seed)
     model = Qwen2ForSequenceClassification.from_pretrained(policy_folder, num_labels=1, dtype=torch.float32)
     torch.nn.init.normal_(model.score.weight, std=0.02)
-    return model
+    return model.to(training_device())
 
 
 def preference_loss(better_N: Tensor, worse_N: Tensor, weight_N: Tensor) -> Tensor:
@@ -80,14 +81,14 @@ def scores(model: Qwen2ForSequenceClassification, paths: Sequence[tuple[int, ...
     pad = model.config.pad_token_id
     width = -(-max(len(path) for path in paths) // 16) * 16
     assert pad is not None, "policies are made with a padding token"
+    device = model.score.weight.device
     ids_B_T = torch.full((len(paths), width), pad)
     for row, path in enumerate(paths):
         ids_B_T[row, : len(path)] = torch.tensor(path)
     last_B = torch.tensor([len(path) - 1 for path in paths])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with torch.autocast(device, dtype=torch.bfloat16):
+    with torch.autocast(device.type, dtype=torch.bfloat16):
         # Causal attention never looks right, so right padding needs no mask.
-        hidden_B_T_D = model.model(input_ids=ids_B_T).last_hidden_state
+        hidden_B_T_D = model.model(input_ids=ids_B_T.to(device)).last_hidden_state
         head_B = model.score(hidden_B_T_D[torch.arange(len(paths)), last_B]).squeeze(-1)
     return torch.tanh(head_B.float())
 
@@ -107,7 +108,7 @@ def _step(
     model: Qwen2ForSequenceClassification, optimizer: torch.optim.Optimizer, batch: Sequence[EncodedPair]
 ) -> float:
     both = scores(model, [pair.better for pair in batch] + [pair.worse for pair in batch])
-    weight_N = torch.tensor([pair.weight for pair in batch])
+    weight_N = torch.tensor([pair.weight for pair in batch], device=both.device)
     loss = preference_loss(both[: len(batch)], both[len(batch) :], weight_N)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

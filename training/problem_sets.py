@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from search import AnswerEquality, Verdict
-from training.problems import Family, Problem, Split
+from training.problems import HELD_OUT, Family, Problem, Split, normalised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +26,15 @@ class ProblemFileError(Exception):
 
 
 def family_problems(name: str, count: int, *, split: Split = Split.TEST) -> list[LabelledProblem]:
-    """The first `count` problems of a split of a family that have an answer, without repeats."""
+    """The first `count` distinct problems of a family. Raises ValueError where training may know some of them."""
     family = Family(name)
     chosen: dict[str, Problem] = {}
-    for problem in family.draw(split, 4 * count):
-        chosen.setdefault(problem.question, problem)
+    for problem in family.draw(split, HELD_OUT):
+        chosen.setdefault(normalised(problem.question), problem)
         if len(chosen) == count:
             break
+    else:
+        raise ValueError(f"{name} has {len(chosen)} distinct problems that training never sees, fewer than {count}")
     return [_of_family(family, problem) for problem in chosen.values()]
 
 

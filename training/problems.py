@@ -37,6 +37,9 @@ FAMILIES = (
     "simple_integration",
 )
 
+HELD_OUT = 400
+"""How many validation and test problems of each family are kept out of training, by text."""
+
 _SEED_DISTANCE = 10_000_000
 
 _FAMILY_OPTIONS: dict[str, dict[str, object]] = {
@@ -67,7 +70,7 @@ class Split(StrEnum):
     TRAIN = "train"
     """For fine-tuning the policy."""
     SEARCH = "search"
-    """For rollouts that label steps for the PPM; drawn apart from TRAIN, so that the policy has not seen them."""
+    """For rollouts that label steps for the PPM; drawn from other seeds than TRAIN, but small families repeat."""
     VALIDATION = "validation"
     """For choosing settings."""
     TEST = "test"

@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 from transformers import Qwen2ForCausalLM
 
+from training.policy_model import training_device
 from training.sft_data import Example, batches
 
 
@@ -52,6 +53,7 @@ def train(
     model: Qwen2ForCausalLM, examples: Sequence[Example], config: SFTConfig, *, folder: Path, pad_id: int
 ) -> None:
     """Train in place, resuming from `folder` if it holds a checkpoint; log one JSON line every 50 steps."""
+    model.to(training_device())
     optimizers = _optimizers(model, config)
     progress = _resume(model, optimizers, folder)
     saved_at = logged_at = time.monotonic()
@@ -101,9 +103,10 @@ def _step(
     rate: float,
 ) -> torch.Tensor:
     targets = sum(int(is_target_B_T[:, 1:].sum()) for _, is_target_B_T in passes)
-    total = torch.zeros(())
+    device = training_device()
+    total = torch.zeros((), device=device)
     for ids_B_T, is_target_B_T in passes:
-        loss = _summed_loss(model, ids_B_T, is_target_B_T) / targets
+        loss = _summed_loss(model, ids_B_T.to(device), is_target_B_T.to(device)) / targets
         loss.backward()
         total += loss.detach()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -116,7 +119,7 @@ def _step(
 
 
 def _summed_loss(model: Qwen2ForCausalLM, ids_B_T: torch.Tensor, is_target_B_T: torch.Tensor) -> torch.Tensor:
-    with torch.autocast("cuda" if torch.cuda.is_available() else "cpu", dtype=torch.bfloat16):
+    with torch.autocast(ids_B_T.device.type, dtype=torch.bfloat16):
         # Causal attention never looks right, so right padding needs no mask.
         hidden_B_T_D = model.model(input_ids=ids_B_T).last_hidden_state
         predicts_B_T = is_target_B_T[:, 1:]
@@ -159,7 +162,7 @@ def _resume(model: Qwen2ForCausalLM, optimizers: Sequence[torch.optim.Optimizer]
     path = folder / "training.pt"
     if not path.exists():
         return _Progress()
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location=training_device())
     model.load_state_dict(state["model"])
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)

@@ -1,10 +1,11 @@
 """The bundle: models that are missing are named."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from server.bundle.folders import ModelsMissing, bundled_models, named_models
+from server.bundle.folders import BUNDLE, ModelsMissing, bundled_models, named_models
 
 
 def _model(folder: Path) -> Path:
@@ -28,3 +29,18 @@ def test_a_named_folder_without_a_model_is_refused_by_the_name_of_its_setting(tm
     policy = _model(tmp_path / "mine")
     with pytest.raises(ModelsMissing, match=r"RSTAR_PPM_MODEL: .*/nothing is no model folder"):
         named_models(policy, tmp_path / "nothing")
+
+
+def test_the_bundled_weights_are_small_and_in_the_format_that_serves_fast() -> None:
+    models = bundled_models()
+    weights = [folder / "model.safetensors" for folder in (models.policy, models.ppm)]
+    assert sum(file.stat().st_size for file in weights) <= 24_000_000
+    for folder in (models.policy, models.ppm):
+        assert json.loads((folder / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_the_bundle_says_how_it_was_made() -> None:
+    manifest = json.loads((BUNDLE / "manifest.json").read_text())
+    assert manifest["ppm"]["pairs"] > 0
+    assert len(manifest["config"]["families"]) == len(manifest["demonstrations"]) == 20
+    assert "misconception" in (BUNDLE / "README.md").read_text()

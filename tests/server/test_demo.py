@@ -27,6 +27,7 @@ from server.fakes import fake_parts, opening
 from server.settings import Settings
 from server.solver import Solver
 from server.wire import ServerEvent
+from training.problems import Family, Split
 
 ROOT = Path(__file__).parents[2]
 SUM = DemoProblem(question="3+4+5", answer="12.0", origin="sums")
@@ -198,3 +199,29 @@ def test_an_interrupted_command_stops_its_server(
     assert process.returncode == exit_code, output
     assert "Traceback" not in output
     assert _mentioning(str(model_folders.policy)) == []
+
+
+def test_the_demo_problems_are_the_first_of_their_test_splits() -> None:
+    for known in DEMO_PROBLEMS:
+        name, split, index = known.origin.split("/")
+        problem = next(iter(Family(name).draw(Split(split), 1, start=int(index))))
+        assert (known.question, known.answer) == (problem.question, problem.answer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "problem", ["", "Find the Least Common Multiple (LCM) of these numbers: 84, 36"], ids=["built in", "own"]
+)
+def test_the_demo_solves_its_problems_on_the_bundled_models(problem: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RSTAR_")}
+    run = subprocess.run(
+        [sys.executable, "-m", "server.demo"],
+        cwd=ROOT,
+        env={**environment, "PROBLEM": problem},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert ("Answer: 252" if problem else "Right: the known answer is 1606") in run.stdout

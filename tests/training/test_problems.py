@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from training.problems import FAMILIES, Family, Problem, Split, normalised
-from training.teacher.demonstrate import HELD_OUT, unseen
+from training.problems import FAMILIES, HELD_OUT, Family, Problem, Split, normalised
+from training.teacher.demonstrate import unseen
 
 
 @pytest.mark.slow

@@ -8,13 +8,10 @@ import io
 import random
 from collections.abc import Iterator
 
-from training.problems import Family, Problem, Split, held_out_texts, normalised
+from training.problems import HELD_OUT, Family, Problem, Split, held_out_texts, normalised
 from training.teacher.families import choose
 from training.teacher.solution import Step, Strategy, program
 from training.trajectories import Trajectory
-
-HELD_OUT = 400
-"""How many validation and test problems of each family are kept out of training, by text."""
 
 
 def unseen(family: Family, split: Split, count: int) -> Iterator[Problem]:
