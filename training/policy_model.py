@@ -47,6 +47,11 @@ def training_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def on_training_device(model: torch.nn.Module) -> None:
+    """Move the model there, in place."""
+    model.to(training_device())
+
+
 def save_for_serving(model: torch.nn.Module, folder: Path) -> None:
     """Write bfloat16 weights and the configuration in the standard layout."""
     model.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[operator]

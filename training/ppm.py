@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen2ForSequenceClassification
 
-from training.policy_model import training_device
+from training.policy_model import on_training_device
 from training.ppm_data import EncodedPair
 
 
@@ -42,7 +42,8 @@ def new_ppm(policy_folder: Path, *, seed: int) -> Qwen2ForSequenceClassification
     torch.manual_seed(seed)
     model = Qwen2ForSequenceClassification.from_pretrained(policy_folder, num_labels=1, dtype=torch.float32)
     torch.nn.init.normal_(model.score.weight, std=0.02)
-    return model.to(training_device())
+    on_training_device(model)
+    return model
 
 
 def preference_loss(better_N: Tensor, worse_N: Tensor, weight_N: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 from transformers import Qwen2ForCausalLM
 
-from training.policy_model import training_device
+from training.policy_model import on_training_device, training_device
 from training.sft_data import Example, batches
 
 
@@ -53,7 +53,7 @@ def train(
     model: Qwen2ForCausalLM, examples: Sequence[Example], config: SFTConfig, *, folder: Path, pad_id: int
 ) -> None:
     """Train in place, resuming from `folder` if it holds a checkpoint; log one JSON line every 50 steps."""
-    model.to(training_device())
+    on_training_device(model)
     optimizers = _optimizers(model, config)
     progress = _resume(model, optimizers, folder)
     saved_at = logged_at = time.monotonic()

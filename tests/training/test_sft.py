@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import Qwen2ForCausalLM
 
 from training.policy_model import PolicyShape, new_policy
 from training.sft import SFTConfig, train
@@ -18,7 +19,7 @@ EXAMPLES = [Example((first, 3, first, first), (False, False, True, True)) for fi
 """Copy the first token twice."""
 
 
-def policy() -> torch.nn.Module:
+def policy() -> Qwen2ForCausalLM:
     return new_policy(SHAPE, seed=0, end_of_text=0)
 
 
