@@ -86,5 +86,6 @@ def show_response(console: Console, response: SolveResponse) -> None:
     if response.answer is None:
         console.print(Text("No answer: no trajectory states one.", style="yellow"))
         return
-    votes = f"   confidence {response.confidence:.2f}, {response.answers[0].votes} of {usage.trajectories} votes"
+    cast = sum(group.votes for group in response.answers)
+    votes = f"   confidence {response.confidence:.2f}, {response.answers[0].votes} of {cast} votes"
     console.print(Text("Answer: ", style="bold").append(response.answer, style="bold green").append(votes, style="dim"))
