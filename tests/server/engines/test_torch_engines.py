@@ -1,3 +1,4 @@
+# pyright: basic
 """The torch engines: batching across searches, aborts, failures and their end."""
 
 import asyncio
