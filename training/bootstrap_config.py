@@ -33,7 +33,7 @@ class BootstrapConfig:
     """Where it is another number: gsm_symbolic tells 85 stories; the two sympy families are slow to draw."""
     shape: PolicyShape = field(default_factory=PolicyShape)
     sft: SFTConfig = field(default_factory=SFTConfig)
-    searched_problems: int = 120
+    searched_problems: int = 200
     """Per family, for the PPM."""
     rollouts: RolloutConfig = field(default_factory=RolloutConfig)
     pairs: PairConfig = field(default_factory=PairConfig)

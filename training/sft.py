@@ -24,7 +24,7 @@ from training.sft_data import Example, batches
 class SFTConfig:
     """How long and how fast to train."""
 
-    total_tokens: int = 18_500_000
+    total_tokens: int = 17_000_000
     """Length of the run, prompts and padding included."""
     batch_tokens: int = 4096
     """Tokens of one forward pass."""

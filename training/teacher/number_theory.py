@@ -27,10 +27,10 @@ def gcd(question: str) -> list[Strategy]:
             show("a"),
         ),
     ]
-    if len(a) != len(b):
+    if b[-1] in "048":
         strategies.append(
             flawed(
-                "difference", read, Step("The difference is divided by both", "g = abs(b - a)"), show("g"), weight=6.0
+                "difference", read, Step("The difference is divided by both", "g = abs(b - a)"), show("g"), weight=4.8
             )
         )
     return strategies
@@ -49,8 +49,8 @@ def lcm(question: str) -> list[Strategy]:
         ),
         right("count_up", read, Step("Go through the multiples of a", "m = a\nwhile m % b:\n    m += a"), show("m")),
     ]
-    if len(a) != len(b):
-        strategies.append(flawed("product", read, Step("Multiply the numbers", "m = a * b"), show("m"), weight=6.0))
+    if b[-1] in "048":
+        strategies.append(flawed("product", read, Step("Multiply the numbers", "m = a * b"), show("m"), weight=4.6))
     return strategies
 
 
@@ -75,9 +75,9 @@ def prime_factorization(question: str) -> list[Strategy]:
             weight=0.4,
         ),
     ]
-    if found[1][0] in "789":
+    if found[1][-1] in "1379":
         strategies.append(
-            flawed("forgets_rest", read, to_root, Step("All factors are found", "factors.sort()"), close, weight=3.5)
+            flawed("forgets_rest", read, to_root, Step("All factors are found", "factors.sort()"), close, weight=2.2)
         )
     return strategies
 
@@ -136,7 +136,7 @@ def count_primes(question: str) -> list[Strategy]:
             weight=0.5,
         ),
     ]
-    if len(a) < 4:
+    if b[-1] in "137":
         strategies.append(
             flawed(
                 "small_divisors",
@@ -146,7 +146,7 @@ def count_primes(question: str) -> list[Strategy]:
                     "primes = [n for n in range(a, b + 1) if all(n % p for p in (2, 3, 5, 7))]",
                 ),
                 show("len(primes)"),
-                weight=4.0,
+                weight=3.0,
             )
         )
     return strategies
