@@ -1,4 +1,4 @@
-"""The command line: `python -m training bootstrap` makes the models, `python -m training evaluate` measures them."""
+"""The command line: `python -m training bootstrap` makes the models, `evaluate` measures them, `release` ships them."""
 
 import argparse
 import asyncio
@@ -9,13 +9,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from server.bundle.folders import ModelFolders, ModelsMissing, bundled_models
+from server.bundle.folders import BUNDLE, ModelFolders, ModelsMissing, bundled_models
 from server.engines.errors import CheckpointError
 from training.bootstrap import NothingToLearnFrom, bootstrap
 from training.bootstrap_config import BootstrapConfig
 from training.evaluate import Attempts, EvaluationConfig, evaluate, merged
 from training.problem_sets import ProblemFileError, family_problems, file_problems
 from training.problems import FAMILIES
+from training.release import NotReleasable, release
 from training.report import print_report, shares_by_group, write_report
 from training.workbench import Sampling, open_workbench
 from training.worker_pool import worker_pool
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         return arguments.run(arguments)
-    except (ProblemFileError, ModelsMissing, CheckpointError, NothingToLearnFrom, ValueError) as error:
+    except (ProblemFileError, ModelsMissing, CheckpointError, NothingToLearnFrom, NotReleasable, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
 
@@ -55,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--processes", type=int, default=2, help="families measured at once")
     measure.add_argument("--json", type=Path, help="also write the figures here")
     measure.set_defaults(run=_evaluate)
+    ship = commands.add_parser("release", help="make the models of a finished bootstrap the bundled ones")
+    ship.add_argument("--folder", type=Path, default=Path("runs/base"), help="of the bootstrap")
+    ship.set_defaults(run=_release)
     return parser
 
 
@@ -82,6 +86,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     print_report(attempts)
     if arguments.json is not None:
         write_report(arguments.json, attempts)
+    return 0
+
+
+def _release(arguments: argparse.Namespace) -> int:
+    release(arguments.folder, BUNDLE)
+    sys.stdout.write(f"{BUNDLE} holds the models of {arguments.folder}; now bring its README.md up to date\n")
     return 0
 
 

@@ -4,7 +4,6 @@ A path is rendered by the serving engine's own renderer, so that the PPM is trai
 path that is longer than the model's context is left out: cutting it would remove the step to be judged.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path as FilePath
@@ -14,6 +13,7 @@ from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep
 from server.engines.rendering import PathTokens
 from training.preferences import Pair
+from training.records import read_records, write_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +48,13 @@ def split_by_problem(pairs: Sequence[EncodedPair], *, held_out: float) -> tuple[
 
 def write_pairs(path: FilePath, pairs: Iterable[Pair]) -> int:
     """Write a file whole or not at all; returns how many."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    count = 0
-    with partial.open("w") as file:
-        for pair in pairs:
-            file.write(json.dumps(asdict(pair), ensure_ascii=False) + "\n")
-            count += 1
-    partial.rename(path)
-    return count
+    return write_records(path, map(asdict, pairs))
 
 
 def read_pairs(path: FilePath) -> Iterator[Pair]:
     """Read a file back."""
-    with path.open() as file:
-        for line in file:
-            fields = cast(dict[str, Any], json.loads(line))
-            yield Pair(better=_path(fields["better"]), worse=_path(fields["worse"]), weight=fields["weight"])
+    for fields in read_records(path):
+        yield Pair(better=_path(fields["better"]), worse=_path(fields["worse"]), weight=fields["weight"])
 
 
 def _path(fields: dict[str, Any]) -> Path:

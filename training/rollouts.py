@@ -3,13 +3,13 @@
 Writes one searched tree a line and can be stopped at any time: a later run goes on with the problems that are missing.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from search import Budget, SearchConfig, Tree, Values, codec
 from training.problems import Family, Problem
+from training.records import appending, read_records
 from training.workbench import Workbench, run_concurrently
 
 
@@ -45,7 +45,7 @@ async def make_rollouts(
     done = problems_done(file)
     search_config = SearchConfig(candidates=config.candidates, values=Values.TERMINAL_GUIDED)
 
-    with file.open("a") as lines:
+    with appending(file) as append:
 
         async def one(problem: Problem) -> None:
             result = await workbench.search(
@@ -55,8 +55,7 @@ async def make_rollouts(
                 seed=config.seed,
                 judge=LabelJudge(family, problem),
             )
-            lines.write(json.dumps({"problem": problem.id, "tree": codec.save(result.tree)}) + "\n")
-            lines.flush()
+            append({"problem": problem.id, "tree": codec.save(result.tree)})
 
         missing = (problem for problem in problems if problem.id not in done)
         await run_concurrently(missing, one, concurrency=config.concurrency)
@@ -69,8 +68,5 @@ def problems_done(file: Path) -> frozenset[str]:
 
 def read_rollouts(file: Path) -> Iterator[tuple[str, Tree]]:
     """Problem ids and trees; a last line that was cut off by a crash is passed over."""
-    with file.open() as lines:
-        for line in lines:
-            if line.endswith("\n"):
-                record = json.loads(line)
-                yield record["problem"], codec.load(record["tree"])
+    for record in read_records(file):
+        yield record["problem"], codec.load(record["tree"])

@@ -1,10 +1,10 @@
 """Trajectories: whole solutions on disk, one JSON object a line, whoever wrote them (teacher or search)."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+
+from training.records import read_records, write_records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,21 +26,11 @@ class Trajectory:
 
 def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> int:
     """Write a file whole or not at all; returns how many."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    count = 0
-    with partial.open("w") as file:
-        for trajectory in trajectories:
-            file.write(json.dumps(asdict(trajectory), ensure_ascii=False) + "\n")
-            count += 1
-    partial.rename(path)
-    return count
+    return write_records(path, map(asdict, trajectories))
 
 
 def read_trajectories(path: Path) -> Iterator[Trajectory]:
     """Read a file back."""
-    with path.open() as file:
-        for line in file:
-            fields = cast(dict[str, Any], json.loads(line))
-            fields["steps"] = tuple(fields["steps"])
-            yield Trajectory(**fields)
+    for fields in read_records(path):
+        fields["steps"] = tuple(fields["steps"])
+        yield Trajectory(**fields)
