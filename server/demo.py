@@ -39,22 +39,30 @@ Try next:
 
 def main() -> None:
     """Exits; never returns."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell sets it for jobs that shall run on
+            signal.signal(number, _interrupt)
     console = Console(highlight=False)
     try:
         run_demo(console, problem=own_problem(os.environ))
     except DemoFailed as failure:
         console.print(Text(f"The demo failed: {failure}", style="red"))
         sys.exit(1)
-    except KeyboardInterrupt:
+    except _Interrupted as interruption:
         console.print("Interrupted; the server is stopped.")
-        sys.exit(130)
+        sys.exit(128 + interruption.number)
 
 
-def _leave(number: int, _frame: FrameType | None) -> None:
-    """Leave by way of every `finally`."""
-    sys.exit(128 + number)
+class _Interrupted(BaseException):
+    """A signal asks to leave, by way of every `finally`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise _Interrupted(number)
 
 
 def own_problem(environment: Mapping[str, str]) -> str:

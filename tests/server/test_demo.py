@@ -188,8 +188,10 @@ def test_an_interrupted_command_stops_its_server(
     model_folders: ModelFolders, number: signal.Signals, exit_code: int
 ) -> None:
     environment = _environment(model_folders, "1+1")
+    # A shell starts its background jobs with interrupts ignored, and the tests may run in one.
+    heeding = ["env", "--default-signal", *COMMAND]
     process = subprocess.Popen(
-        COMMAND, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        heeding, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     give_up_s = time.monotonic() + 60
     while len(_mentioning(str(model_folders.policy))) < 2 and time.monotonic() < give_up_s:
