@@ -7,21 +7,31 @@ Standalone: standard library only, and nothing of the other packages. See README
         second = await tree.run(first.snapshot, "print(x * 7)")
 """
 
+from sandbox.confinement import Mechanism
+from sandbox.counters import Counters
 from sandbox.ending import SnapshotId, StepResult
 from sandbox.errors import SandboxError, SandboxMisuse, SandboxUnavailable
-from sandbox.limits import Limits
+from sandbox.levels import Level, Protection
+from sandbox.limits import CacheLimits, Limits
 from sandbox.outcomes import Outcome
 from sandbox.sandbox import Sandbox
+from sandbox.status import Status
 from sandbox.tree import Tree
 
 __all__ = [
+    "CacheLimits",
+    "Counters",
+    "Level",
     "Limits",
+    "Mechanism",
     "Outcome",
+    "Protection",
     "Sandbox",
     "SandboxError",
     "SandboxMisuse",
     "SandboxUnavailable",
     "SnapshotId",
+    "Status",
     "StepResult",
     "Tree",
 ]

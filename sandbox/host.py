@@ -1,23 +1,35 @@
-"""Host: the server's end of one zygote: starts it, passes it commands, notices when it or a job's process is gone."""
+"""Host: the server's end of one zygote: starts it, has it make trees, notices when it is gone.
+
+Keeps a few trees ready, so that a search need not wait for one.
+"""
 
 import asyncio
 import contextlib
-import itertools
 import json
-import os
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import ceil
 from pathlib import Path
+from typing import Any
 
+from sandbox.channel import Channel
+from sandbox.confinement import Mechanism
 from sandbox.errors import SandboxUnavailable
-from sandbox.wire import Exit, Fork, Kill, decode_exit, encode_command
+from sandbox.family import Family, FamilyEnd
+from sandbox.limits import Limits
+from sandbox.namespaces import write_maps
+from sandbox.visible import find_visible
+from sandbox.wire import TreeOptions, encode_options
 
 _START_S = 60.0
 """Loading sympy takes under a second, but a cold disk or a busy machine can stretch it."""
 
 _STOP_S = 2.0
-"""A zygote needs milliseconds to obey; one that needs longer is killed."""
+"""A zygote needs milliseconds to end; one that needs longer is killed."""
 
 _PACKAGE = str(Path(__file__).resolve().parent)
 
@@ -33,7 +45,8 @@ _ENVIRONMENT = {
 """All that a step finds in `os.environ`: results must not depend on the server's. Threads do not survive a fork."""
 
 # The package's `__init__` is for servers and loads asyncio: the zygote gets a bare package in its place. `-P` and `-s`
-# keep the working directory and the user's packages out; `-I` would too, but ignores PYTHONHASHSEED.
+# keep the working directory and the user's packages out, `-S` the hooks of installed ones; `-I` would too, but ignores
+# PYTHONHASHSEED.
 _ENTRY = """
 import sys, types
 package = types.ModuleType("sandbox")
@@ -44,27 +57,54 @@ start(sys.argv[1:])
 """
 
 
-class ZygoteProcess:
-    """A running zygote; belongs to one event loop."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZygoteReport:
+    """What a zygote said of itself, and why mechanisms are off, in words."""
 
-    def __init__(self, process: Process, control: socket.socket, findings: dict[str, str | None]) -> None:
+    missing: tuple[str, ...]
+    """Modules that are not installed."""
+    landlock_version: int | None
+    base_mb: int
+    """Address space of the preloaded interpreter."""
+    off: dict[Mechanism, str]
+
+
+class ZygoteProcess:
+    """A running zygote with its launcher; belongs to one event loop."""
+
+    def __init__(self, process: Process, control: socket.socket, report: ZygoteReport, *, pool: int) -> None:
         self._process = process
         self._control = control
-        self._exits: dict[int, asyncio.Future[Exit | None]] = {}
-        self._jobs = itertools.count(1)
-        self.findings = findings
+        self._pool = pool
+        self._ready: deque[tuple[Limits, Channel]] = deque()
+        self._families: set[Family] = set()
+        self.report = report
         self.is_alive = True
-        asyncio.get_running_loop().add_reader(control, self._hear)
+        asyncio.get_running_loop().add_reader(control, self._die)  # after its hello it says nothing until its end
 
     @classmethod
-    async def start(cls) -> "ZygoteProcess":
-        """Start one and wait until it is ready. Raises SandboxUnavailable."""
+    async def start(cls, *, switched_off: frozenset[Mechanism], pool: int) -> "ZygoteProcess":
+        """Start one and wait until it is ready, without namespaces if there are none. Raises SandboxUnavailable."""
+        off = dict.fromkeys(switched_off, "switched off")
+        try:
+            return await cls._start(off, pool=pool)
+        except _CannotUse as lack:
+            off[lack.mechanism] = str(lack)
+        try:
+            return await cls._start(off, pool=pool)
+        except _CannotUse as lack:
+            raise SandboxUnavailable(f"steps cannot be confined here: {lack}") from None
+
+    @classmethod
+    async def _start(cls, off: dict[Mechanism, str], *, pool: int) -> "ZygoteProcess":
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
             with theirs:
+                visible = asdict(find_visible())
+                plan = {"control_fd": theirs.fileno(), "switched_off": list(off), "visible": visible}
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-s", "-P", "-c", _ENTRY, _PACKAGE, str(theirs.fileno()), str(os.getpid())),
+                    *(sys.executable, "-s", "-S", "-P", "-c", _ENTRY, _PACKAGE, json.dumps(plan)),
                     env=_ENVIRONMENT,
                     cwd="/",
                     stdin=DEVNULL,
@@ -77,105 +117,117 @@ class ZygoteProcess:
             ours.close()
             raise
         try:
-            return cls(process, ours, await _hello(ours))
+            ready = await _hear_ready(ours, process.pid)
         except BaseException:
             ours.close()
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
             raise
+        if ready["landlock_reason"]:
+            off = {**off, Mechanism.LANDLOCK: ready["landlock_reason"]}
+        report = ZygoteReport(
+            missing=tuple(ready["missing"]),
+            landlock_version=ready["landlock_version"],
+            base_mb=ready["base_mb"],
+            off=off,
+        )
+        return cls(process, ours, report, pool=pool)
 
     @property
     def pid(self) -> int:
+        """Of the launcher: the first process of the session that all are in."""
         return self._process.pid
 
-    def fork(self, limits: Fork, step_socket: socket.socket) -> tuple[int, asyncio.Future[Exit | None]]:
-        """Have a step process forked, under the next job number; the future ends when it is gone.
-
-        It ends with None when the zygote itself is gone.
-        """
-        job = next(self._jobs)
-        gone: asyncio.Future[Exit | None] = asyncio.get_running_loop().create_future()
-        self._exits[job] = gone
+    async def family(self, limits: Limits, *, on_violation: Callable[[], None]) -> Family:
+        """The processes of a new tree, from the pool where there are some. Raises SandboxUnavailable."""
+        while self._ready and self._ready[0][0] != limits:
+            self._ready.popleft()[1].close()
+        channel = self._ready.popleft()[1] if self._ready else self._request(limits)
+        while len(self._ready) < self._pool and self.is_alive:
+            self._ready.append((limits, self._request(limits)))
+        switched_off = frozenset(self.report.off)
         try:
-            socket.send_fds(self._control, [encode_command(limits._replace(job=job))], [step_socket.fileno()])
-        except OSError:
-            self._die()
-        return job, gone
-
-    async def end(self, job: int) -> None:
-        """Kill a job's process and wait until it is gone; a zygote that does not obey is killed itself."""
-        gone = self._exits.get(job)
-        if gone is None or gone.done():
-            return
-        self.kill(job)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_S):
-                await asyncio.wait([gone])
-        if not gone.done():
-            self._die()
-
-    def kill(self, job: int) -> None:
-        """Ask for a job's process to be killed."""
+            family = await Family.meet(channel, limits=limits, switched_off=switched_off, on_violation=on_violation)
+        except SandboxUnavailable:
+            self._die()  # it makes no trees any more: the next one to ask gets another zygote
+            raise
         if not self.is_alive:
-            return
-        try:
-            self._control.send(encode_command(Kill(job)))
-        except OSError:
-            self._die()
+            family.shut_down(FamilyEnd.ZYGOTE)
+            raise SandboxUnavailable("the sandbox's zygote ended")
+        self._families.add(family)
+        return family
+
+    def release(self, family: Family, end: FamilyEnd) -> None:
+        """End a family."""
+        self._families.discard(family)
+        family.shut_down(end)
 
     async def close(self) -> None:
-        """End the zygote and everything it runs."""
-        self._forget_control()
+        """End the zygote and everything it made, and wait until all of it is gone: the launcher goes last."""
+        self._die()
         try:
-            async with asyncio.timeout(_STOP_S):
-                await self._process.wait()
-        except TimeoutError:
-            pass
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_S):
+                    await self._process.wait()
         finally:
-            self._die()
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
         await self._process.wait()
 
-    def _hear(self) -> None:
-        try:
-            packet = self._control.recv(64)
-        except BlockingIOError:
-            return
-        except OSError:
-            packet = b""
-        if not packet:
-            self._die()
-            return
-        notice = decode_exit(packet)
-        gone = self._exits.pop(notice.job)
-        if not gone.done():
-            gone.set_result(notice)
+    def _request(self, limits: Limits) -> Channel:
+        channel, theirs = Channel.pair()
+        options = TreeOptions(
+            cpu_s=ceil(limits.cpu_s),
+            memory_mb=limits.memory_mb,
+            stack_mb=limits.stack_mb,
+            open_files=limits.open_files,
+            output_bytes=limits.output_bytes,
+        )
+        with theirs:
+            try:
+                socket.send_fds(self._control, [encode_options(options)], [theirs.fileno()])
+            except OSError:
+                self._die()  # the channel then ends before its first frame
+        return channel
 
     def _die(self) -> None:
-        self._forget_control()
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        for gone in self._exits.values():
-            if not gone.done():
-                gone.set_result(None)
-        self._exits.clear()
-
-    def _forget_control(self) -> None:
-        if self.is_alive:
-            self.is_alive = False
-            asyncio.get_running_loop().remove_reader(self._control)
-            self._control.close()
+        if not self.is_alive:
+            return
+        self.is_alive = False
+        asyncio.get_running_loop().remove_reader(self._control)
+        for family in self._families:
+            family.shut_down(FamilyEnd.ZYGOTE)
+        self._families.clear()
+        for _, channel in self._ready:
+            channel.close()
+        self._ready.clear()
+        self._control.close()  # its end is seen by launcher and zygote both
 
 
-async def _hello(control: socket.socket) -> dict[str, str | None]:
+class _CannotUse(Exception):
+    """The zygote could not use a mechanism, and is unusable now."""
+
+    def __init__(self, mechanism: Mechanism, reason: str) -> None:
+        super().__init__(reason)
+        self.mechanism = mechanism
+
+
+async def _hear_ready(control: socket.socket, pid: int) -> dict[str, Any]:
+    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(_START_S):
-            packet = await asyncio.get_running_loop().sock_recv(control, 65536)
+            while packet := await loop.sock_recv(control, 65536):
+                hello: dict[str, Any] = json.loads(packet)
+                if "ready" in hello:
+                    return hello["ready"]
+                if "refused" in hello:
+                    if hello["mechanism"]:
+                        raise _CannotUse(Mechanism(hello["mechanism"]), hello["refused"])
+                    raise SandboxUnavailable(f"steps cannot be confined here: {hello['refused']}")
+                with contextlib.suppress(OSError):
+                    write_maps(pid)
+                await loop.sock_sendall(control, b"M")
     except TimeoutError:
         raise SandboxUnavailable(f"the zygote did not get ready within {_START_S:.0f} s") from None
-    if not packet:
-        raise SandboxUnavailable("the zygote ended before it was ready")
-    hello = json.loads(packet)
-    if "refused" in hello:
-        raise SandboxUnavailable(f"steps cannot be confined here: {hello['refused']}")
-    return hello["findings"]
+    raise SandboxUnavailable("the zygote ended before it was ready")

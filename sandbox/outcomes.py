@@ -21,7 +21,7 @@ class Outcome(StrEnum):
     CRASHED = "crashed"
     """The process ended without reporting a result."""
     VIOLATION = "violation"
-    """Broke a rule of the sandbox: over-long code, or a forged report."""
+    """Broke a rule of the sandbox: over-long code, a forged report, or no end of tries to make processes."""
     LOST = "lost"
     """Never ran, or was ended through no fault of its own: the state before it could not be rebuilt, its tree was
     closed, or the sandbox's own process died."""

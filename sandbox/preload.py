@@ -1,7 +1,12 @@
 """Preload: what every step finds loaded already, and warm, so that no step pays for it."""
 
 import importlib
+import site
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from types import ModuleType
 
 _STANDARD = (
     "math cmath fractions decimal itertools functools operator statistics random datetime calendar time collections "
@@ -29,14 +34,42 @@ str(sympy.pi * x / 2), sympy.latex(x), sympy.nsimplify(0.5), sympy.binomial(5, 2
 """
 
 
-def preload() -> list[str]:
-    """Load and warm; returns the names of what is not installed."""
+def preload(packages: dict[str, str]) -> list[str]:
+    """Load and warm; `packages` are the folders of those installed. Returns the names of what could not be loaded."""
+    finder = _OnlyThese(packages)
+    sys.meta_path.append(finder)
     missing: list[str] = []
-    for name in (*_STANDARD, *_INSTALLED):
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            missing.append(name)
-    if "sympy" in sys.modules:
-        exec(compile(_WARM_UP, "<warm-up>", "exec"), {"__name__": "__main__"})
+    try:
+        for name in (*_STANDARD, *_INSTALLED):
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                missing.append(name)
+        if "sympy" in sys.modules:
+            exec(compile(_WARM_UP, "<warm-up>", "exec"), {"__name__": "__main__"})
+    finally:
+        sys.meta_path.remove(finder)
+    _add_interactive_names()
     return missing
+
+
+class _OnlyThese:
+    """Finds these packages and nothing that is installed beside them, optional accelerators included."""
+
+    def __init__(self, packages: dict[str, str]) -> None:
+        self._packages = packages
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        folder = self._packages.get(fullname)
+        if folder is None:
+            return None
+        return spec_from_file_location(fullname, f"{folder}/__init__.py", submodule_search_locations=[folder])
+
+
+def _add_interactive_names() -> None:
+    """`exit` and its like: the interpreter was started without `site`, as that runs hooks of installed packages."""
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()

@@ -6,45 +6,74 @@ Closing leaves no process behind.
 
 import asyncio
 import itertools
-import socket
-import time
 from types import TracebackType
 from typing import Self
 
-from sandbox.ending import Ending, StepResult, Stop, judge
-from sandbox.errors import SandboxMisuse
+from sandbox.canaries import look_around
+from sandbox.confinement import Mechanism
+from sandbox.counters import Counters
+from sandbox.errors import SandboxMisuse, SandboxUnavailable
+from sandbox.family import Family, FamilyEnd
 from sandbox.host import ZygoteProcess
-from sandbox.limits import Limits
-from sandbox.outcomes import Outcome
-from sandbox.tree import Job, Tree, cpu_limit_s
-from sandbox.wire import STARTED, Exit, Fork, encode_program, max_report_bytes
+from sandbox.levels import Level, Protection, assess
+from sandbox.limits import CacheLimits, Limits
+from sandbox.slots import Slots
+from sandbox.snapshots import Snapshots
+from sandbox.status import Status
+from sandbox.tree import Tree
 
-_START_GRACE_S = 10.0
-"""For forking and rebuilding a cheap path: milliseconds, but the machine may be busy."""
-
-_REPLAY_SLACK = 3.0
-"""How much slower than the first time a replay may be."""
+_POOL = 2
+"""Trees kept ready: searches seldom start more at once, and each costs a process."""
 
 
 class Sandbox:
     """An async context manager; belongs to one event loop."""
 
-    def __init__(self, *, limits: Limits | None = None, workers: int = 2) -> None:
-        """`workers` is the number of steps that run at once; others wait their turn."""
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        workers: int = 2,
+        cache: CacheLimits | None = None,
+        min_level: Level = Level.FULL,
+        switched_off: frozenset[Mechanism] = frozenset(),
+    ) -> None:
+        """`workers` is the number of steps that run at once; others wait their turn.
+
+        With less protection than `min_level` the sandbox does not start. `switched_off` is for tests of the tests.
+        """
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         self.limits = limits or Limits()
-        self._slots = asyncio.Semaphore(workers)
+        self.slots = Slots(workers)
+        self.counters = Counters()
+        self.cache_limits = cache or CacheLimits()
+        self.snapshots = Snapshots(self.cache_limits, self.counters)
+        self._min_level = min_level
+        self._switched_off = switched_off
         self._starting = asyncio.Lock()
         self._zygote: ZygoteProcess | None = None
-        self._trees: set[Tree] = set()
+        self._protections: tuple[Protection, ...] = ()
+        self._fork_gate = "none"
+        self._level = Level.NONE
+        self._trees: dict[str, Tree] = {}
+        """Least recently started first."""
         self._tree_numbers = itertools.count(1)
         self._is_open = False
 
     async def __aenter__(self) -> Self:
-        """Start the zygote. Raises SandboxUnavailable."""
+        """Start the zygote and see what holds. Raises SandboxUnavailable."""
         self._is_open = True
-        await self._living_zygote()
+        try:
+            zygote = await self._living_zygote()
+            found = await look_around(zygote)
+            self._protections, self._fork_gate = found.protections, found.fork_gate
+            self._level = assess(self._protections)
+            if not self._level.is_at_least(self._min_level):
+                raise SandboxUnavailable(_refusal(self._level, self._min_level, self._protections))
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(
@@ -56,7 +85,7 @@ class Sandbox:
         """End every step, tree and process."""
         self._is_open = False
         try:
-            for tree in list(self._trees):
+            for tree in list(self._trees.values()):
                 await tree.close()
         finally:
             if self._zygote is not None:
@@ -67,78 +96,67 @@ class Sandbox:
         if not self._is_open:
             raise SandboxMisuse("the sandbox is not open: use `async with`")
         tree = Tree(self, name=f"t{next(self._tree_numbers)}", seed=seed, limits=self.limits)
-        self._trees.add(tree)
+        self._trees[tree.name] = tree
         return tree
 
     @property
-    def findings(self) -> dict[str, str | None]:
-        """What protections were found to hold (None) or not (the reason), by a probe at the start."""
-        return dict(self._zygote.findings) if self._zygote is not None else {}
+    def level(self) -> Level:
+        """Decided at the start by what steps were seen not to be able to do."""
+        return self._level
+
+    @property
+    def status(self) -> Status:
+        """For health answers and metrics."""
+        report = self._zygote.report if self._zygote is not None else None
+        return Status(
+            level=self._level,
+            protections=self._protections,
+            landlock_version=report.landlock_version if report else None,
+            fork_gate=self._fork_gate,
+            missing_modules=report.missing if report else (),
+            limits=self.limits,
+            cache_limits=self.cache_limits,
+            live_snapshots=len(self.snapshots),
+            live_bytes=self.snapshots.live_bytes,
+            live_trees=sum(tree.has_processes for tree in self._trees.values()),
+            queue_depth=self.slots.queue_depth,
+            counters=self.counters,
+        )
 
     @property
     def zygote_pid(self) -> int | None:
-        """Parent of every step's process, for supervision."""
+        """The first process of the session that every other is in, for supervision; killing it kills them all."""
         return self._zygote.pid if self._zygote is not None and self._zygote.is_alive else None
+
+    async def family(self, tree: Tree) -> Family:
+        """Called by trees: fresh processes."""
+        self._make_room_for_family()
+        try:
+            family = await (await self._living_zygote()).family(tree.limits, on_violation=self._count_violation)
+        except SandboxUnavailable:
+            # The zygote died, or was found not to answer, just now: another one may do.
+            family = await (await self._living_zygote()).family(tree.limits, on_violation=self._count_violation)
+        self._trees[tree.name] = self._trees.pop(tree.name, tree)
+        return family
+
+    def release(self, family: Family, end: FamilyEnd) -> None:
+        """Called by trees: kill its processes."""
+        if self._zygote is not None:
+            self._zygote.release(family, end)
+        family.shut_down(end)
 
     def forget(self, tree: Tree) -> None:
         """Called by a tree that closes."""
-        self._trees.discard(tree)
+        self._trees.pop(tree.name, None)
 
-    async def execute(self, job: Job) -> StepResult:
-        """Called by trees: run a job's last step once; afterwards its process is gone."""
-        async with self._slots:
-            zygote = await self._living_zygote() if job.stop_reason is None else None
-            if zygote is None or job.stop_reason is not None:
-                return StepResult(outcome=Outcome.LOST, error="the tree was closed")
-            ours, theirs = socket.socketpair()
-            with ours:
-                with theirs:
-                    ours.setblocking(False)
-                    cpu_s = cpu_limit_s(job, self.limits)
-                    number, gone = zygote.fork(self._fork_command(cpu_s), theirs)
-                job.kill = lambda: zygote.kill(number)
-                started = time.monotonic()
-                conversation = _Conversation(ours, max_bytes=max_report_bytes(self.limits.output_bytes))
-                try:
-                    await self._converse(job, conversation, gone)
-                finally:
-                    job.kill = None
-                    await zygote.end(number)
-                job.wall_s = time.monotonic() - started
-            ending = Ending(
-                stop=job.stop_reason,
-                is_started=conversation.is_started,
-                message=bytes(conversation.heard),
-                notice=gone.result(),
-                cpu_limit_s=cpu_s,
-            )
-            return judge(ending, self.limits)
+    def _make_room_for_family(self) -> None:
+        alive = [tree for tree in self._trees.values() if tree.has_processes]
+        idle = [tree for tree in alive if not tree.is_running]
+        for tree in idle[: max(0, len(alive) + 1 - self.cache_limits.trees)]:
+            tree.hibernate(FamilyEnd.CLOSED)
 
-    async def _converse(self, job: Job, conversation: "_Conversation", gone: asyncio.Future[Exit | None]) -> None:
-        """Give the process its program and hear it out, within the deadlines."""
-        try:
-            async with asyncio.timeout(_START_GRACE_S + _REPLAY_SLACK * job.replay_wall_s):
-                await conversation.open(encode_program(job.program))
-        except TimeoutError:
-            job.stop(Stop.START_DEADLINE)
-            return
-        try:
-            async with asyncio.timeout(self.limits.wall_s):
-                await conversation.hear_out()
-                await asyncio.wait([gone])
-        except TimeoutError:
-            job.stop(Stop.WALL_DEADLINE)
-
-    def _fork_command(self, cpu_s: int) -> Fork:
-        limits = self.limits
-        return Fork(
-            job=0,
-            cpu_s=cpu_s,
-            memory_mb=limits.memory_mb,
-            stack_mb=limits.stack_mb,
-            open_files=limits.open_files,
-            output_bytes=limits.output_bytes,
-        )
+    def _count_violation(self) -> None:
+        self.counters.violations += 1
 
     async def _living_zygote(self) -> ZygoteProcess:
         # The lock keeps two steps that find the zygote dead from starting two new ones.
@@ -146,35 +164,13 @@ class Sandbox:
             if not self._is_open:
                 raise SandboxMisuse("the sandbox is closed")
             if self._zygote is None or not self._zygote.is_alive:
-                self._zygote = await ZygoteProcess.start()
+                if self._zygote is not None:
+                    self.counters.zygote_restarts += 1
+                    await self._zygote.close()
+                self._zygote = await ZygoteProcess.start(switched_off=self._switched_off, pool=_POOL)
             return self._zygote
 
 
-class _Conversation:
-    """The server's side of a step's socket."""
-
-    def __init__(self, ours: socket.socket, *, max_bytes: int) -> None:
-        self._ours = ours
-        self._max_bytes = max_bytes
-        self.is_started = False
-        self.heard = bytearray()
-
-    async def open(self, program: bytes) -> None:
-        """Send the program and wait for the first sign of its last step, or the end."""
-        try:
-            await asyncio.get_running_loop().sock_sendall(self._ours, program)
-        except OSError:
-            return  # gone already: how is the kernel's to say
-        first = await self._receive(1)
-        self.is_started = first == STARTED
-
-    async def hear_out(self) -> None:
-        """Listen to the end, or until more is said than a report can hold."""
-        while len(self.heard) <= self._max_bytes and (chunk := await self._receive(65536)):
-            self.heard += chunk
-
-    async def _receive(self, size: int) -> bytes:
-        try:
-            return await asyncio.get_running_loop().sock_recv(self._ours, size)
-        except OSError:
-            return b""
+def _refusal(level: Level, wanted: Level, protections: tuple[Protection, ...]) -> str:
+    missing = ", ".join(f"{protection.name} ({protection.reason})" for protection in protections if protection.reason)
+    return f"steps can be confined at level {level} only, and {wanted} is wanted; off: {missing}"

@@ -1,12 +1,11 @@
-"""Step: runs a path's code inside its process, the earlier steps silently and the new one once, and reports.
+"""Step: runs one step's code in the interpreter state its process inherited, and says how it ended.
 
 Everything here shares the interpreter with hostile code. After a step has run, only names bound beforehand and C-level
-methods are used until the builtins are restored. A step can forge its own report and nothing else.
+methods are used until the builtins are restored. A step can forge its own report and what descends from it, no more.
 """
 
 import builtins
 import io
-import os
 import random
 import sys
 import time
@@ -15,18 +14,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import BinaryIO, cast
 
-from sandbox.wire import (
-    EXIT_MEMORY,
-    MAX_ERROR_BYTES,
-    STARTED,
-    Report,
-    Status,
-    Step,
-    cut,
-    decode_program,
-    encode_report,
-    program_length,
-)
+from sandbox.wire import MAX_ERROR_BYTES, Report, Status, cut
 
 _RESERVE_BYTES = 1 << 20
 """Given back to a step that ran out of memory, so that it can say so."""
@@ -60,7 +48,7 @@ class _Sink(io.BufferedIOBase):
 class Interpreter:
     """The state a path's steps share: `__main__`, its globals and standard output.
 
-    Made once, in the zygote, so that a step's process need not make it; each process has its own copy by the fork.
+    Made once, in the zygote, so that no node need make it; each node has its parent's copy by the fork.
     """
 
     def __init__(self) -> None:
@@ -74,19 +62,23 @@ class Interpreter:
         self._count = 0
         self._open_output()
 
-    def start(self, *, output_bytes: int) -> None:
-        """Get ready to run steps, in their process."""
+    def prepare(self, *, output_bytes: int) -> None:
+        """Get ready to run the steps of one tree."""
         self._sink.max_bytes = output_bytes
-        self._reserve = bytes(_RESERVE_BYTES)  # zeroed by the kernel, and only when touched
 
-    def run(self, step: Step) -> Report:
+    def restore_builtins(self) -> None:
+        """What a step did to `len` or `print` is its own affair."""
+        self._builtins.clear()
+        self._builtins.update(self._fresh_builtins)
+
+    def run(self, seed: int, code: str) -> Report:
         """Run one step to its end, whatever end."""
-        self._begin(step.seed)
+        self._begin(seed)
         failure: BaseException | None = None
         value: str | None = None
         started = self._clock()
         try:
-            value = self._execute(step.code)
+            value = self._execute(code)
             self._stdout.flush()
         except BaseException as raised:  # noqa: BLE001  # SystemExit and KeyboardInterrupt are results like any other
             failure = raised
@@ -97,10 +89,10 @@ class Interpreter:
         return Report(self._status_without_failure(), cpu_seconds, self._printed(), value, None)
 
     def _begin(self, seed: int) -> None:
-        self._builtins.clear()
-        self._builtins.update(self._fresh_builtins)
+        self.restore_builtins()
         self._main.__dict__["__builtins__"] = builtins
         self._count += 1
+        self._reserve = bytes(_RESERVE_BYTES)  # zeroed by the kernel, and only when touched
         if self._stdout.closed:
             max_bytes = self._sink.max_bytes
             self._open_output()
@@ -153,47 +145,6 @@ class Interpreter:
     def _open_output(self) -> None:
         self._sink = _Sink()
         self._stdout = io.TextIOWrapper(cast(BinaryIO, self._sink), encoding="utf-8", errors="replace", newline="\n")
-
-
-def serve(interpreter: Interpreter, descriptor: int, *, output_bytes: int) -> None:
-    """Read a program from `descriptor`, run it, report, exit. Never returns."""
-    write, exit_now = os.write, os._exit
-    try:
-        *replayed, new = decode_program(_read_program(descriptor))
-        interpreter.start(output_bytes=output_bytes)
-        for step in replayed:
-            report = interpreter.run(step)
-            if report.status is not Status.OK:
-                break
-        else:
-            write(descriptor, STARTED)
-            report = interpreter.run(new)
-            _write_all(write, descriptor, encode_report(report))
-            exit_now(0)
-        failed = Report(Status.REPLAY_FAILED, 0.0, "", None, report.error)
-        _write_all(write, descriptor, STARTED + encode_report(failed))
-        exit_now(0)
-    except MemoryError:
-        exit_now(EXIT_MEMORY)
-    finally:
-        exit_now(1)
-
-
-def _read_program(descriptor: int) -> bytes:
-    message = bytearray()
-    length = None
-    while length is None or len(message) < length:
-        chunk = os.read(descriptor, 65536)
-        if not chunk:
-            os._exit(0)  # the server has changed its mind
-        message += chunk
-        length = program_length(bytes(message[:8]))
-    return bytes(message)
-
-
-def _write_all(write: Callable[[int, bytes], int], descriptor: int, message: bytes) -> None:
-    while message:
-        message = message[write(descriptor, message) :]
 
 
 def _seeders() -> list[Callable[[int], object]]:

@@ -1,6 +1,7 @@
 """Syscalls: the numbers of those a step may make, per architecture, and what their arguments may be.
 
-Everything else fails with EPERM: no process, thread, socket, signal to others, file change or privilege can be had.
+Everything else fails with EPERM: no process, thread, socket, signal to others, file change, shared memory or privilege
+can be had.
 """
 
 import os
@@ -28,6 +29,7 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     # Files, for reading (see ARGUMENT_RULES), and the step's own socket
     "access": (21, None),
     "close": (3, 57),
+    "close_range": (436, 436),
     "dup": (32, 23),
     "dup2": (33, None),
     "dup3": (292, 24),
@@ -52,6 +54,7 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "readlink": (89, None),
     "readlinkat": (267, 78),
     "readv": (19, 65),
+    "recvmsg": (47, 212),
     "select": (23, None),
     "stat": (4, None),
     "statfs": (137, 43),
@@ -99,7 +102,8 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "sched_getaffinity": (204, 123),
     "sysinfo": (99, 179),
     "uname": (63, 160),
-    # Locks and the end
+    # Being forked, where the gate agrees (see ARGUMENT_RULES and sandbox.gate), locks, and the end
+    "clone": (56, 220),
     "exit": (60, 93),
     "exit_group": (231, 94),
     "futex": (202, 98),
@@ -118,7 +122,7 @@ class NoBits(NamedTuple):
 
 
 class OneOf(NamedTuple):
-    """Allowed when the argument's low half is one of `values`."""
+    """Allowed when the argument's low half is one of `values`; the kernel ignores the high half of all of these."""
 
     argument: int
     values: tuple[int, ...]
@@ -130,13 +134,36 @@ class IsNull(NamedTuple):
     argument: int
 
 
+SETUP_CALLS: dict[str, tuple[int, int]] = {
+    "capset": (126, 91),
+    "landlock_add_rule": (445, 445),
+    "landlock_create_ruleset": (444, 444),
+    "landlock_restrict_self": (446, 446),
+    "mount_setattr": (442, 442),
+    "pivot_root": (155, 41),
+    "seccomp": (317, 277),
+}
+"""What confinement itself needs before the filter is there, by number because the C library may not name it."""
+
+UNKNOWN_CALLS: dict[str, tuple[int, int]] = {"clone3": (435, 435)}
+"""Answered as if the kernel were older: the C library then falls back to a call whose arguments a filter can read."""
+
+FORK_FLAGS = 0x01200011
+"""CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD: the C library's fork, and nothing else."""
+
 _CHANGES_A_FILE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | (os.O_TMPFILE & ~os.O_DIRECTORY)
+
+_MAP_SHARED = 0x01
 
 ARGUMENT_RULES: dict[str, NoBits | OneOf | IsNull] = {
     "open": NoBits(1, _CHANGES_A_FILE),
     "openat": NoBits(2, _CHANGES_A_FILE),
-    # Duplicate, flags: not F_SETOWN, which would have the kernel signal other processes, and no locks.
-    "fcntl": OneOf(1, (0, 1, 2, 3, 4, 1030)),
+    # Shared memory would tie siblings together: each must find its parent's state as it was.
+    "mmap": NoBits(3, _MAP_SHARED),
+    "clone": OneOf(0, (FORK_FLAGS,)),
+    # Duplicate, and flags of the descriptor. Not F_SETOWN, which has the kernel signal others; no locks; no F_SETFL:
+    # the null device is open in all, and its flags would carry messages.
+    "fcntl": OneOf(1, (0, 1, 2, 3, 1030)),
     # Is it a terminal, its size, close on exec, bytes waiting.
     "ioctl": OneOf(1, (0x5401, 0x5413, 0x5450, 0x5451, 0x541B)),
     # Reading limits only.

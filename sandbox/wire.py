@@ -1,49 +1,56 @@
-"""Wire: the bytes exchanged with the zygote and with step processes, for both ends.
+"""Wire: the frames exchanged between server, zygote and the processes of a tree, for both ends.
 
-Control socket (packets), server and zygote: `Fork` and `Kill` go in, one hello (JSON) and then `Exit` come out. The
-zygote runs no step code, so its packets are trusted. Step socket (a stream, one per step): the program goes in; the
-mark `STARTED` and one report come out, after which the process exits. Step code can write to this socket, so a report
-is read as fixed binary fields whose lengths must add up exactly. Never parses what a step wrote as anything richer.
+Sockets keep message boundaries (SOCK_SEQPACKET), so a frame can be neither torn nor merged; its first byte says what it
+is. The zygote runs no step code and is trusted: its hello is JSON. Nodes are not: who speaks is told by the kernel, and
+a report is read as fixed binary fields whose lengths must add up exactly.
+
+    server -> zygote   MAKE_TREE options, with the tree's socket
+    root   -> server   LISTENER with a descriptor, once; then HELLO, or FAILED and the reason
+    server -> node     FORK, with the child's socket; the child answers there: HELLO
+    server -> node     RUN seed, code; the node answers: REPORT
 """
 
 import struct
-from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
 MAX_ERROR_BYTES = 1000
 """Enough for every ordinary message; some exceptions quote whole expressions."""
 
-STARTED = b"S"
-"""Written once the path before the step is rebuilt."""
+MAX_FRAME_BYTES = 192 * 1024
+"""What an ordinary kernel's default socket buffer takes in one piece."""
+
+MAKE_TREE = b"T"
+LISTENER = b"L"
+HELLO = b"H"
+FAILED = b"X"
+FORK = b"F"
+RUN = b"R"
+REPORT = b"D"
 
 EXIT_MEMORY = 71
-"""Exit code of a step process without the memory left to report."""
-EXIT_UNCONFINED = 72
-"""Exit code of a step process that could not be confined; it ran nothing."""
+"""Exit code of a node without the memory left to report."""
 
-_FORK = struct.Struct("<cQIIIII")
-_KILL = struct.Struct("<cQ")
-_EXIT = struct.Struct("<cQid")
-_LENGTH = struct.Struct("<I")
-_STEP = struct.Struct("<QI")
-_REPORT = struct.Struct("<BdIII")
+_OPTIONS = struct.Struct("<cIIIII")
+_RUN = struct.Struct("<cQ")
+_REPORT = struct.Struct("<cBdIII")
+
+REPORT_OVERHEAD_BYTES = _REPORT.size + MAX_ERROR_BYTES
+RUN_OVERHEAD_BYTES = _RUN.size
 
 
 class Status(IntEnum):
-    """How a step process says its step ended."""
+    """How a node says its step ended."""
 
     OK = 0
     ERROR = 1
     MEMORY = 2
     OUTPUT_LIMIT = 3
-    REPLAY_FAILED = 4
 
 
-class Fork(NamedTuple):
-    """Fork a step process; the step socket travels with it."""
+class TreeOptions(NamedTuple):
+    """What the kernel is to hold every process of a tree to."""
 
-    job: int
     cpu_s: int
     memory_mb: int
     stack_mb: int
@@ -51,29 +58,8 @@ class Fork(NamedTuple):
     output_bytes: int
 
 
-class Kill(NamedTuple):
-    """Kill a job's process, if it still runs."""
-
-    job: int
-
-
-class Exit(NamedTuple):
-    """A job's process is gone."""
-
-    job: int
-    wait_status: int
-    cpu_seconds: float
-
-
-class Step(NamedTuple):
-    """One piece of a program and the seed set before it."""
-
-    seed: int
-    code: str
-
-
 class Report(NamedTuple):
-    """What a step process says of its step."""
+    """What a node says of its step."""
 
     status: Status
     cpu_seconds: float
@@ -82,79 +68,42 @@ class Report(NamedTuple):
     error: str | None
 
 
-def encode_command(command: Fork | Kill) -> bytes:
-    match command:
-        case Fork():
-            return _FORK.pack(b"F", *command)
-        case Kill():
-            return _KILL.pack(b"K", *command)
+def encode_options(options: TreeOptions) -> bytes:
+    return _OPTIONS.pack(MAKE_TREE, *options)
 
 
-def decode_command(packet: bytes) -> Fork | Kill:
-    if packet[:1] == b"F":
-        return Fork(*_FORK.unpack(packet)[1:])
-    return Kill(*_KILL.unpack(packet)[1:])
+def decode_options(frame: bytes) -> TreeOptions:
+    return TreeOptions(*_OPTIONS.unpack(frame)[1:])
 
 
-def encode_exit(notice: Exit) -> bytes:
-    return _EXIT.pack(b"X", *notice)
+def encode_run(seed: int, code: str) -> bytes:
+    return _RUN.pack(RUN, seed) + code.encode("utf-8", "surrogatepass")
 
 
-def decode_exit(packet: bytes) -> Exit:
-    return Exit(*_EXIT.unpack(packet)[1:])
-
-
-def encode_program(steps: Iterable[Step]) -> bytes:
-    """The steps of a path, the new one last, with a length prefix."""
-    body = bytearray()
-    for step in steps:
-        code = step.code.encode("utf-8", "surrogatepass")
-        body += _STEP.pack(step.seed, len(code)) + code
-    return _LENGTH.pack(len(body)) + body
-
-
-def program_length(prefix: bytes) -> int | None:
-    """Bytes of the whole message, once its length prefix is there."""
-    if len(prefix) < _LENGTH.size:
-        return None
-    return _LENGTH.size + _LENGTH.unpack_from(prefix)[0]
-
-
-def decode_program(message: bytes) -> list[Step]:
-    steps: list[Step] = []
-    offset = _LENGTH.size
-    while offset < len(message):
-        seed, length = _STEP.unpack_from(message, offset)
-        offset += _STEP.size
-        steps.append(Step(seed, message[offset : offset + length].decode("utf-8", "surrogatepass")))
-        offset += length
-    return steps
+def decode_run(frame: bytes) -> tuple[int, str]:
+    return _RUN.unpack_from(frame)[1], frame[_RUN.size :].decode("utf-8", "surrogatepass")
 
 
 def encode_report(report: Report) -> bytes:
     """Absent texts have length 0: an empty `repr` or message does not occur."""
     texts = [(text or "").encode("utf-8", "replace") for text in (report.stdout, report.value, report.error)]
-    return _REPORT.pack(report.status, report.cpu_seconds, *map(len, texts)) + b"".join(texts)
+    return _REPORT.pack(REPORT, report.status, report.cpu_seconds, *map(len, texts)) + b"".join(texts)
 
 
-def max_report_bytes(output_bytes: int) -> int:
-    return _REPORT.size + 2 * output_bytes + MAX_ERROR_BYTES
-
-
-def decode_report(message: bytes, *, output_bytes: int) -> Report | None:
+def decode_report(frame: bytes, *, output_bytes: int) -> Report | None:
     """The report, or None where the bytes are not exactly one."""
-    if len(message) < _REPORT.size:
+    if len(frame) < _REPORT.size:
         return None
-    status, cpu_seconds, *lengths = _REPORT.unpack_from(message)
+    kind, status, cpu_seconds, *lengths = _REPORT.unpack_from(frame)
     allowed = (output_bytes, output_bytes, MAX_ERROR_BYTES)
-    is_exact = len(message) == _REPORT.size + sum(lengths)
+    is_exact = kind == REPORT and len(frame) == _REPORT.size + sum(lengths)
     is_sane = status < len(Status) and 0.0 <= cpu_seconds < float("inf")
     if not is_exact or not is_sane or any(size > most for size, most in zip(lengths, allowed, strict=True)):
         return None
     texts: list[str] = []
     offset = _REPORT.size
     for length in lengths:
-        texts.append(message[offset : offset + length].decode("utf-8", "replace"))
+        texts.append(frame[offset : offset + length].decode("utf-8", "replace"))
         offset += length
     return Report(Status(status), cpu_seconds, texts[0], texts[1] or None, texts[2] or None)
 

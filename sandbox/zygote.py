@@ -1,158 +1,239 @@
-"""Zygote: a small process with sympy and numpy loaded that forks one confined process for each step.
+"""Zygote: a small process with sympy and numpy loaded that forks the first process of each tree.
 
-Started by exec, never by fork, so nothing of the server is in its memory. Runs no step code itself. Ends when the
-server does: by the kernel's parent-death signal, or at the end of its control socket; its children end with it.
+Started by exec, never by fork, so nothing of the server is in its memory. Runs no step code itself. The exec'd process,
+the *launcher*, leaves the machine's namespaces, forks the zygote into them, and only watches from then on: whichever of
+server, launcher and zygote ends takes the others and all trees with it.
 """
 
+import contextlib
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from types import FrameType
 from typing import NoReturn
 
-from sandbox.confinement import STEP_SOCKET, Confinement
+from sandbox.confinement import Confinement, Mechanism
+from sandbox.landlock import Ruleset
+from sandbox.libc import PR_SET_PDEATHSIG, Libc
+from sandbox.mounts import enter_view
+from sandbox.namespaces import TreeNamespaces, enter_namespaces
+from sandbox.node import SOCKET, Link, adopt, descriptor_of, serve
 from sandbox.preload import preload
-from sandbox.probe import MANDATORY, probe
-from sandbox.step import Interpreter, serve
-from sandbox.wire import EXIT_UNCONFINED, Exit, Fork, Kill, decode_command, encode_exit
+from sandbox.step import Interpreter
+from sandbox.visible import Visible, without
+from sandbox.wire import FAILED, HELLO, LISTENER, MAX_ERROR_BYTES, decode_options
 
-_PROBE = Fork(job=0, cpu_s=1, memory_mb=64, stack_mb=8, open_files=64, output_bytes=1)
+_GONE_MS = 5000
+"""A killed family needs milliseconds to go, unless it frees gigabytes on a busy machine."""
 
 
-def main(control_fd: int, server_pid: int) -> None:
-    """Get confined, tell the server what holds, then serve until it goes away."""
-    control = socket.socket(fileno=control_fd)
+class Plan:
+    """What the server wants of this zygote."""
+
+    def __init__(self, text: str) -> None:
+        fields = json.loads(text)
+        self.control_fd: int = fields["control_fd"]
+        self.switched_off = frozenset(Mechanism(name) for name in fields["switched_off"])
+        self.is_apart: bool = Mechanism.NAMESPACES not in self.switched_off
+        visible = fields["visible"]
+        self.visible = Visible(
+            standard=tuple(visible["standard"]), packages=visible["packages"], others=tuple(visible["others"])
+        )
+
+
+def start(arguments: list[str]) -> NoReturn:
+    """The entry point of the exec'd process."""
+    plan = Plan(arguments[0])
+    sys.argv = [""]
+    control = socket.socket(fileno=plan.control_fd)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits, so nobody becomes a zombie
+    libc = Libc()
+    if plan.is_apart:
+        try:
+            enter_namespaces(libc, lambda: _ask_for_maps(control))
+        except OSError as error:
+            _refuse(control, Mechanism.NAMESPACES, error)
+    _lower_oom_rank()
+    launcher = os.pidfd_open(os.getpid())
+    zygote_pid = os.fork()
+    if zygote_pid == 0:
+        _be_zygote(plan, control, libc, launcher)
+    os.close(launcher)
+    _watch(control, zygote_pid, is_apart=plan.is_apart)
+
+
+def _ask_for_maps(control: socket.socket) -> None:
+    control.send(json.dumps({"asks_for_maps": True}).encode())
+    if not control.recv(1):
+        sys.exit(1)
+
+
+def _refuse(control: socket.socket, mechanism: Mechanism | None, error: Exception) -> NoReturn:
+    """The only way out for a reason: nobody reads this process's standard error."""
+    control.send(json.dumps({"refused": str(error) or type(error).__name__, "mechanism": mechanism}).encode())
+    os._exit(1)
+
+
+def _watch(control: socket.socket, zygote_pid: int, *, is_apart: bool) -> NoReturn:
+    """Wait for the end of the server or of the zygote; make it everybody's."""
+    zygote = os.pidfd_open(zygote_pid)
+    poll = select.poll()
+    poll.register(control, 0)  # only its end: the zygote reads it
+    poll.register(zygote, select.POLLIN)
+    poll.poll()
+    with contextlib.suppress(ProcessLookupError):  # it may have been the first to go
+        signal.pidfd_send_signal(zygote, signal.SIGKILL)
+    if not is_apart:
+        kill_session()
+    poll.unregister(control)
+    poll.poll(_GONE_MS)  # the first process of a namespace is gone when all the others are
+    os._exit(0)
+
+
+def _be_zygote(plan: Plan, control: socket.socket, libc: Libc, launcher: int) -> NoReturn:
+    if plan.is_apart:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
-        confinement = Confinement()
-        network_shortfall = confinement.enter_zygote()
-        missing = preload()
+        missing = preload(plan.visible.packages)
         interpreter = Interpreter()
         gc.collect()
-        gc.freeze()  # what is there now never needs collecting: steps then leave its memory shared
-        settled = confinement.settle_zygote(server_pid=server_pid)
-        _forget_ourselves()
-        findings = _probe_in_child(confinement)
-    except Exception as error:  # noqa: BLE001  # the only way out: nobody reads this process's standard error
-        control.send(json.dumps({"refused": f"{type(error).__name__}: {error}"}).encode())
-        return
-    findings["network namespace"] = network_shortfall
-    for name, shortfall in (("service user", settled.uid_shortfall), ("file reading", settled.reading_shortfall)):
-        findings[name] = findings[name] and (shortfall or findings[name])
-    findings["libraries"] = f"not installed: {', '.join(missing)}" if missing else None
-    failed = {name: findings[name] for name in MANDATORY if findings[name] is not None}
-    control.send(json.dumps({"refused": str(failed)} if failed else {"findings": findings}).encode())
-    if not failed:
-        Zygote(control, confinement, interpreter).serve()
+        gc.freeze()  # what is there now never needs collecting: nodes then leave its memory shared
+        with open("/proc/self/statm", encoding="ascii") as file:
+            base_bytes = int(file.read().split()[0]) * resource.getpagesize()
+    except (OSError, ImportError) as error:
+        _refuse(control, None, error)
+    if plan.is_apart:
+        try:
+            enter_view(libc, plan.visible)
+            namespaces = TreeNamespaces(libc)
+        except OSError as error:
+            _refuse(control, Mechanism.NAMESPACES, error)
+    else:
+        namespaces = None
+    sys.path[:] = plan.visible.standard
+    ruleset, reason = _make_ruleset(libc, plan)
+    confinement = Confinement(libc, base_bytes=base_bytes, ruleset=ruleset, switched_off=plan.switched_off)
+    findings = {
+        "missing": missing,
+        "landlock_reason": reason,
+        "landlock_version": ruleset.version if ruleset else None,
+        "base_mb": base_bytes >> 20,
+    }
+    _forget_ourselves()
+    control.send(json.dumps({"ready": findings}).encode())
+    _Zygote(control, confinement, interpreter, namespaces).serve(launcher, is_apart=plan.is_apart)
+    os._exit(0)
 
 
-class Zygote:
-    """The loop: commands in, exits out."""
+def _make_ruleset(libc: Libc, plan: Plan) -> tuple[Ruleset | None, str | None]:
+    if Mechanism.LANDLOCK in plan.switched_off:
+        return None, "switched off"
+    try:
+        hidden = plan.visible.hidden()
+        readable = [piece for path in plan.visible.paths() for piece in without(path, hidden)]
+        return Ruleset(libc, readable), None
+    except OSError as error:
+        return None, error.strerror or str(error)
 
-    def __init__(self, control: socket.socket, confinement: Confinement, interpreter: Interpreter) -> None:
+
+class _Zygote:
+    """The loop: one command, one tree."""
+
+    def __init__(
+        self,
+        control: socket.socket,
+        confinement: Confinement,
+        interpreter: Interpreter,
+        namespaces: TreeNamespaces | None,
+    ) -> None:
         self._control = control
         self._confinement = confinement
         self._interpreter = interpreter
-        self._job_by_pid: dict[int, int] = {}
-        self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._namespaces = namespaces
 
-    def serve(self) -> None:
-        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, _wake_up)
+    def serve(self, launcher: int, *, is_apart: bool) -> None:
         poll = select.poll()
-        for descriptor in (self._control.fileno(), self._woken):
-            poll.register(descriptor, select.POLLIN)
-        is_serving = True
-        while is_serving:
-            ready = {descriptor for descriptor, _ in poll.poll()}
-            if self._woken in ready:
-                os.read(self._woken, 4096)
-            self._reap()
-            if self._control.fileno() in ready:
-                is_serving = self._obey()
-        for pid in self._job_by_pid:
-            os.kill(pid, signal.SIGKILL)
-        for pid in self._job_by_pid:
-            os.waitpid(pid, 0)
+        poll.register(self._control, select.POLLIN)
+        if not is_apart:
+            # In a namespace of its own this process dies with its parent, by the kernel.
+            poll.register(launcher, select.POLLIN)
+        while {descriptor for descriptor, _ in poll.poll()} == {self._control.fileno()}:
+            frame, ancillary, _, _ = self._control.recvmsg(256, socket.CMSG_SPACE(4))
+            if not frame:
+                break
+            descriptor = descriptor_of(ancillary)
+            self._make_tree(frame, descriptor)
+            os.close(descriptor)
+        if not is_apart:
+            kill_session()
 
-    def _obey(self) -> bool:
-        """Carry out one command; False at the end of the control socket."""
-        packet, descriptors, _, _ = socket.recv_fds(self._control, 64, 1)
-        if not packet:
-            return False
-        match decode_command(packet):
-            case Fork() as fork:
-                pid = _fork(lambda: self._become_step(fork, descriptors[0]))
-                os.close(descriptors[0])
-                self._job_by_pid[pid] = fork.job
-            case Kill(job):
-                for pid, other in self._job_by_pid.items():
-                    if other == job:
-                        os.kill(pid, signal.SIGKILL)
-        return True
-
-    def _reap(self) -> None:
-        while self._job_by_pid:
-            pid, status, usage = os.wait4(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            job = self._job_by_pid.pop(pid)
-            self._control.send(encode_exit(Exit(job, status, usage.ru_utime + usage.ru_stime)))
-
-    def _become_step(self, fork: Fork, socket_fd: int) -> None:
+    def _make_tree(self, frame: bytes, descriptor: int) -> None:
         try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self._confinement.enter_step(fork, socket_fd)
-        except OSError:
-            os._exit(EXIT_UNCONFINED)
-        serve(self._interpreter, STEP_SOCKET, output_bytes=fork.output_bytes)
+            if self._namespaces is not None:
+                self._namespaces.renew()
+            pid = os.fork()
+        except OSError as error:
+            _say(descriptor, FAILED + str(error).encode())
+            return
+        if pid == 0:
+            self._become_root(frame, descriptor)
 
-
-def _wake_up(number: int, frame: FrameType | None) -> None:
-    """The wake-up descriptor does the work; without a handler it would stay silent."""
-
-
-def _fork(child: Callable[[], object]) -> int:
-    pid = os.fork()
-    if pid == 0:
+    def _become_root(self, frame: bytes, descriptor: int) -> NoReturn:
+        options = decode_options(frame)
+        interpreter = self._interpreter
+        links: list[Link] = []
         try:
-            child()
-        finally:
+
+            def close_others() -> None:
+                adopt(descriptor)
+                links.append(Link())
+
+            def hand_over(listener: int) -> None:
+                with socket.socket(fileno=os.dup(SOCKET)) as ours:
+                    socket.send_fds(ours, [LISTENER], [listener])
+
+            self._confinement.enter(options, hand_over=hand_over, close_others=close_others)
+            interpreter.prepare(output_bytes=options.output_bytes)
+        except BaseException as error:  # noqa: BLE001  # whatever it is, nothing half-confined goes on
+            message = f"{type(error).__name__}: {error}".encode()[:MAX_ERROR_BYTES]
+            _say(descriptor if not links else SOCKET, FAILED + message)
             os._exit(1)
-    return pid
+        _say(SOCKET, HELLO)
+        serve(links[0], interpreter)
+        os._exit(1)
 
 
-def _probe_in_child(confinement: Confinement) -> dict[str, str | None]:
-    ours, theirs = socket.socketpair()
+def kill_session() -> None:
+    """Without a namespace of their own, processes are found by the session, which none of them can leave."""
+    session, own = os.getsid(0), {os.getpid(), os.getppid()}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) not in own:
+            try:
+                if os.getsid(int(entry)) == session:
+                    os.kill(int(entry), signal.SIGKILL)
+            except OSError:
+                continue  # gone meanwhile
 
-    def report() -> None:
-        confinement.enter_step(_PROBE, theirs.fileno())
-        os.write(STEP_SOCKET, json.dumps(probe()).encode())
 
-    with ours, theirs:
-        pid = _fork(report)
-        theirs.close()
-        answer = ours.recv(65536)
-        os.waitpid(pid, 0)
-    if not answer:
-        raise OSError("a confined process could not be made")
-    return json.loads(answer)
+def _say(descriptor: int, frame: bytes) -> None:
+    with contextlib.suppress(OSError):  # the server has gone, or changed its mind
+        os.write(descriptor, frame)
+
+
+def _lower_oom_rank() -> None:
+    """Short of memory, the kernel shall take steps, not the server."""
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write("1000")
+    except OSError:
+        pass  # a wish, not a wall
 
 
 def _forget_ourselves() -> None:
     """Take our modules out of what steps can import; the code that runs keeps its references."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "sandbox"]:
         del sys.modules[name]
-
-
-def start(arguments: list[str]) -> NoReturn:
-    """The entry point of the exec'd process."""
-    control_fd, server_pid = map(int, arguments)
-    sys.argv = [""]
-    main(control_fd, server_pid)
-    sys.exit(0)

@@ -1,5 +1,6 @@
 """Fixtures of the sandbox tests: one sandbox per module with short limits, and a look at who is alive."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -11,33 +12,40 @@ from sandbox import Limits, Sandbox, Tree
 LIMITS = Limits(cpu_s=1, wall_s=60, memory_mb=256)
 """A generous wall: on a busy machine a second of CPU time can take many."""
 
-StepProcesses = Callable[[int | None], set[int]]
+Nodes = Callable[[int | None], set[int]]
 
 
-def step_processes_of(zygote_pid: int | None) -> set[int]:
-    """Every process of a zygote's session, whoever its parent is, without the zygote."""
+def nodes_of(session: int | None) -> set[int]:
+    """Every node of a zygote's session, alive or asleep: neither the launcher, nor the zygote, nor a tree's root."""
     found: set[int] = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                state, _, group, sid, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-            if int(fields[3]) == zygote_pid and fields[0] != "Z":
+            if int(sid) == session and int(group) not in (session, int(entry.name)) and state != "Z":
                 found.add(int(entry.name))
-    return found - {zygote_pid}
+    return found
 
 
 @pytest.fixture
-def step_processes() -> StepProcesses:
-    return step_processes_of
+def nodes() -> Nodes:
+    return nodes_of
+
+
+async def until_gone(session: int | None) -> None:
+    """Killed processes need a moment to go."""
+    async with asyncio.timeout(20):
+        while nodes_of(session):  # noqa: ASYNC110  # the kernel tells nobody
+            await asyncio.sleep(0.01)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def sandbox() -> AsyncIterator[Sandbox]:
     async with Sandbox(limits=LIMITS) as sandbox:
         yield sandbox
-        assert step_processes_of(sandbox.zygote_pid) == set()
+        await until_gone(sandbox.zygote_pid)
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -1,6 +1,7 @@
 """`python -m sandbox`."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 
 
-def _sandbox(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _sandbox(*arguments: str, level: str = "full") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sandbox", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    environment = {**os.environ, "RSTAR_SANDBOX_MIN_LEVEL": level}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=100)
 
 
 def test_run_prints_outcome_and_output(tmp_path: Path) -> None:
@@ -44,13 +46,28 @@ def test_a_missing_file_is_said_in_one_line(tmp_path: Path) -> None:
     assert finished.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["processes", "network", "signals", "file writing", "limits"])
-def test_doctor_lists_the_protections(name: str, doctor: str) -> None:
-    assert f"on   {name}\n" in doctor
-
-
-@pytest.fixture(scope="module")
-def doctor() -> str:
+def test_doctor_tells_level_protections_and_limits() -> None:
     finished = _sandbox("doctor")
     assert finished.returncode == 0
-    return finished.stdout
+    lines = finished.stdout.splitlines()
+    assert lines[0] == "level: full (wanted: full)"
+    assert {"on   processes", "on   network", "on   seccomp", "on   namespaces", "on   Landlock"} <= set(lines)
+    assert any(line.startswith("fork gate: ") for line in lines)
+
+
+@pytest.mark.parametrize("level", ["none", "", "most"])
+def test_an_unknown_wanted_level_is_refused(level: str) -> None:
+    finished = _sandbox("doctor", level=level)
+    assert finished.returncode == 2
+    assert finished.stderr == f"sandbox: RSTAR_SANDBOX_MIN_LEVEL must be full or reduced, not {level!r}\n"
+
+
+def test_bench_compares_depths_with_a_fresh_interpreter() -> None:
+    finished = _sandbox("bench")
+    assert finished.returncode == 0
+    assert [line.split("  ")[0] for line in finished.stdout.splitlines()[1:]] == [
+        "fresh interpreter",
+        "snapshot, depth 1",
+        "snapshot, depth 4",
+        "snapshot, depth 16",
+    ]

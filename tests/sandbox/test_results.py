@@ -3,8 +3,6 @@
 import pytest
 
 from sandbox import Limits, Outcome, Sandbox, Tree
-from sandbox.tree import Job
-from sandbox.wire import Step
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -132,20 +130,3 @@ async def test_cpu_seconds_are_those_of_the_step_alone(tree: Tree) -> None:
     light = await tree.run(heavy.snapshot, "x = 1")
     assert 0.1 < heavy.cpu_seconds < 1.0
     assert light.cpu_seconds < 0.1
-
-
-@pytest.mark.parametrize(
-    ("earlier", "reason"),
-    {
-        "1 / 0": "ZeroDivisionError: division by zero",
-        "import os; os._exit(0)": "exited with code 0 and no report",
-        "import ctypes; ctypes.string_at(0)": "killed by SIGSEGV",
-        "x = bytearray(8 << 30)": "MemoryError",
-        "while True: pass": "more than 1 s of CPU time",
-    }.items(),
-)
-async def test_a_path_that_cannot_be_replayed_makes_the_step_lost(sandbox: Sandbox, earlier: str, reason: str) -> None:
-    job = Job(program=(Step(0, "x = 1"), Step(0, earlier), Step(0, "print(x)")), replay_cpu_s=0, replay_wall_s=0)
-    result = await sandbox.execute(job)
-    assert (result.outcome, result.stdout) == (Outcome.LOST, "")
-    assert result.error == f"the state before the step could not be rebuilt: {reason}"

@@ -1,0 +1,38 @@
+"""Slots: lets a bounded number of steps run at once; the others wait their turn, first come, first served."""
+
+import asyncio
+from collections import deque
+
+
+class Slots:
+    """Belongs to one event loop."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: deque[asyncio.Future[bool]] = deque()
+
+    @property
+    def queue_depth(self) -> int:
+        return sum(not place.done() for place in self._waiting)
+
+    def queue(self) -> asyncio.Future[bool]:
+        """A place in the queue: True when the slot is there. Setting it to False gives the place up."""
+        place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        self._serve()
+        return place
+
+    def leave(self, place: asyncio.Future[bool]) -> None:
+        """Give back the slot, or the place in the queue; due once for each place, whatever became of it."""
+        if place.done() and not place.cancelled() and place.result():
+            self._free += 1
+        else:
+            place.cancel()
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting and (self._free or self._waiting[0].done()):
+            place = self._waiting.popleft()
+            if not place.done():
+                self._free -= 1
+                place.set_result(True)

@@ -1,0 +1,79 @@
+"""The fork gates: a node makes a process when the server has just told it to, and then one."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from sandbox import Limits, Mechanism, Outcome, Sandbox
+
+Nodes = Callable[[int | None], set[int]]
+
+PATIENT = Limits(cpu_s=20, wall_s=60)
+GATES = {"notification": frozenset[Mechanism](), "limit": frozenset({Mechanism.NOTIFICATION})}
+DEAR = "import os, time\nspent = time.thread_time() + 0.01\nwhile time.thread_time() < spent: pass\n"
+
+HAMMER = """
+import os
+made = 0
+for _ in range(2000):
+    try:
+        made += os.fork() > 0
+    except OSError:
+        pass
+made
+"""
+
+EXTRA_CHILD = (
+    DEAR
+    + """
+def fork_too():
+    try:
+        if os.fork() == 0:
+            if os.fork() == 0:
+                time.sleep(1000)
+            os._exit(0)
+    except OSError:
+        pass
+os.register_at_fork(%s=fork_too)
+"""
+)
+
+
+@pytest.mark.parametrize("switched_off", GATES.values(), ids=GATES)
+async def test_forks_of_a_step_make_nothing_while_siblings_are_forked(
+    switched_off: frozenset[Mechanism], nodes: Nodes
+) -> None:
+    async with Sandbox(limits=PATIENT, switched_off=switched_off) as sandbox, sandbox.tree() as tree:
+        first = await tree.run(None, "x = 6")
+        hammer = await tree.run(first.snapshot, HAMMER)
+        assert (hammer.outcome, hammer.value) == (Outcome.OK, "0")
+        for _ in range(5):
+            assert (await tree.run(first.snapshot, "x * 7")).value == "42"
+        assert len(nodes(sandbox.zygote_pid)) == 7
+        assert sandbox.counters.resets == 0
+
+
+@pytest.mark.parametrize("hook", ["before", "after_in_child", "after_in_parent"])
+@pytest.mark.parametrize("switched_off", GATES.values(), ids=GATES)
+async def test_a_hook_that_forks_in_the_window_of_a_commanded_fork_leaves_nothing(
+    switched_off: frozenset[Mechanism], hook: str, nodes: Nodes
+) -> None:
+    async with Sandbox(limits=PATIENT, switched_off=switched_off) as sandbox:
+        async with sandbox.tree() as tree:
+            sound = await tree.run(None, DEAR + "x = 6")
+            hostile = await tree.run(None, EXTRA_CHILD % hook)
+            await tree.run(hostile.snapshot, "1")
+            assert (await tree.run(sound.snapshot, "x * 7")).value == "42"
+            async with asyncio.timeout(30):
+                while len(nodes(sandbox.zygote_pid)) > sandbox.status.live_snapshots:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)  # what was killed needs a moment to go, and the kernel tells nobody
+        assert nodes(sandbox.zygote_pid) == set()
+
+
+async def test_a_step_that_keeps_asking_for_processes_is_ended() -> None:
+    async with Sandbox(limits=PATIENT) as sandbox, sandbox.tree() as tree:
+        result = await tree.run(None, HAMMER.replace("2000", "10**9"))
+        assert (result.outcome, result.error) == (Outcome.VIOLATION, "kept trying to make processes")
+        assert sandbox.counters.violations >= 1
+        assert (await tree.run(None, "1")).value == "1"

@@ -1,0 +1,67 @@
+"""Levels: decided by what steps were seen not to be able to do; too low a level is no start."""
+
+import pytest
+
+from sandbox import Level, Limits, Mechanism, Outcome, Protection, Sandbox, SandboxUnavailable
+from sandbox.levels import assess
+
+HOLDS = Protection(name="a", is_mandatory=True, reason=None)
+MANDATORY_OFF = Protection(name="b", is_mandatory=True, reason="off")
+LAYER_OFF = Protection(name="c", is_mandatory=False, reason="off")
+
+
+@pytest.mark.parametrize(
+    ("protections", "level"),
+    [
+        ([HOLDS], Level.FULL),
+        ([HOLDS, LAYER_OFF], Level.REDUCED),
+        ([MANDATORY_OFF, HOLDS, LAYER_OFF], Level.NONE),
+    ],
+)
+def test_the_level_follows_from_what_is_missing(protections: list[Protection], level: Level) -> None:
+    assert assess(protections) is level
+
+
+def test_levels_are_ordered() -> None:
+    assert Level.FULL.is_at_least(Level.REDUCED)
+    assert Level.REDUCED.is_at_least(Level.REDUCED)
+    assert not Level.NONE.is_at_least(Level.REDUCED)
+
+
+@pytest.mark.parametrize("mechanism", [Mechanism.NAMESPACES, Mechanism.LANDLOCK])
+async def test_one_file_confinement_is_enough_for_the_reduced_level(mechanism: Mechanism) -> None:
+    with pytest.raises(SandboxUnavailable, match="level reduced only, and full is wanted"):
+        async with Sandbox(switched_off=frozenset({mechanism})):
+            pass
+    async with Sandbox(min_level=Level.REDUCED, switched_off=frozenset({mechanism})) as sandbox:
+        assert sandbox.level is Level.REDUCED
+        async with sandbox.tree() as tree:
+            first = await tree.run(None, "x = 6")
+            assert (await tree.run(first.snapshot, "x * 7")).value == "42"
+            assert (await tree.run(None, "open('/etc/passwd')")).outcome is Outcome.ERROR
+
+
+async def test_without_any_file_confinement_there_is_no_start() -> None:
+    both = frozenset({Mechanism.NAMESPACES, Mechanism.LANDLOCK})
+    with pytest.raises(SandboxUnavailable, match="file reading"):
+        async with Sandbox(min_level=Level.REDUCED, switched_off=both):
+            pass
+
+
+async def test_the_canaries_bite_without_the_filter() -> None:
+    off = frozenset({Mechanism.SECCOMP})
+    with pytest.raises(SandboxUnavailable, match="level none"):
+        async with Sandbox(min_level=Level.REDUCED, switched_off=off):
+            pass
+    async with Sandbox(limits=Limits(cpu_s=2), min_level=Level.NONE, switched_off=off) as sandbox:
+        failing = {protection.name for protection in sandbox.status.protections if protection.reason}
+        assert {"processes", "threads", "network", "signals", "shared memory", "seccomp"} <= failing
+
+
+async def test_the_status_names_everything_that_was_looked_at(sandbox: Sandbox) -> None:
+    status = sandbox.status
+    assert status.level is Level.FULL
+    assert [protection.reason for protection in status.protections] == [None] * len(status.protections)
+    names = {protection.name for protection in status.protections}
+    assert {"seccomp", "namespaces", "Landlock", "service user", "late imports", "time limit"} <= names
+    assert status.missing_modules == ()
