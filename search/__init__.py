@@ -8,8 +8,15 @@ stand behind the Protocols of `search.protocols`, with fakes in `search.fakes`; 
 from search.answers import AnswerGroup
 from search.budget import Budget
 from search.codec import load, save
-from search.config import SearchConfig, Selection, Strategy, Values
-from search.errors import BrokenPart, SearchError, TreeFormatError
+from search.config import SearchConfig, Selection, Strategy, TreePolicy, Values
+from search.errors import (
+    BrokenPart,
+    RecordedFailure,
+    RecordFormatError,
+    ReplayMismatch,
+    SearchError,
+    TreeFormatError,
+)
 from search.events import AnswerChanged, Event, NodeAdded, OnEvent, SearchStarted, TrajectoryFinished
 from search.metering import PhaseSeconds, Usage
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome, StopReason, Verdict
@@ -26,6 +33,9 @@ from search.protocols import (
     Snapshot,
     StepScorer,
 )
+from search.record import Recorder
+from search.record_codec import dump_line
+from search.replay import Record, Replay, read_record, replay_record
 from search.run import SearchResult
 from search.strategies import search
 from search.tree import ROOT, Node, NodeId, Tree
@@ -55,6 +65,12 @@ __all__ = [
     "PathTooLong",
     "PhaseSeconds",
     "Policy",
+    "Record",
+    "RecordFormatError",
+    "RecordedFailure",
+    "Recorder",
+    "Replay",
+    "ReplayMismatch",
     "SearchConfig",
     "SearchError",
     "SearchResult",
@@ -67,10 +83,14 @@ __all__ = [
     "TrajectoryFinished",
     "Tree",
     "TreeFormatError",
+    "TreePolicy",
     "Usage",
     "Values",
     "Verdict",
+    "dump_line",
     "load",
+    "read_record",
+    "replay_record",
     "save",
     "search",
 ]

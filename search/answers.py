@@ -2,7 +2,8 @@
 
 A trajectory that states an answer has as many votes as the rarest of its steps was sampled: equal candidates are merged
 into one node, and merging must not make a step that all candidates agree on weigh as little as one that a single
-candidate got wrong. Trajectories of the baselines are separate draws from the root on, and have one vote each.
+candidate got wrong. Trajectories of greedy, majority and best of n are separate draws from the root on, and have one
+vote each.
 
 A vote weighs (1 + score) / 2, in [0, 1]; without a score 1/2, as at score 0.
 
@@ -12,12 +13,12 @@ so that a lone answer among failures is not certain, and nothing is certain afte
 one imagined trajectory that says something else. Under `majority` every vote weighs 1/2.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from search.config import Selection
 from search.outcomes import NodeOutcome
-from search.tree import NodeId, Tree
+from search.tree import Node, NodeId, Tree
 
 NEUTRAL_WEIGHT = 0.5
 """Of a trajectory about which the PPM says nothing: (1 + 0) / 2."""
@@ -70,20 +71,25 @@ class Standing:
 
 
 def ballots(tree: Tree) -> list[Ballot]:
-    """The finished trajectories with an answer, by id. An answer step that no rollout has reached does not count."""
-    return [
-        Ballot(node_id=node.id, answer=node.answer, score=node.score, votes=_agreement(tree, node.id))
-        for node in tree.nodes
-        if node.outcome is NodeOutcome.ANSWERED and node.answer is not None and node.trajectories > 0
-    ]
+    """The finished trajectories with an answer, as they came. An answer step that no rollout has reached has none.
+
+    Those saved before trajectories were numbered stand first, by id.
+    """
+    ended = [node for node in tree.nodes if node.outcome is NodeOutcome.ANSWERED and node.trajectories > 0]
+    ended.sort(key=lambda node: (-1 if node.ends_trajectory is None else node.ends_trajectory, node.id))
+    return [ballot for node in ended if (ballot := ballot_of(tree, node)) is not None]
 
 
-def _agreement(tree: Tree, node_id: NodeId) -> int:
-    return min(step.multiplicity for step in tree.lineage(node_id)[1:])
+def ballot_of(tree: Tree, node: Node) -> Ballot | None:
+    """Of the trajectory that ended at `node`; None where it failed."""
+    if node.outcome is not NodeOutcome.ANSWERED or node.answer is None:
+        return None
+    agreement = min(step.multiplicity for step in tree.lineage(node.id)[1:])
+    return Ballot(node_id=node.id, answer=node.answer, score=node.score, votes=agreement)
 
 
 def count_votes(
-    cast: Sequence[Ballot], class_of: Mapping[str, int], *, failures: int, selection: Selection, top_k: int | None
+    cast: Sequence[Ballot], class_of: Callable[[str], int], *, failures: int, selection: Selection, top_k: int | None
 ) -> Standing:
     """Rank the answers. `failures` trajectories ended without one; `class_of` tells which answers are equal."""
     ranked = sorted(cast, key=lambda ballot: (-ballot.weight, ballot.node_id))
@@ -94,7 +100,7 @@ def count_votes(
 
     by_class: dict[int, list[Ballot]] = {}
     for ballot in ranked:
-        by_class.setdefault(class_of[ballot.answer], []).append(ballot)
+        by_class.setdefault(class_of(ballot.answer), []).append(ballot)
     voters = frozenset(ballot.node_id for ballot in voting)
     groups = [_group(members, voters) for members in by_class.values()]
     groups.sort(key=lambda group: _rank(group, selection), reverse=True)
@@ -103,26 +109,6 @@ def count_votes(
     strengths = [_strength(group, selection) for group in groups]
     opposition = NEUTRAL_WEIGHT * failed_voting + NEUTRAL_WEIGHT
     return Standing(groups=tuple(groups), confidence=strengths[0] / (sum(strengths) + opposition))
-
-
-def is_decided(
-    standing: Standing, *, selection: Selection, votes_left: int, top_k: int | None, has_unknown: bool
-) -> bool:
-    """Whether no answer can overtake the leading one when `votes_left` more may come, of weight 1 at most.
-
-    Under `has_unknown` the rivals may all be one answer. Where new votes can push old ones out of the `top_k`, the
-    leader may also lose that many, of weight 1 at most. The best-scored trajectory can always be outdone.
-    """
-    if not standing.groups or selection is Selection.BEST:
-        return False
-    strengths = [group.votes if selection is Selection.MAJORITY else group.weight for group in standing.groups]
-    rivals = strengths[1:] or [0.0]
-    rival = sum(rivals) if has_unknown else max(rivals)
-    swing = float(votes_left)
-    voted = sum(group.votes for group in standing.groups)
-    if selection is Selection.WEIGHTED_VOTE and top_k is not None and voted + votes_left > top_k:
-        swing *= 2
-    return strengths[0] > rival + swing
 
 
 def _group(members: Sequence[Ballot], voters: frozenset[NodeId]) -> AnswerGroup:

@@ -31,6 +31,8 @@ def trajectory_value(node: Node) -> float:
 def backup(tree: Tree, node_id: NodeId) -> None:
     """q(s)^k = q(s)^(k-1) + the value of the trajectory that ended at `node_id`, for s from there to the root."""
     value = trajectory_value(tree[node_id])
+    tree[node_id].ends_trajectory = tree.trajectories
+    tree.applied += 1
     for node in tree.lineage(node_id):
         node.visits += 1
         node.value_sum += value

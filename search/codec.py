@@ -4,25 +4,23 @@ The dict also survives `json.dumps` and `json.loads`, floats included. A tree lo
 never stopped: nothing of a search lives outside its tree but interpreter snapshots, which are made again when needed.
 """
 
-from collections.abc import Callable, Mapping
-from enum import StrEnum
-from typing import TypeVar, cast
+from collections.abc import Mapping
 
+from search import reading
 from search.errors import TreeFormatError
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
 from search.protocols import Execution, PathStep
 from search.tree import ROOT, Node, NodeId, Tree
 
 VERSION = 1
-"""Raised whenever older readers would misread the dict."""
-
-Read = TypeVar("Read")
-Member = TypeVar("Member", bound=StrEnum)
+"""Raised whenever older readers would misread the dict. Fields that they may pass over are added without: `applied` and
+`ends_trajectory` are absent from trees saved before these were counted."""
 
 
 def save(tree: Tree) -> dict[str, object]:
     """The whole tree, made of dicts, lists, strings, numbers, booleans and None."""
-    return {"version": VERSION, "problem": tree.problem, "nodes": [_save_node(node) for node in tree.nodes]}
+    nodes = [_save_node(node) for node in tree.nodes]
+    return {"version": VERSION, "problem": tree.problem, "applied": tree.applied, "nodes": nodes}
 
 
 def load(saved: Mapping[str, object]) -> Tree:
@@ -31,8 +29,8 @@ def load(saved: Mapping[str, object]) -> Tree:
     if version != VERSION:
         raise TreeFormatError(f"saved tree has version {version!r}; this search reads version {VERSION}")
     try:
-        nodes = [_load_node(_mapping(record)) for record in _list(saved["nodes"])]
-        tree = Tree(_text(saved["problem"]), nodes)
+        nodes = [_load_node(reading.mapping(record)) for record in reading.items(saved["nodes"])]
+        tree = Tree(reading.text(saved["problem"]), nodes, applied=reading.integer(saved.get("applied", 0)))
     except (KeyError, ValueError) as error:
         raise TreeFormatError(f"saved tree is damaged: {error!r}") from error
     _check(tree)
@@ -65,7 +63,7 @@ def _save_node(node: Node) -> dict[str, object]:
         "depth": node.depth,
         "step": None if node.step is None else _save_step(node.step),
         "outcome": node.outcome.value,
-        "execution": None if node.execution is None else _save_execution(node.execution),
+        "execution": None if node.execution is None else save_execution(node.execution),
         "answer": node.answer,
         "score": node.score,
         "terminal_value": node.terminal_value,
@@ -76,30 +74,32 @@ def _save_node(node: Node) -> dict[str, object]:
         "visits": node.visits,
         "value_sum": node.value_sum,
         "is_finished": node.is_finished,
+        "ends_trajectory": node.ends_trajectory,
         "children": list(node.children),
     }
 
 
 def _load_node(record: Mapping[str, object]) -> Node:
-    parent = _optional(record["parent"], _integer)
+    parent = reading.optional(record["parent"], reading.integer)
     return Node(
-        id=NodeId(_integer(record["id"])),
+        id=NodeId(reading.integer(record["id"])),
         parent=None if parent is None else NodeId(parent),
-        depth=_integer(record["depth"]),
-        step=_optional(record["step"], _load_step),
-        outcome=_member(record["outcome"], NodeOutcome),
-        execution=_optional(record["execution"], _load_execution),
-        answer=_optional(record["answer"], _text),
-        score=_optional(record["score"], _number),
-        terminal_value=_optional(record["terminal_value"], _number),
-        logprob=_number(record["logprob"]),
-        multiplicity=_integer(record["multiplicity"]),
-        tokens=_integer(record["tokens"]),
-        prior_visits=_integer(record["prior_visits"]),
-        visits=_integer(record["visits"]),
-        value_sum=_number(record["value_sum"]),
-        is_finished=_boolean(record["is_finished"]),
-        children=[NodeId(_integer(child)) for child in _list(record["children"])],
+        depth=reading.integer(record["depth"]),
+        step=reading.optional(record["step"], _load_step),
+        outcome=reading.member(record["outcome"], NodeOutcome),
+        execution=reading.optional(record["execution"], load_execution),
+        answer=reading.optional(record["answer"], reading.text),
+        score=reading.optional(record["score"], reading.number),
+        terminal_value=reading.optional(record["terminal_value"], reading.number),
+        logprob=reading.number(record["logprob"]),
+        multiplicity=reading.integer(record["multiplicity"]),
+        tokens=reading.integer(record["tokens"]),
+        prior_visits=reading.integer(record["prior_visits"]),
+        visits=reading.integer(record["visits"]),
+        value_sum=reading.number(record["value_sum"]),
+        is_finished=reading.boolean(record["is_finished"]),
+        ends_trajectory=reading.optional(record.get("ends_trajectory"), reading.integer),
+        children=[NodeId(reading.integer(child)) for child in reading.items(record["children"])],
     )
 
 
@@ -108,16 +108,17 @@ def _save_step(step: PathStep) -> dict[str, object]:
 
 
 def _load_step(value: object) -> PathStep:
-    record = _mapping(value)
+    record = reading.mapping(value)
     return PathStep(
-        text=_text(record["text"]),
-        token_ids=tuple(_integer(token) for token in _list(record["token_ids"])),
-        stop=_member(record["stop"], CandidateStop),
-        output=_optional(record["output"], _text),
+        text=reading.text(record["text"]),
+        token_ids=tuple(reading.integer(token) for token in reading.items(record["token_ids"])),
+        stop=reading.member(record["stop"], CandidateStop),
+        output=reading.optional(record["output"], reading.text),
     )
 
 
-def _save_execution(execution: Execution) -> dict[str, object]:
+def save_execution(execution: Execution) -> dict[str, object]:
+    """What a step did, without its snapshot."""
     return {
         "outcome": execution.outcome.value,
         "stdout": execution.stdout,
@@ -127,55 +128,13 @@ def _save_execution(execution: Execution) -> dict[str, object]:
     }
 
 
-def _load_execution(value: object) -> Execution:
-    record = _mapping(value)
+def load_execution(value: object) -> Execution:
+    """The execution that was saved. Raises KeyError or ValueError where it is damaged."""
+    record = reading.mapping(value)
     return Execution(
-        outcome=_member(record["outcome"], ExecutionOutcome),
-        stdout=_text(record["stdout"]),
-        value=_optional(record["value"], _text),
-        error=_optional(record["error"], _text),
-        cpu_seconds=_number(record["cpu_seconds"]),
+        outcome=reading.member(record["outcome"], ExecutionOutcome),
+        stdout=reading.text(record["stdout"]),
+        value=reading.optional(record["value"], reading.text),
+        error=reading.optional(record["error"], reading.text),
+        cpu_seconds=reading.number(record["cpu_seconds"]),
     )
-
-
-def _optional(value: object, read: Callable[[object], Read]) -> Read | None:
-    return None if value is None else read(value)
-
-
-def _member(value: object, kind: type[Member]) -> Member:
-    return kind(_text(value))
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    raise ValueError(f"expected a string, found {value!r}")
-
-
-def _boolean(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise ValueError(f"expected true or false, found {value!r}")
-
-
-def _integer(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ValueError(f"expected an integer, found {value!r}")
-
-
-def _number(value: object) -> float:
-    # JSON written elsewhere may have turned 1.0 into 1.
-    return value if isinstance(value, float) else float(_integer(value))
-
-
-def _list(value: object) -> list[object]:
-    if isinstance(value, list):
-        return cast("list[object]", value)
-    raise ValueError(f"expected a list, found {value!r}")
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    if isinstance(value, dict):
-        return cast("Mapping[str, object]", value)
-    raise ValueError(f"expected an object, found {value!r}")

@@ -3,6 +3,10 @@
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
+
+BEAM_WIDTH = 8
+"""Of step beam, as in the published code."""
 
 
 class Strategy(StrEnum):
@@ -14,6 +18,19 @@ class Strategy(StrEnum):
     """One trajectory of one candidate per step. The policy passed in decides greedily."""
     MAJORITY = "majority"
     """Independent trajectories of one sampled candidate per step."""
+    BEST_OF_N = "best_of_n"
+    """The same trajectories, of which the PPM chooses the best by its score of the whole."""
+    STEP_BEAM = "step_beam"
+    """PPM-guided beam search over steps: of all candidates of a level the best-scored go on."""
+
+
+class TreePolicy(StrEnum):
+    """How a rollout chooses among the children of a node (MCTS)."""
+
+    UCT = "uct"
+    """Value and exploration; all children alike (the paper's equation 1)."""
+    PUCT = "puct"
+    """Value and exploration in proportion to the policy's probability of the step (AlphaZero's rule)."""
 
 
 class Selection(StrEnum):
@@ -43,21 +60,30 @@ class SearchConfig:
     strategy: Strategy = Strategy.MCTS
     """How trajectories are made."""
     candidates: int = 8
-    """Candidates proposed per expansion in MCTS: 8 in the paper's rounds 2 and 3 (5 and 16 before and after, 32 at test
-    time)."""
+    """Candidates proposed per expansion in MCTS and step beam: 8 in the paper's rounds 2 and 3 (5 and 16 before and
+    after, 32 at test time)."""
     max_depth: int = 16
     """Steps below the root at most, the answer included (the paper's limit)."""
     exploration: float = 2.0
-    """c of UCT (the paper's value)."""
+    """c of UCT (the paper's value), and of PUCT."""
+    tree_policy: TreePolicy = TreePolicy.UCT
+    """How a rollout chooses among children in MCTS."""
+    parallel_rollouts: int = 1
+    """Rollouts of one tree in flight at once in MCTS. With 1 the same request gives the same tree; more keep the
+    engines busy for a lone user, and choose each next node knowing a little less."""
+    beam_width: int = BEAM_WIDTH
+    """Paths that step beam follows at once."""
     values: Values = Values.PPM
     """First value of a new node in MCTS."""
     selection: Selection | None = None
-    """How the answer is chosen; None: weighted vote for MCTS, majority for the baselines."""
+    """How the answer is chosen; None: weighted vote for MCTS and step beam, best for best of n, else majority."""
     top_k: int | None = 16
     """How many of the best-scored trajectories vote under `weighted_vote`; None: all. Up to 16 trajectories everybody
     votes; of longer searches the worst-scored, which UCT visits only to explore, do not."""
     stop_when_decided: bool = False
     """Stop with `converged` once no answer can overtake the leading one within the trajectories left."""
+    stop_at_confidence: float | None = None
+    """Stop with `converged` once the answer is this sure, in (0, 1); None: go on."""
 
     def __post_init__(self) -> None:
         if self.candidates < 1:
@@ -66,6 +92,12 @@ class SearchConfig:
             raise ValueError(f"max_depth must be at least 1, not {self.max_depth}")
         if not (math.isfinite(self.exploration) and self.exploration >= 0):
             raise ValueError(f"exploration must be a finite number from 0 up, not {self.exploration}")
+        if self.parallel_rollouts < 1:
+            raise ValueError(f"parallel_rollouts must be at least 1, not {self.parallel_rollouts}")
+        if self.beam_width < 1:
+            raise ValueError(f"beam_width must be at least 1, not {self.beam_width}")
+        if self.stop_at_confidence is not None and not 0 < self.stop_at_confidence < 1:
+            raise ValueError(f"stop_at_confidence must lie between 0 and 1, not at {self.stop_at_confidence}")
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"top_k must be at least 1, or None for all, not {self.top_k}")
 
@@ -74,4 +106,12 @@ class SearchConfig:
         """`selection`, or the strategy's own rule where it is None."""
         if self.selection is not None:
             return self.selection
-        return Selection.WEIGHTED_VOTE if self.strategy is Strategy.MCTS else Selection.MAJORITY
+        match self.strategy:
+            case Strategy.MCTS | Strategy.STEP_BEAM:
+                return Selection.WEIGHTED_VOTE
+            case Strategy.BEST_OF_N:
+                return Selection.BEST
+            case Strategy.GREEDY | Strategy.MAJORITY:
+                return Selection.MAJORITY
+            case _:
+                assert_never(self.strategy)

@@ -1,66 +1,71 @@
-"""Equivalence: sorts the answers of one search into classes of equal ones, asking each question once.
+"""Equivalence: sorts the answers of one search into classes of equal ones, asking each question once. Pure.
 
 An answer joins the first class in which some member is the same; a member that is different settles that class, one
 that could not be compared does not. UNKNOWN thus never merges two answers, nor does it keep them apart for good: a
-later member may settle it.
+later member may settle it. Answers are placed one after the other, each once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NewType
 
 from search.outcomes import Verdict
-from search.protocols import AnswerEquality
 
+Pair = tuple[str, str]
+"""Two answers to be compared, in the one order in which they are asked about: the checker is symmetric."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classes:
-    """The class of each answer, as a number, and how sure the split is."""
-
-    class_of: dict[str, int]
-    has_unknown: bool
-    """Whether two classes may be one, for all that could be checked."""
+ClassId = NewType("ClassId", int)
+"""Numbers a class of equal answers, in the order in which the first of each came."""
 
 
 class AnswerClasses:
-    """Remembers what the equality checker said about pairs of answers."""
+    """The classes so far, and what the equality checker said about pairs of answers."""
 
-    def __init__(self, equality: AnswerEquality) -> None:
-        self._equality = equality
-        self._verdicts: dict[tuple[str, str], Verdict] = {}
+    def __init__(self) -> None:
+        self._verdicts: dict[Pair, Verdict] = {}
+        self._members: list[list[str]] = []
+        self._class_of: dict[str, ClassId] = {}
+        self.has_unknown = False
+        """Whether two classes may be one, for all that could be checked."""
 
-    async def learn(self, answers: Sequence[str]) -> None:
-        """Ask whatever `classes` needs to know about `answers`."""
-        while (pair := self._sort(answers)[1]) is not None:
-            self._verdicts[pair] = await self._equality.same(*pair)
+    def __getitem__(self, answer: str) -> ClassId:
+        """The class of an answer that was placed."""
+        return self._class_of[answer]
 
-    def classes(self, answers: Sequence[str]) -> Classes:
-        """The classes of `answers`, in order of first appearance; what was never asked counts as unknown."""
-        return self._sort(answers)[0]
+    def learn(self, pair: Pair, verdict: Verdict) -> None:
+        """What the checker said."""
+        self._verdicts[pair] = verdict
 
-    def _sort(self, answers: Sequence[str]) -> tuple[Classes, tuple[str, str] | None]:
-        """The classes as far as is known, and the first pair that nobody has asked about."""
-        members: list[list[str]] = []
-        class_of: dict[str, int] = {}
-        has_unknown = False
-        first_unasked: tuple[str, str] | None = None
-        for answer in dict.fromkeys(answers):
-            for number, group in enumerate(members):
-                verdict, unasked = self._compare(answer, group)
-                first_unasked = first_unasked or unasked
-                if verdict is Verdict.SAME:
-                    class_of[answer] = number
-                    group.append(answer)
-                    break
-                has_unknown = has_unknown or verdict is Verdict.UNKNOWN
-            else:
-                class_of[answer] = len(members)
-                members.append([answer])
-        return Classes(class_of=class_of, has_unknown=has_unknown), first_unasked
+    def place(self, answer: str) -> Pair | None:
+        """Give the answer its class; else the pair that has to be asked about first."""
+        if answer in self._class_of:
+            return None
+        in_doubt = False
+        for number, members in enumerate(self._members):
+            verdict, unasked = self._compare(answer, members)
+            if unasked is not None:
+                return unasked
+            if verdict is Verdict.SAME:
+                self._join(answer, ClassId(number), in_doubt=in_doubt)
+                return None
+            in_doubt = in_doubt or verdict is Verdict.UNKNOWN
+        self._join(answer, ClassId(len(self._members)), in_doubt=in_doubt)
+        return None
 
-    def _compare(self, answer: str, group: Sequence[str]) -> tuple[Verdict, tuple[str, str] | None]:
-        """Against the members of one class, up to the first that settles it or was never asked about."""
-        for member in group:
-            # The checker is symmetric: one order per pair asks once.
+    def place_as_known(self, answer: str) -> None:
+        """Give the answer its class at once; what was never asked counts as unknown."""
+        while (pair := self.place(answer)) is not None:
+            self.learn(pair, Verdict.UNKNOWN)
+
+    def _join(self, answer: str, number: ClassId, *, in_doubt: bool) -> None:
+        if number == len(self._members):
+            self._members.append([])
+        self._members[number].append(answer)
+        self._class_of[answer] = number
+        self.has_unknown = self.has_unknown or in_doubt
+
+    def _compare(self, answer: str, members: Sequence[str]) -> tuple[Verdict, Pair | None]:
+        """With the members of one class, up to the first that settles it or was never asked about."""
+        for member in members:
             pair = (min(member, answer), max(member, answer))
             verdict = self._verdicts.get(pair)
             if verdict is None:

@@ -1,131 +1,85 @@
-"""Expansion: adds the children of one node, from proposal to scored step.
-
-    propose -> merge and check -> run the code, all at once -> score the survivors, in one batch -> judge -> add
+"""Expansion: plans what to ask about a node, and turns the proposal that comes back into its children.
 
 Candidates that fail are added too, dead, with the reason: training wants them, selection passes them over. One that
-states the answer leaves its siblings alone. The tree changes only after the last await, so that a search interrupted
-here leaves it as it was.
+states the answer leaves its siblings alone. The tree changes in `apply` and nowhere else, without an await, so that a
+search interrupted during an expansion leaves it as it was.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 from search.backup import give_prior
-from search.candidates import Draft, drafts_below
-from search.concurrency import run_all
+from search.candidates import Draft
 from search.config import SearchConfig
-from search.errors import BrokenPart
-from search.observation import observation
-from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
-from search.parts import Parts, scores_answers, scores_steps
-from search.protocols import Path, PathTooLong, StepScorer
+from search.outcomes import NodeOutcome
+from search.parts import Parts, scores_steps
+from search.proposal import Plan, Proposal, propose
 from search.seeds import request_seed
-from search.snapshots import Snapshots, StateLost, lost
+from search.snapshots import Snapshots, lost
 from search.tree import Node, NodeId, Tree
 
 
 class Expander:
     """Expands nodes of one tree during one run."""
 
-    def __init__(self, tree: Tree, *, parts: Parts, config: SearchConfig, seed: int) -> None:
+    def __init__(self, tree: Tree, *, config: SearchConfig, seed: int) -> None:
         self._tree = tree
-        self._parts = parts
         self._config = config
         self._seed = seed
-        self._snapshots = Snapshots(tree, parts.runner)
+        self._snapshots = Snapshots(tree)
 
-    async def expand(self, node_id: NodeId, *, n: int, draw: int = 0) -> list[NodeId]:
-        """Add the children of an open node, at most `n`; their ids, dead ones included.
-
-        Empty where the node itself could not go on: its path is too long for the policy, or the interpreter state
-        could not be made again. The tree then says so.
-        """
+    def plan(self, node_id: NodeId, *, n: int, draw: int = 0) -> Plan:
+        """For at most `n` children of an open node, as the tree is now; `draw` tells repeated requests apart."""
         path = self._tree.path(node_id)
-        seed = request_seed(self._seed, path, draw=draw)
-        try:
-            candidates = await self._parts.policy.propose(path, n, seed=seed)
-        except PathTooLong:
-            self._tree.close(node_id, NodeOutcome.TOO_DEEP)
-            return []
-        if not candidates:
-            raise BrokenPart(f"policy returned 0 of {n} candidates below node {node_id}; expected at least 1")
-        drafts = drafts_below(self._tree[node_id], candidates[:n], max_depth=self._config.max_depth)
-        try:
-            await self._run(node_id, drafts)
-        except StateLost as loss:
-            self._tree[loss.node_id].execution = lost(self._tree[loss.node_id].execution)
-            self._tree.close(loss.node_id, NodeOutcome.CODE_FAILED)
-            return []
-        await self._score(path, drafts)
-        await self._judge(drafts)
-        return self._add(node_id, drafts)
+        return Plan(
+            node=self._tree[node_id],
+            path=path,
+            n=n,
+            seed=request_seed(self._seed, path, draw=draw),
+            route=self._snapshots.route_to(node_id),
+            executions=self._tree.executions(node_id),
+        )
 
-    async def _run(self, node_id: NodeId, drafts: Sequence[Draft]) -> None:
-        """Run the code steps among `drafts` from the state after `node_id`."""
-        steps = [draft for draft in drafts if draft.has_code_to_run]
-        if not steps:
-            return
-        state = await self._snapshots.after(node_id)
-        executions = await run_all(self._parts.runner.run(state, draft.step.text) for draft in steps)
-        before = self._tree.executions(node_id)
-        for draft, execution in zip(steps, executions, strict=True):
-            draft.execution = execution
-            if execution.outcome is not ExecutionOutcome.OK:
-                draft.outcome = NodeOutcome.CODE_FAILED
-            elif draft.step.stop is CandidateStop.END_OF_CODE:
-                draft.step = replace(draft.step, output=observation([*before, execution]))
+    def apply(self, proposal: Proposal) -> list[NodeId]:
+        """Add the children; their ids, dead ones included.
 
-    async def _score(self, path: Path, drafts: Sequence[Draft]) -> None:
-        wanted = {
-            NodeOutcome.OPEN: scores_steps(self._config),
-            NodeOutcome.ANSWERED: scores_answers(self._config, self._parts),
-        }
-        survivors = [draft for draft in drafts if wanted.get(draft.outcome, False)]
-        scorer = self._parts.scorer
-        if not survivors or scorer is None:
-            return
-        try:
-            await _score_together(scorer, path, survivors)
-        except PathTooLong:
-            # A program may print more than the PPM can read; its siblings are none the worse for it.
-            for draft in survivors:
-                try:
-                    await _score_together(scorer, path, [draft])
-                except PathTooLong:
-                    draft.outcome = NodeOutcome.TOO_DEEP
-                    draft.answer = None
+        Empty where a node had to be closed instead: `closed_by` says which.
+        """
+        self._snapshots.keep_all(proposal.restored)
+        self._tree.applied += 1
+        if (closed := closed_by(proposal)) is None:
+            return self._add(proposal)
+        if proposal.lost is None:
+            self._tree.close(closed, NodeOutcome.TOO_DEEP)
+        else:
+            self._tree[closed].execution = lost(self._tree[closed].execution)
+            self._tree.close(closed, NodeOutcome.CODE_FAILED)
+        return []
 
-    async def _judge(self, drafts: Sequence[Draft]) -> None:
-        for draft in drafts:
-            if draft.answer is None:
-                continue
-            if self._parts.judge is None:
-                draft.terminal_value = draft.score
-            else:
-                draft.terminal_value = _in_range(await self._parts.judge.value(draft.answer), what="judge's value")
+    async def expand(self, node_id: NodeId, *, parts: Parts, n: int, draw: int = 0) -> list[NodeId]:
+        """Plan, propose and apply in one go, for a tree that nobody else works on."""
+        plan = self.plan(node_id, n=n, draw=draw)
+        return self.apply(await propose(plan, parts=parts, config=self._config))
 
-    def _add(self, parent: NodeId, drafts: Sequence[Draft]) -> list[NodeId]:
+    def _add(self, proposal: Proposal) -> list[NodeId]:
+        parent = self._tree[proposal.node_id]
         added: list[NodeId] = []
-        for draft in drafts:
-            node = _node(draft, id=self._tree.next_id, parent=self._tree[parent])
+        for draft in proposal.drafts:
+            node = _node(draft, id=self._tree.next_id, parent=parent)
             if draft.score is not None and scores_steps(self._config):
                 give_prior(node, draft.score)
             self._tree.add(node)
             if draft.execution is not None:
                 self._snapshots.keep(node.id, draft.execution.snapshot)
             added.append(node.id)
-        self._tree.settle(parent)
+        self._tree.settle(parent.id)
         return added
 
 
-async def _score_together(scorer: StepScorer, path: Path, drafts: Sequence[Draft]) -> None:
-    paths = [replace(path, steps=(*path.steps, draft.step)) for draft in drafts]
-    scores = await scorer.score(paths)
-    if len(scores) != len(paths):
-        raise BrokenPart(f"scorer returned {len(scores)} scores for {len(paths)} paths")
-    for draft, score in zip(drafts, scores, strict=True):
-        draft.score = _in_range(score, what="PPM score")
+def closed_by(proposal: Proposal) -> NodeId | None:
+    """The node that cannot be gone on from: the one asked about, or one above whose state is lost."""
+    if proposal.is_too_long:
+        return proposal.node_id
+    return proposal.lost
 
 
 def _node(draft: Draft, *, id: NodeId, parent: Node) -> Node:
@@ -143,9 +97,3 @@ def _node(draft: Draft, *, id: NodeId, parent: Node) -> Node:
         multiplicity=draft.multiplicity,
         tokens=draft.tokens,
     )
-
-
-def _in_range(number: float, *, what: str) -> float:
-    if not (math.isfinite(number) and -1.0 <= number <= 1.0):
-        raise BrokenPart(f"{what} must lie in [-1, 1], not {number}")
-    return float(number)

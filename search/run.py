@@ -5,16 +5,21 @@ Everything here but the tree can be made again from the tree and the caller's ar
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import assert_never
 
-from search.answers import AnswerGroup, Ballot, Standing, ballots, count_votes, is_decided
+from search.answers import AnswerGroup, Standing
+from search.backup import backup
 from search.budget import Budget
-from search.config import SearchConfig, Strategy
-from search.equivalence import AnswerClasses
+from search.config import SearchConfig, Selection, Strategy
+from search.decision import is_decided, most_votes_ahead
 from search.events import AnswerChanged, Event, NodeAdded, OnEvent, SearchStarted, TrajectoryFinished
 from search.expansion import Expander
 from search.metering import Meter, PhaseSeconds, Usage
+from search.operations import Operations
 from search.outcomes import StopReason
 from search.parts import Parts
+from search.tally import Tally
 from search.tree import NodeId, Tree
 
 
@@ -31,6 +36,8 @@ class SearchResult:
     """That `answer` is right, in [0, 1); see `search.answers`."""
     best_path: tuple[NodeId, ...]
     """The steps of the best-scored trajectory that gives `answer`, from the first step down; empty without one."""
+    trajectories_to_answer: int | None
+    """Trajectories in the tree when `answer` took the lead for good, those that failed included; None without one."""
     stop_reason: StopReason
     usage: Usage
     phase_seconds: PhaseSeconds
@@ -45,44 +52,59 @@ class Run:
         self.tree = tree
         self.config = config
         self.budget = budget
+        self.tape = parts.tape
         self._meter = Meter(now)
+        self._bare_parts = parts
         self._parts = self._meter.wrap(parts)
         self._seed = seed
         self._now = now
         self._started_s = now()
         self._cached_trajectories = tree.trajectories
-        self._classes = AnswerClasses(parts.equality)
-        self._standing = Standing()
+        self._tally = Tally(tree, config)
+        self._announced = Standing()
+        self._is_comparing = False
+        self._decided = (-1, False)
         self._on_event: OnEvent = _ignore
 
-    async def begin(self, on_event: OnEvent | None) -> None:
+    async def begin(self, calls: Operations, on_event: OnEvent | None) -> None:
         """Announce the search, and the answer that the tree holds already."""
-        self._on_event = on_event or _ignore
-        self._emit(
-            SearchStarted(
-                problem=self.tree.problem,
-                strategy=self.config.strategy,
-                cached_trajectories=self._cached_trajectories,
-            )
+        started = SearchStarted(
+            problem=self.tree.problem, strategy=self.config.strategy, cached_trajectories=self._cached_trajectories
         )
-        await self._count()
+        (on_event or _ignore)(started)
+        await self.count_all(calls)
+        self._on_event, self._announced = on_event or _ignore, Standing()
+        self._announce()
+
+    def parts_for(self, scope: str) -> Parts:
+        """The parts, for calls within one operation; see `search.tape`."""
+        if self.tape is None:
+            return self._parts
+        return self._meter.wrap(self.tape.scoped(self._bare_parts, scope))
 
     def expander(self, tree: Tree) -> Expander:
         """An expander for `tree`, which may be a branch to be grafted later."""
-        return Expander(tree, parts=self._parts, config=self.config, seed=self._seed)
+        return Expander(tree, config=self.config, seed=self._seed)
 
     def stop_reason(self) -> StopReason | None:
         """Why not to begin another rollout; None: go on."""
+        if self.tape is not None:
+            self.tape.check_end(applied=self.tree.applied)
         spent = self.budget.stop_reason(
             trajectories=self.tree.trajectories, tokens=self.tree.tokens, seconds=self.elapsed_s()
         )
         if spent is not None:
             return spent
-        return StopReason.CONVERGED if self._is_decided() else None
+        return StopReason.CONVERGED if self._is_sure() or self._is_decided() else None
 
     def elapsed_s(self) -> float:
         """Since the search began."""
         return self._now() - self._started_s
+
+    @property
+    def uncounted(self) -> int:
+        """Trajectories whose answers are still being compared with others."""
+        return self._tally.waiting
 
     def report_added(self, node_ids: Iterable[NodeId]) -> None:
         """Tell of new nodes."""
@@ -90,7 +112,7 @@ class Run:
             node = self.tree[node_id]
             assert node.parent is not None
             assert node.step is not None
-            self._emit(
+            self._on_event(
                 NodeAdded(
                     node_id=node.id,
                     parent=node.parent,
@@ -101,16 +123,37 @@ class Run:
                 )
             )
 
-    async def report_trajectory(self, node_id: NodeId) -> None:
-        """Tell of a trajectory that was backed up, and count the votes again."""
+    def finish_trajectory(self, node_id: NodeId) -> None:
+        """Back up a trajectory that ended at the node, and tell of it. Its vote is not counted yet."""
         node = self.tree[node_id]
-        index = self.tree.trajectories - 1
-        self._emit(TrajectoryFinished(index=index, node_id=node_id, answer=node.answer, score=node.score))
-        await self._count()
+        index = self.tree.trajectories
+        backup(self.tree, node_id)
+        self._tally.add(node)
+        self._on_event(TrajectoryFinished(index=index, node_id=node_id, answer=node.answer, score=node.score))
+
+    def count(self, calls: Operations) -> None:
+        """Count the votes that can be counted now, and have compared what must be compared before the next."""
+        if self._is_comparing:
+            return
+        while self._tally.count_next():
+            pass
+        self._announce()
+        if not self._tally.is_complete:
+            self._is_comparing = True
+            name = self._comparison
+            asking = partial(self._tally.ask, self.parts_for(name).equality)
+            calls.start(name, asking, then=lambda _: self._compared(calls))
+
+    async def count_all(self, calls: Operations) -> None:
+        """Count all votes, waiting for every comparison."""
+        self.count(calls)
+        while self._is_comparing:
+            await calls.apply_next(self._comparison)
 
     def result(self, stop_reason: StopReason) -> SearchResult:
         """The result as of now; asks nobody anything, so it is there at once after a deadline too."""
-        standing = self._count_known(ballots(self.tree))
+        self._tally.count_the_rest()
+        standing = self._tally.standing
         groups = standing.groups
         best = self.tree.lineage(groups[0].node_ids[0])[1:] if groups else []
         return SearchResult(
@@ -119,43 +162,64 @@ class Run:
             answer=standing.answer,
             confidence=standing.confidence,
             best_path=tuple(node.id for node in best),
+            trajectories_to_answer=self._tally.leads_since,
             stop_reason=stop_reason,
             usage=self._meter.usage(trajectories=self.tree.trajectories, cached_trajectories=self._cached_trajectories),
             phase_seconds=self._meter.phase_seconds(),
         )
 
-    async def _count(self) -> None:
-        cast = ballots(self.tree)
-        await self._classes.learn([ballot.answer for ballot in cast])
-        before, self._standing = self._standing, self._count_known(cast)
-        answer, confidence = self._standing.answer, self._standing.confidence
-        if answer is not None and (answer, confidence) != (before.answer, before.confidence):
-            self._emit(AnswerChanged(answer=answer, confidence=confidence))
+    @property
+    def _comparison(self) -> str:
+        return f"compare {self._tally.counted}"
 
-    def _count_known(self, cast: list[Ballot]) -> Standing:
-        return count_votes(
-            cast,
-            self._classes.classes([ballot.answer for ballot in cast]).class_of,
-            failures=self.tree.trajectories - len(cast),
-            selection=self.config.answer_selection,
-            top_k=self.config.top_k,
-        )
+    def _compared(self, calls: Operations) -> None:
+        self._is_comparing = False
+        self.count(calls)
+
+    def _announce(self) -> None:
+        before, self._announced = self._announced, self._tally.standing
+        answer, confidence = self._announced.answer, self._announced.confidence
+        if answer is not None and (answer, confidence) != (before.answer, before.confidence):
+            self._on_event(AnswerChanged(answer=answer, confidence=confidence))
+
+    def _is_sure(self) -> bool:
+        """Only when all votes are counted: one that is still being compared may speak against the answer."""
+        enough = self.config.stop_at_confidence
+        return enough is not None and self._tally.is_complete and self._tally.standing.confidence >= enough
 
     def _is_decided(self) -> bool:
-        left = self.budget.trajectories_left(self.tree.trajectories)
+        """Asked often, worked out once for each count: the tree that grows in between can only lower the bounds."""
+        left = self.budget.trajectories_left(self._tally.counted)
         if not self.config.stop_when_decided or left is None:
             return False
-        answers = [ballot.answer for ballot in ballots(self.tree)]
+        if self._decided[0] != self._tally.counted:
+            self._decided = (self._tally.counted, self._work_out_decision(left))
+        return self._decided[1]
+
+    def _work_out_decision(self, left: int) -> bool:
+        tally, config = self._tally, self.config
+        gain = tally.votes_waiting + (left - tally.waiting) * self._votes_ahead()
+        displaced = 0
+        if config.answer_selection is Selection.WEIGHTED_VOTE and config.top_k is not None:
+            displaced = min(left, max(0, tally.ballots_cast + left - config.top_k))
         return is_decided(
-            self._standing,
-            selection=self.config.answer_selection,
-            votes_left=left * (self.config.candidates if self.config.strategy is Strategy.MCTS else 1),
-            top_k=self.config.top_k,
-            has_unknown=self._classes.classes(answers).has_unknown,
+            tally.standing,
+            selection=config.answer_selection,
+            gain=gain,
+            loss=displaced * tally.most_votes_cast,
+            has_unknown=tally.has_unknown,
         )
 
-    def _emit(self, event: Event) -> None:
-        self._on_event(event)
+    def _votes_ahead(self) -> int:
+        match self.config.strategy:
+            case Strategy.MCTS:
+                return most_votes_ahead(self.tree, candidates=self.config.candidates)
+            case Strategy.STEP_BEAM:
+                return self.config.candidates
+            case Strategy.GREEDY | Strategy.MAJORITY | Strategy.BEST_OF_N:
+                return 1
+            case _:
+                assert_never(self.config.strategy)
 
 
 def _ignore(_: Event) -> None:

@@ -58,6 +58,7 @@ def complete_document(document: dict[str, Any], settings: Settings) -> dict[str,
         ("SolveRequest", "timeout_s", settings.max_timeout_s),
         ("SearchOptions", "candidates", settings.max_candidates),
         ("SearchOptions", "depth", settings.max_depth),
+        ("SearchOptions", "parallel_rollouts", settings.max_parallel_rollouts),
     ):
         number, _ = schemas[model]["properties"][field]["anyOf"]
         number["maximum"] = limit

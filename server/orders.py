@@ -2,15 +2,16 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
-from search import SearchConfig
+from search import Budget, SearchConfig
+from search.config import BEAM_WIDTH
 from server.refusals import FieldError, invalid, over_limit
 from server.schemas import Models, SolveRequest
 from server.settings import Settings
 
-Number = TypeVar("Number", int, float)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +23,15 @@ class Order:
     trajectories: int
     timeout_s: float
     seed: int
+    tokens: int | None = None
+
+    def budget(self, *, seconds: float) -> Budget:
+        """What the search may spend, with `seconds` left of its time."""
+        return Budget(trajectories=self.trajectories, tokens=self.tokens, seconds=seconds)
 
     def tree_id(self, models: Models) -> str:
-        """Names the tree that this order grows: whatever shapes it goes in, the budget stays out."""
-        shape = [self.problem, asdict(self.config), self.seed, models.policy, models.ppm]
+        """Names the tree that this order grows: whatever shapes it goes in; the budget, and when to stop, stay out."""
+        shape = [self.problem, asdict(_shaping(self.config)), self.seed, models.policy, models.ppm]
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -39,11 +45,17 @@ def order_for(request: SolveRequest, settings: Settings) -> Order:
             candidates=_given(options.candidates, settings.candidates),
             max_depth=_given(options.depth, settings.depth),
             exploration=_given(options.exploration, settings.exploration),
+            tree_policy=options.tree_policy,
+            parallel_rollouts=_given(options.parallel_rollouts, settings.parallel_rollouts),
+            beam_width=_given(options.beam_width, BEAM_WIDTH),
             selection=options.selection,
+            stop_when_decided=_given(options.stop_when_decided, settings.stop_when_decided),
+            stop_at_confidence=options.stop_at_confidence,
         ),
         trajectories=_given(request.trajectories, settings.trajectories),
         timeout_s=_given(request.timeout_s, settings.timeout_s),
         seed=request.seed,
+        tokens=request.tokens,
     )
     if errors := _broken_limits(order, settings):
         raise invalid(*errors)
@@ -59,6 +71,7 @@ def _broken_limits(order: Order, settings: Settings) -> list[FieldError]:
             ("timeout_s", order.timeout_s, settings.max_timeout_s),
             ("search.candidates", order.config.candidates, settings.max_candidates),
             ("search.depth", order.config.max_depth, settings.max_depth),
+            ("search.parallel_rollouts", order.config.parallel_rollouts, settings.max_parallel_rollouts),
         )
         if value > limit
     ]
@@ -67,5 +80,9 @@ def _broken_limits(order: Order, settings: Settings) -> list[FieldError]:
     return errors
 
 
-def _given(value: Number | None, default: Number) -> Number:
+def _shaping(config: SearchConfig) -> SearchConfig:
+    return replace(config, stop_when_decided=False, stop_at_confidence=None)
+
+
+def _given(value: Value | None, default: Value) -> Value:
     return default if value is None else value

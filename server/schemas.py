@@ -5,12 +5,14 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from search import Selection, StopReason, Strategy
+from search import Selection, StopReason, Strategy, TreePolicy
 
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
 MAX_EXPLORATION = 1000.0
 """Far above any use; larger numbers only overflow."""
+MAX_BEAM_WIDTH = 32
+"""Four times the published width; each path of the beam has all its candidates in flight at once."""
 
 Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 
@@ -31,13 +33,23 @@ class SearchOptions(_Request):
     strategy: Annotated[Strategy, Field(strict=False)] = Strategy.MCTS
     """`mcts`, or one of the baselines."""
     candidates: Count | None = None
-    """Candidates proposed per expansion (mcts)."""
+    """Candidates proposed per expansion (mcts, step_beam)."""
     depth: Count | None = None
     """Steps of a trajectory at most, the answer included."""
     exploration: Annotated[float, Field(ge=0, le=MAX_EXPLORATION)] | None = None
-    """c of UCT (mcts)."""
+    """c of UCT and PUCT (mcts)."""
+    tree_policy: Annotated[TreePolicy, Field(strict=False)] = TreePolicy.UCT
+    """How a rollout chooses among the children of a node (mcts): `uct`, or `puct` with the policy's probabilities."""
+    parallel_rollouts: Count | None = None
+    """Rollouts in flight at once (mcts). With 1 the same request with the same seed gets the same tree."""
+    beam_width: Annotated[int, Field(ge=1, le=MAX_BEAM_WIDTH)] | None = None
+    """Paths followed at once (step_beam); null: 8."""
+    stop_when_decided: bool | None = None
+    """Stop when no answer can overtake the leading one within the trajectories left."""
+    stop_at_confidence: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Stop when the answer is this sure; null: go on."""
     selection: Annotated[Selection, Field(strict=False)] | None = None
-    """How the answer is chosen; null: weighted vote for mcts, majority for the baselines."""
+    """How the answer is chosen; null: weighted vote for mcts and step_beam, best for best_of_n, else majority."""
 
 
 class SolveRequest(_Request):
@@ -47,10 +59,13 @@ class SolveRequest(_Request):
     """The problem in words and LaTeX; not blank."""
     trajectories: Count | None = None
     """The budget."""
+    tokens: Count | None = None
+    """A second limit, on generated tokens, rejected candidates included; rollouts in flight are still finished."""
     timeout_s: Annotated[float, Field(gt=0)] | None = None
     """Wall-clock time from the request's arrival; the best answer so far is returned when it is over."""
     seed: Annotated[int, Field(ge=0, le=MAX_INTEGER)] = 0
-    """The same request with the same seed gets the same answer."""
+    """What candidates are drawn with. The same request with the same seed gets the same answer, as far as the engine
+    repeats itself and `parallel_rollouts` is 1."""
     stream: bool = False
     """Tell of the search as it goes on, as server-sent events."""
     search: SearchOptions = SearchOptions()

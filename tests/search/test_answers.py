@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.answers import AnswerGroup, Ballot, Standing, ballots, count_votes, is_decided
+from search.answers import Ballot, Standing, ballots, count_votes
 from search.config import Selection
 from search.outcomes import CandidateStop, NodeOutcome
 from search.protocols import PathStep
@@ -23,7 +23,7 @@ def count(
 ) -> Standing:
     """Answers are equal when their first letters are."""
     classes = {b.answer: ord(b.answer[0]) for b in cast}
-    return count_votes(cast, classes, failures=failures, selection=selection, top_k=top_k)
+    return count_votes(cast, classes.__getitem__, failures=failures, selection=selection, top_k=top_k)
 
 
 def test_a_weighted_vote_adds_half_of_one_plus_the_score() -> None:
@@ -112,52 +112,6 @@ def test_confidence_lies_between_zero_and_one_and_votes_add_up(
     assert sum(group.votes for group in standing.groups) == len(cast)
 
 
-def decided(
-    *weights: float,
-    left: int,
-    selection: Selection = Selection.WEIGHTED_VOTE,
-    top_k: int | None = None,
-    has_unknown: bool = False,
-) -> bool:
-    groups = tuple(
-        AnswerGroup(answer=str(i), votes=int(weight) + 1, weight=weight, score=0.9, node_ids=(NodeId(i),))
-        for i, weight in enumerate(weights)
-    )
-    return is_decided(
-        Standing(groups=groups), selection=selection, votes_left=left, top_k=top_k, has_unknown=has_unknown
-    )
-
-
-def test_the_leader_is_safe_when_the_rest_cannot_catch_up() -> None:
-    assert decided(4.1, 2.0, left=2)
-    assert not decided(4.0, 2.0, left=2)
-
-
-def test_a_new_answer_may_still_overtake_a_lone_leader() -> None:
-    assert not decided(1.9, left=2)
-    assert decided(2.1, left=2)
-
-
-def test_rivals_that_may_be_one_answer_count_together() -> None:
-    assert decided(4.1, 1.5, 1.5, left=2)
-    assert not decided(4.1, 1.5, 1.5, left=2, has_unknown=True)
-
-
-def test_votes_that_push_out_the_leaders_own_count_twice() -> None:
-    assert decided(4.1, 2.0, left=2, top_k=10)
-    assert not decided(4.1, 2.0, left=2, top_k=9)
-
-
-def test_majority_compares_votes() -> None:
-    assert decided(4.0, 1.0, left=2, selection=Selection.MAJORITY)  # 5 votes against 2
-    assert not decided(4.0, 1.0, left=3, selection=Selection.MAJORITY)
-
-
-def test_the_best_score_can_always_be_outdone_and_nothing_decides_nothing() -> None:
-    assert not decided(9.0, left=1, selection=Selection.BEST)
-    assert not is_decided(Standing(), selection=Selection.MAJORITY, votes_left=0, top_k=None, has_unknown=False)
-
-
 def test_a_trajectory_has_the_votes_of_its_rarest_step() -> None:
     tree = Tree("p")
     for text, agreeing in (("common", 6), ("rare", 1)):
@@ -170,7 +124,7 @@ def test_merged_candidates_outvote_a_better_scored_stray_one() -> None:
         Ballot(node_id=NodeId(1), answer="7", score=0.4, votes=6),
         Ballot(node_id=NodeId(2), answer="8", score=0.5, votes=1),
     ]
-    standing = count_votes(cast, {"7": 0, "8": 1}, failures=0, selection=Selection.WEIGHTED_VOTE, top_k=None)
+    standing = count_votes(cast, int, failures=0, selection=Selection.WEIGHTED_VOTE, top_k=None)
     assert standing.answer == "7"
     # 6 * 0.7 = 4.2 against 1 * 0.75; confidence 4.2 / (4.2 + 0.75 + 0.5).
     assert standing.confidence == pytest.approx(4.2 / 5.45)

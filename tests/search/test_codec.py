@@ -57,6 +57,8 @@ def trees(draw: st.DrawFn) -> Tree:
         node.visits = draw(st.integers(1, 100))
         node.value_sum = draw(st.floats(-100, 100))
         node.is_finished = draw(st.booleans())
+        node.ends_trajectory = draw(st.none() | st.integers(0, 100))
+    tree.applied = draw(st.integers(0, 100))
     return tree
 
 
@@ -91,6 +93,20 @@ def test_another_version_is_refused(version: object) -> None:
         load({**small(), "version": version})
 
 
+def test_a_tree_saved_before_results_were_numbered_can_be_read() -> None:
+    saved = small()
+    del saved["applied"]
+    for node in saved["nodes"]:
+        del node["ends_trajectory"]
+    assert load(saved) == load(small())
+
+
+def test_tokens_of_a_loaded_tree_are_counted_again() -> None:
+    saved = small()
+    saved["nodes"][1]["tokens"] = 7
+    assert load(saved).tokens == 7
+
+
 Damage = Callable[[dict[str, Any]], object]
 
 
@@ -113,6 +129,8 @@ def without(index: int, field: str) -> Damage:
         of_tree("nodes", "none"),
         of_tree("nodes", [7]),
         of_tree("problem", 7),
+        of_tree("applied", "many"),
+        of_node(1, "ends_trajectory", "last"),
         without(1, "visits"),
         without(2, "step"),
         of_node(0, "parent", 1),

@@ -23,6 +23,7 @@ from search.fakes import (
 )
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
 from search.parts import Judge, Parts
+from search.proposal import propose
 from search.protocols import Candidate, Execution, Path, PathTooLong, Snapshot
 from search.tree import ROOT, NodeId, Tree
 
@@ -46,8 +47,19 @@ def parts(
     )
 
 
-def expander(tree: Tree, parts: Parts, config: SearchConfig | None = None) -> Expander:
-    return Expander(tree, parts=parts, config=config or SearchConfig(), seed=7)
+@dataclass
+class Growing:
+    """An expander with its parts."""
+
+    expander: Expander
+    parts: Parts
+
+    async def expand(self, node_id: NodeId, *, n: int) -> list[NodeId]:
+        return await self.expander.expand(node_id, parts=self.parts, n=n)
+
+
+def expander(tree: Tree, parts: Parts, config: SearchConfig | None = None) -> Growing:
+    return Growing(Expander(tree, config=config or SearchConfig(), seed=7), parts)
 
 
 async def test_failing_candidates_are_recorded_with_their_outcome_and_not_scored() -> None:
@@ -292,3 +304,40 @@ async def test_a_step_that_prints_more_than_the_ppm_can_read_is_too_deep_and_its
         (NodeOutcome.TOO_DEEP, None),
         (NodeOutcome.OPEN, 0.5),
     ]
+
+
+async def test_a_proposal_changes_nothing_before_it_is_applied() -> None:
+    tree = Tree("p")
+    growing = Expander(tree, config=SearchConfig(), seed=7)
+    proposal = await propose(growing.plan(ROOT, n=2), parts=parts({(): [step("a"), step("b")]}), config=SearchConfig())
+    assert (len(tree.nodes), tree.applied) == (1, 0)
+    assert growing.apply(proposal) == [1, 2]
+    assert tree.applied == 1
+
+
+async def test_results_are_numbered_closed_nodes_included() -> None:
+    class FullPolicy:
+        async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
+            raise PathTooLong
+
+    tree = Tree("p")
+    given = Parts(policy=FullPolicy(), runner=ScriptedRunner(), equality=StringEquality())
+    await expander(tree, given).expand(ROOT, n=2)
+    assert tree.applied == 1
+
+
+async def test_a_state_made_again_for_one_expansion_is_there_for_the_next() -> None:
+    script: dict[PathKey, list[Candidate]] = {(): [step("a")], ("\na\n",): [step("b"), step("c")]}
+    tree = Tree("p")
+    await expander(tree, parts(script)).expand(ROOT, n=1)
+    runner = ScriptedRunner()
+    loaded = Parts(
+        policy=ScriptedPolicy({**script, ("\na\n", "\nb\n"): [step("d")]}),
+        runner=runner,
+        equality=StringEquality(),
+        scorer=FunctionScorer(lambda path: 0.0),
+    )
+    growing = expander(tree, loaded)
+    await growing.expand(NodeId(1), n=2)
+    await growing.expand(NodeId(2), n=1)
+    assert runner.ran == [(None, "a"), ("/a", "b"), ("/a", "c"), ("/a/b", "d")]

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from search import Budget, NodeOutcome, Parts, SearchConfig, SearchResult, StopReason, Tree, Values
 from search import search as run_search
-from search.backup import trajectory_value
 from search.codec import load, save
 from search.fakes import (
     AnswerKey,
@@ -28,11 +27,11 @@ from search.fakes import (
     path_key,
     step,
 )
+from search.invariants import check_invariants
 from search.outcomes import CandidateStop, ExecutionOutcome
 from search.parts import Judge
 from search.protocols import Candidate, Execution, Path
 from search.seeds import request_seed
-from search.tree import Node
 
 FEW = settings(max_examples=20, deadline=None)
 seeds = st.integers(0, 10**6)
@@ -71,28 +70,6 @@ async def think(
         now=SteppingClock(),
         tree=tree,
     )
-
-
-def trajectories_below(tree: Tree, node: Node) -> list[float]:
-    """The values of the trajectories that ended below `node`, from the nodes they ended at."""
-    below = [value for child in tree.children(node) for value in trajectories_below(tree, child)]
-    ended_here = node.trajectories - sum(child.trajectories for child in tree.children(node))
-    return below + [trajectory_value(node)] * ended_here
-
-
-def check_invariants(tree: Tree) -> None:
-    for node in tree.nodes:
-        ended_here = node.trajectories - sum(child.trajectories for child in tree.children(node))
-        # Trajectories end at answers and at dead ends, and at each of them once.
-        assert ended_here in ((0,) if node.outcome is NodeOutcome.OPEN else (0, 1))
-        prior = (node.score or 0.0) * node.prior_visits
-        assert node.value_sum == pytest.approx(prior + sum(trajectories_below(tree, node)))
-        assert -1.0 <= node.value <= 1.0
-        assert node.prior_visits in (0, 1)
-        assert node.outcome is not NodeOutcome.CHILDLESS or all(child.is_dead for child in tree.children(node))
-        if node.execution is not None and node.execution.outcome is not ExecutionOutcome.OK:
-            assert node.visits == 0
-            assert node.children == []
 
 
 @FEW
@@ -186,12 +163,13 @@ class BushyPolicy:
 
 
 @FEW
-@given(st.lists(st.floats(-1, 1), min_size=2, max_size=6), st.sampled_from(Values))
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=6), st.sampled_from(Values), st.sampled_from([1, 3]))
 def test_every_live_root_child_is_reached_within_a_bounded_number_of_rollouts(
-    root_scores: list[float], values: Values
+    root_scores: list[float], values: Values, parallel: int
 ) -> None:
     # A child with its prior alone is worth at least -1 + 2 sqrt(ln P), one with N visits at most 1 + 2 sqrt(ln P / N).
-    # From P = 10 on the former is greater when N >= 9: no child is chosen a ninth time while another waits.
+    # From P = 10 on the former is greater when N >= 9: no child is chosen a ninth time while another waits. Rollouts in
+    # flight only lower what the others are worth.
     bound = 8 * len(root_scores) + 10
 
     def score(path: Path) -> float:
@@ -203,7 +181,7 @@ def test_every_live_root_child_is_reached_within_a_bounded_number_of_rollouts(
         equality=StringEquality(),
         scorer=FunctionScorer(score),
     )
-    config = SearchConfig(candidates=len(root_scores), values=values)
+    config = SearchConfig(candidates=len(root_scores), values=values, parallel_rollouts=parallel)
     tree = asyncio.run(think(bushy, config=config, budget=Budget(trajectories=bound))).tree
     assert all(child.trajectories > 0 for child in tree.children(tree.root))
 

@@ -3,9 +3,14 @@
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from search.outcomes import NodeOutcome
-from search.selection import parent_visits, select_child, uct
+from search.config import TreePolicy
+from search.in_flight import InFlight
+from search.outcomes import CandidateStop, NodeOutcome
+from search.protocols import PathStep
+from search.selection import parent_visits, policy_priors, puct, select_child, uct
 from search.tree import ROOT, Node, NodeId, Tree
 
 
@@ -89,3 +94,103 @@ def test_a_node_without_children_has_none_to_select() -> None:
 def test_without_exploration_the_greatest_value_wins() -> None:
     tree = tree_of(child(1, value_sum=0.2, visits=1), child(2, value_sum=3.0, visits=9))
     assert select_child(tree, ROOT, exploration=0.0) == 2
+
+
+def test_a_rollout_in_flight_is_a_visit_of_value_minus_one() -> None:
+    # Q = (1.2 - 2) / (3 + 2) = -0.16;  2 * sqrt(ln 8 / 5) = 1.28979
+    node = child(1, value_sum=1.2, visits=3)
+    assert uct(node, parent_visits=8, exploration=2.0, losses=2) == pytest.approx(-0.16 + 1.28979, abs=1e-5)
+
+
+def test_virtual_loss_sends_the_next_rollout_another_way() -> None:
+    tree = tree_of(child(1, value_sum=0.6, visits=1, prior_visits=1), child(2, value_sum=0.2, visits=1, prior_visits=1))
+    in_flight = InFlight(tree)
+    assert select_child(tree, ROOT, exploration=2.0, in_flight=in_flight) == 1
+    in_flight.enter(NodeId(1))
+    # N_parent = 3:  1: (0.6 - 1) / 2 + 2 sqrt(ln 3 / 2) = 1.28;  2: 0.2 + 2 sqrt(ln 3) = 2.30
+    assert select_child(tree, ROOT, exploration=2.0, in_flight=in_flight) == 2
+    in_flight.leave([NodeId(1)])
+    assert select_child(tree, ROOT, exploration=2.0, in_flight=in_flight) == 1
+
+
+def test_an_unvisited_child_that_a_rollout_has_come_to_is_infinite_no_longer() -> None:
+    tree = tree_of(child(1), child(2))
+    in_flight = InFlight(tree)
+    in_flight.enter(NodeId(1))
+    assert select_child(tree, ROOT, exploration=2.0, in_flight=in_flight) == 2
+
+
+def test_a_child_that_is_being_expanded_is_passed_over() -> None:
+    tree = tree_of(child(1, value_sum=1.0, visits=1), child(2, value_sum=-1.0, visits=1))
+    in_flight = InFlight(tree)
+    in_flight.begin_expansion(NodeId(1))
+    assert select_child(tree, ROOT, exploration=2.0, in_flight=in_flight) == 2
+    in_flight.begin_expansion(NodeId(2))
+    assert select_child(tree, ROOT, exploration=2.0, in_flight=in_flight) is None
+
+
+def test_puct_is_value_plus_exploration_in_proportion_to_the_prior() -> None:
+    # Q = 1.2 / 3 = 0.4;  2 * 0.25 * sqrt(16) / (1 + 3) = 0.5
+    node = child(1, value_sum=1.2, visits=3)
+    assert puct(node, prior=0.25, parent_visits=16, exploration=2.0) == pytest.approx(0.9)
+    # With one rollout in flight Q = 0.2 / 4 and the last divisor is 5.
+    assert puct(node, prior=0.25, parent_visits=16, exploration=2.0, losses=1) == pytest.approx(0.05 + 0.4)
+    assert puct(child(2), prior=0.25, parent_visits=16, exploration=2.0) == pytest.approx(2.0)
+
+
+def written(id: int, *, logprob: float, tokens: int, multiplicity: int = 1, is_dead: bool = False) -> Node:
+    """A step of `tokens` tokens."""
+    node = child(id, visits=1, prior_visits=1, outcome=NodeOutcome.CODE_FAILED if is_dead else NodeOutcome.OPEN)
+    node.step = PathStep(text=f"{id}", token_ids=tuple(range(tokens)), stop=CandidateStop.END_OF_STEP)
+    node.logprob, node.multiplicity = logprob, multiplicity
+    return node
+
+
+def test_the_policys_prior_is_the_probability_per_token_times_the_candidates_that_agree() -> None:
+    priors = policy_priors([written(1, logprob=-1.0, tokens=4), written(2, logprob=-4.0, tokens=4, multiplicity=3)])
+    # e^-0.25 = 0.7788 against 3 e^-1 = 1.1036.
+    assert priors == {1: pytest.approx(0.7788 / 1.8824, abs=1e-4), 2: pytest.approx(1.1036 / 1.8824, abs=1e-4)}
+
+
+def test_a_long_step_is_not_thought_less_likely_for_its_length() -> None:
+    priors = policy_priors([written(1, logprob=-2.0, tokens=4), written(2, logprob=-40.0, tokens=80)])
+    assert priors == {1: pytest.approx(0.5), 2: pytest.approx(0.5)}
+
+
+def test_dead_siblings_have_no_share_in_the_prior() -> None:
+    priors = policy_priors([written(1, logprob=-1.0, tokens=4), written(2, logprob=-1.0, tokens=4, is_dead=True)])
+    assert priors == {1: pytest.approx(1.0)}
+
+
+def test_priors_of_steps_that_are_all_but_impossible_still_add_up_to_one() -> None:
+    priors = policy_priors([written(id, logprob=-1e6, tokens=1) for id in (1, 2)])
+    assert sum(priors.values()) == pytest.approx(1.0)
+
+
+def test_puct_follows_the_policy_where_uct_follows_the_score() -> None:
+    likely, good = written(1, logprob=-1.0, tokens=4), written(2, logprob=-40.0, tokens=4)
+    good.value_sum = 0.5
+    tree = tree_of(likely, good)
+    assert select_child(tree, ROOT, exploration=2.0) == 2
+    assert select_child(tree, ROOT, exploration=2.0, tree_policy=TreePolicy.PUCT) == 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 0)), min_size=2, max_size=4),
+    st.sampled_from(TreePolicy),
+)
+def test_every_child_is_chosen_in_time_however_bad_its_score_and_unlikely_its_step(
+    children: list[tuple[float, float]], tree_policy: TreePolicy
+) -> None:
+    # Everywhere else a trajectory is worth 1, here -1: the worst case. With P of at least e^-1 / 4 a child that nobody
+    # has come to wins under PUCT once 2 P sqrt(N_parent) (1/2 - 1/4) > 2, which is so before 2,000 visits.
+    tree = tree_of(*(written(id, logprob=4 * logprob, tokens=4) for id, (_, logprob) in enumerate(children, start=1)))
+    for node, (score, _) in zip(tree.nodes[1:], children, strict=True):
+        node.score = node.value_sum = score
+    for _ in range(2_000):
+        chosen = select_child(tree, ROOT, exploration=2.0, tree_policy=tree_policy)
+        assert chosen is not None
+        tree[chosen].visits += 1
+        tree[chosen].value_sum += 1.0
+    assert all(node.visits > 1 for node in tree.nodes[1:])

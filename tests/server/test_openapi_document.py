@@ -30,10 +30,18 @@ async def test_every_status_of_solve_is_documented_with_its_body() -> None:
 
 
 async def test_the_operators_limits_are_in_it() -> None:
-    settings = Settings(max_trajectories=20, max_timeout_s=200.0, max_candidates=9, max_depth=17, max_problem_chars=50)
+    settings = Settings(
+        max_trajectories=20,
+        max_timeout_s=200.0,
+        max_candidates=9,
+        max_depth=17,
+        max_parallel_rollouts=5,
+        max_problem_chars=50,
+    )
     schemas = (await _document(settings))["components"]["schemas"]
     request, options = schemas["SolveRequest"]["properties"], schemas["SearchOptions"]["properties"]
     assert request["problem"]["maxLength"] == 50
     assert [request[name]["anyOf"][0]["maximum"] for name in ("trajectories", "timeout_s")] == [20, 200.0]
-    assert [options[name]["anyOf"][0]["maximum"] for name in ("candidates", "depth")] == [9, 17]
+    limited = ("candidates", "depth", "parallel_rollouts")
+    assert [options[name]["anyOf"][0]["maximum"] for name in limited] == [9, 17, 5]
     assert schemas["SolveRequest"]["additionalProperties"] is False

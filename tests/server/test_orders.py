@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from search import Selection, Strategy
+from search import Budget, Selection, Strategy, TreePolicy
 from server.orders import order_for
 from server.refusals import Kind, Refusal
 from server.schemas import Models, SolveRequest
@@ -23,6 +24,9 @@ def test_what_a_request_leaves_out_is_the_operators_default() -> None:
     assert (order.trajectories, order.timeout_s, order.seed) == (5, 7.0, 0)
     assert (order.config.candidates, order.config.max_depth, order.config.exploration) == (3, 4, 0.5)
     assert (order.config.strategy, order.config.selection) == (Strategy.MCTS, None)
+    assert (order.config.tree_policy, order.config.parallel_rollouts, order.config.beam_width) == (TreePolicy.UCT, 4, 8)
+    assert (order.config.stop_when_decided, order.config.stop_at_confidence) == (True, None)
+    assert order.budget(seconds=3.0) == Budget(trajectories=5, seconds=3.0)
 
 
 def test_what_a_request_names_is_taken() -> None:
@@ -31,6 +35,39 @@ def test_what_a_request_names_is_taken() -> None:
     assert (order.trajectories, order.timeout_s, order.seed) == (9, 1.0, 4)
     assert (order.config.candidates, order.config.max_depth, order.config.exploration) == (2, 3, 1.0)
     assert (order.config.strategy, order.config.selection) == (Strategy.MAJORITY, Selection.BEST)
+
+
+def test_how_to_search_and_when_to_stop_can_be_named() -> None:
+    options = {
+        "strategy": "step_beam",
+        "tree_policy": "puct",
+        "parallel_rollouts": 1,
+        "beam_width": 3,
+        "stop_when_decided": False,
+        "stop_at_confidence": 0.9,
+    }
+    order = order_for(_request(tokens=5000, search=options), Settings())
+    assert (order.config.strategy, order.config.tree_policy) == (Strategy.STEP_BEAM, TreePolicy.PUCT)
+    assert (order.config.parallel_rollouts, order.config.beam_width) == (1, 3)
+    assert (order.config.stop_when_decided, order.config.stop_at_confidence) == (False, 0.9)
+    assert order.budget(seconds=3.0) == Budget(trajectories=16, tokens=5000, seconds=3.0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stop_at_confidence": 0},
+        {"stop_at_confidence": 1},
+        {"beam_width": 0},
+        {"beam_width": 33},
+        {"parallel_rollouts": 0},
+        {"tree_policy": "best"},
+        {"stop_when_decided": "yes"},
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        _request(search=options)
 
 
 def test_zero_exploration_is_not_mistaken_for_none() -> None:
@@ -44,6 +81,13 @@ def test_zero_exploration_is_not_mistaken_for_none() -> None:
         ({"timeout_s": 60.5}, {"max_timeout_s": 60.0, "timeout_s": 1.0}, "timeout_s", 60.0, 60.5),
         ({"search": {"candidates": 9}}, {"max_candidates": 8}, "search.candidates", 8, 9),
         ({"search": {"depth": 17}}, {"max_depth": 16}, "search.depth", 16, 17),
+        (
+            {"search": {"parallel_rollouts": 9}},
+            {"max_parallel_rollouts": 8},
+            "search.parallel_rollouts",
+            8,
+            9,
+        ),
         ({"problem": "1+" * 6}, {"max_problem_chars": 11}, "problem", 11, 12),
     ],
 )
@@ -69,7 +113,9 @@ def test_all_broken_limits_are_named_at_once() -> None:
 def test_the_tree_id_depends_on_what_shapes_the_tree_and_not_on_the_budget() -> None:
     settings = Settings()
     base = order_for(_request(), settings).tree_id(MODELS)
-    assert order_for(_request(trajectories=3, timeout_s=9), settings).tree_id(MODELS) == base
+    assert order_for(_request(trajectories=3, timeout_s=9, tokens=500), settings).tree_id(MODELS) == base
+    stopping = {"stop_when_decided": False, "stop_at_confidence": 0.5}
+    assert order_for(_request(search=stopping), settings).tree_id(MODELS) == base
     assert order_for(_request(problem="  1+1\n"), settings).tree_id(MODELS) == base
     others = [
         order_for(_request(problem="1+2"), settings).tree_id(MODELS),

@@ -1,0 +1,255 @@
+"""Parallel rollouts: what rollouts in flight within one tree save in time, and what they cost in accuracy.
+
+    python benchmarks/parallel_rollouts.py [--json PATH] [--simulated N] [--problems N]
+
+Two parts. *Simulated*: the small arithmetic world of `search.fakes` with a PPM that is often wrong, on an engine that
+takes 25 ms for each decoding step whatever the batch, as a GPU does. Time is simulated, so this part measures nothing
+but the search itself, and is the same on every machine. *Bundled*: the shipped models on the torch engine, N problems
+of each of their families, one request at a time.
+"""
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import platform
+import random
+import selectors
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean
+from typing import Any, TypeVar
+
+from search import Budget, Candidate, Parts, SearchConfig, search
+from search import Path as SearchPath
+from search.delays import Delays
+from search.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality, path_key
+from search.outcomes import CandidateStop
+from search.record import CallKind
+from server.bundle.folders import bundled_models
+from training.problem_sets import LabelledProblem, family_problems
+from training.problems import FAMILIES
+from training.workbench import Sampling, Workbench, open_workbench
+
+WIDTHS = (1, 2, 4, 8)
+TRAJECTORIES = 16
+CANDIDATES = 8
+DECODE_STEP_S = 0.025
+"""About what one token of a 7B model takes on one GPU."""
+STEP_TOKENS = (10, 60)
+"""Shortest and longest step; the published models write about 40 tokens a step."""
+RUN_S = 0.02
+"""One code step in a warm sandbox."""
+ERROR_RATE = 0.45
+PPM_NOISE = 0.8
+"""Standard deviation of the PPM's opinion, which is +0.5 for a right path and -0.5 for a wrong one."""
+
+Returned = TypeVar("Returned")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One search."""
+
+    is_right: bool
+    seconds: float
+    tokens: int
+    policy_calls: float | None = None
+    """In flight, mean over the time of the search; only where time is simulated."""
+
+
+Outcomes = Mapping[int, Sequence[Outcome]]
+"""By rollouts in flight."""
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description="rollouts in flight: time and accuracy")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--simulated", type=int, default=200, help="simulated problems; 0 leaves them out")
+    parser.add_argument("--problems", type=int, default=1, help="problems per bundled family; 0 leaves them out")
+    arguments = parser.parse_args()
+    figures: dict[str, float] = {}
+    ratios: list[str] = []
+    parts: dict[str, Outcomes] = {}
+    if arguments.simulated:
+        parts["simulated"] = _simulated(arguments.simulated)
+    if arguments.problems:
+        parts["bundled"] = asyncio.run(_bundled(arguments.problems))
+    for name, outcomes in parts.items():
+        for width, done in outcomes.items():
+            figures |= {f"{name}/{width}/{figure}": value for figure, value in _figures(done).items()}
+            if width != WIDTHS[0]:
+                ratios.append(f"{name}: {_ratio(outcomes, width)}")
+    for name, value in figures.items():
+        print(f"{name}: {value:.4g}")
+    print(*ratios, sep="\n")
+    if arguments.json is not None:
+        machine = {"machine": f"{platform.machine()} {platform.system()}", "cores": os.cpu_count()}
+        versions = {"python": platform.python_version(), "torch": version("torch")}
+        arguments.json.write_text(json.dumps({**figures, **machine, **versions}, indent=2) + "\n")
+
+
+def _simulated(problems: int) -> Outcomes:
+    return {width: [run_simulated(simulated_search(width, seed=seed)) for seed in range(problems)] for width in WIDTHS}
+
+
+async def _bundled(problems: int) -> Outcomes:
+    models = bundled_models()
+    outcomes: dict[int, list[Outcome]] = {width: [] for width in WIDTHS}
+    async with open_workbench(models.policy, models.ppm, sampling=Sampling()) as workbench:
+        for family in FAMILIES:
+            for problem in family_problems(family, problems):
+                for width in WIDTHS:
+                    outcomes[width].append(await _bundled_search(workbench, problem, width))
+    return outcomes
+
+
+async def _bundled_search(workbench: Workbench, problem: LabelledProblem, width: int) -> Outcome:
+    config = SearchConfig(candidates=CANDIDATES, parallel_rollouts=width)
+    began_s = time.monotonic()
+    result = await workbench.search(problem.question, config=config, budget=Budget(trajectories=TRAJECTORIES), seed=0)
+    return Outcome(
+        is_right=result.answer is not None and await problem.is_right(result.answer),
+        seconds=time.monotonic() - began_s,
+        tokens=result.tree.tokens,
+    )
+
+
+def _figures(done: Sequence[Outcome]) -> dict[str, float]:
+    figures = {
+        "problems": float(len(done)),
+        "right": mean(one.is_right for one in done),
+        "seconds": mean(one.seconds for one in done),
+        "tokens": mean(one.tokens for one in done),
+    }
+    if calls := [one.policy_calls for one in done if one.policy_calls is not None]:
+        figures["policy_calls_in_flight"] = mean(calls)
+    return figures
+
+
+def _ratio(outcomes: Outcomes, width: int) -> str:
+    alone, together = _figures(outcomes[WIDTHS[0]]), _figures(outcomes[width])
+    return (
+        f"{width} rollouts in flight are {alone['seconds'] / together['seconds']:.2f} times as fast as one, "
+        f"{100 * (together['right'] - alone['right']):+.1f} points right"
+    )
+
+
+class SimulatedClockLoop(asyncio.SelectorEventLoop):
+    """An event loop that does not sleep: where nothing is ready, its clock jumps to the next timer."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+        super().__init__(_JumpingSelector(self))
+
+    def time(self) -> float:
+        """Seconds since the loop was made."""
+        return self._now_s
+
+    def jump(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now_s += seconds
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    def __init__(self, loop: SimulatedClockLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout > 0:
+            self._loop.jump(timeout)
+        return super().select(0)
+
+
+def run_simulated(work: Coroutine[Any, Any, Returned]) -> Returned:
+    """Run to the end in simulated time."""
+    with asyncio.Runner(loop_factory=SimulatedClockLoop) as runner:
+        return runner.run(work)
+
+
+@dataclass(frozen=True, slots=True)
+class WordyPolicy:
+    """The arithmetic policy with steps of uneven length."""
+
+    inner: ArithmeticPolicy
+
+    async def propose(self, path: SearchPath, n: int, *, seed: int) -> Sequence[Candidate]:
+        """Lengths, too, are the same for the same arguments."""
+        rng = random.Random(seed)
+        candidates = await self.inner.propose(path, n, seed=seed)
+        return [replace(one, token_ids=tuple(range(rng.randint(*STEP_TOKENS)))) for one in candidates]
+
+
+async def simulated_search(width: int, *, seed: int) -> Outcome:
+    """One problem."""
+    rng = random.Random(seed)
+    numbers = [rng.randint(2, 60) for _ in range(rng.randint(4, 7))]
+    busy = _Busy(asyncio.get_running_loop().time)
+
+    async def pause(kind: CallKind, size: int) -> None:
+        if kind is CallKind.POLICY:
+            with busy.one():
+                await asyncio.sleep(DECODE_STEP_S * size)
+        elif kind is not CallKind.EQUALITY:
+            await asyncio.sleep(DECODE_STEP_S if kind is CallKind.SCORER else RUN_S)
+
+    parts = Parts(
+        policy=WordyPolicy(ArithmeticPolicy(ERROR_RATE)),
+        runner=ArithmeticRunner(),
+        equality=StringEquality(),
+        scorer=FunctionScorer(_opinion),
+    )
+    result = await search(
+        "+".join(map(str, numbers)),
+        parts=Delays(pause).wrap(parts),
+        config=SearchConfig(candidates=CANDIDATES, parallel_rollouts=width),
+        budget=Budget(trajectories=TRAJECTORIES),
+        seed=seed,
+        now=asyncio.get_running_loop().time,
+    )
+    seconds = asyncio.get_running_loop().time()
+    return Outcome(
+        is_right=result.answer == str(sum(numbers)),
+        seconds=seconds,
+        tokens=result.tree.tokens,
+        policy_calls=busy.seconds / seconds,
+    )
+
+
+def _opinion(path: SearchPath) -> float:
+    """What a noisy PPM says: the same path, the same noise."""
+    numbers = path.problem.split("+")
+    codes = [step.text for step in path.steps if step.stop is CandidateStop.END_OF_STEP]
+    wanted = [f"\ntotal = {'total + ' if done else ''}{number}\n" for done, number in enumerate(numbers)]
+    opinion = 0.5 if codes == wanted[: len(codes)] else -0.5
+    digest = blake2b(repr((path.problem, path_key(path))).encode(), digest_size=8).digest()
+    return math.tanh(opinion + random.Random(digest).gauss(0.0, PPM_NOISE))
+
+
+class _Busy:
+    """Adds up the seconds of all blocks, overlapping ones each for itself."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.seconds = 0.0
+
+    def one(self) -> "_Busy":
+        """Spans a block."""
+        return self
+
+    def __enter__(self) -> None:
+        self.seconds -= self._now()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += self._now()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Search overhead: the CPU time that our own Python takes for each node of a tree, with parts that cost nothing.
+
+    python benchmarks/search_overhead.py [--json PATH] [--searches N] [--profile]
+
+The parts are the fakes of `search.fakes` without any waiting. What they take themselves is measured too, by making the
+recorded calls again, and taken off. `--profile` shows where the rest goes.
+"""
+
+import argparse
+import asyncio
+import cProfile
+import json
+import os
+import platform
+import pstats
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from search import Budget, Parts, SearchConfig, SearchResult, search
+from search.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
+from search.protocols import Path as SearchPath
+from search.protocols import Snapshot
+
+PROBLEM = "+".join(str(number) for number in range(11, 20))
+CASES = ((16, 1), (16, 4), (256, 4))
+"""Trajectories, and rollouts in flight: the server's default budget, and its largest."""
+CANDIDATES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Searches of one kind."""
+
+    nodes: int
+    seconds: float
+    """CPU time of the searches, parts included."""
+    parts_seconds: float
+    """CPU time of the same calls of the parts alone."""
+
+    @property
+    def per_node_us(self) -> float:
+        """Ours, in microseconds."""
+        return 1e6 * (self.seconds - self.parts_seconds) / self.nodes
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description="CPU time of the search itself")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--searches", type=int, default=5, help="searches per case")
+    parser.add_argument("--profile", action="store_true", help="show where the time goes")
+    arguments = parser.parse_args()
+    figures: dict[str, float] = {}
+    for trajectories, width in CASES:
+        measured = asyncio.run(_measure(trajectories, width, searches=arguments.searches))
+        name = f"{trajectories}_trajectories/{width}_in_flight"
+        figures[f"{name}/nodes"] = measured.nodes
+        figures[f"{name}/us_per_node"] = measured.per_node_us
+    if arguments.profile:
+        _profile(lambda: asyncio.run(_measure(*CASES[-1], searches=1)))
+    for name, value in figures.items():
+        print(f"{name}: {value:.4g}")
+    if arguments.json is not None:
+        machine = {"machine": f"{platform.machine()} {platform.system()}", "cores": os.cpu_count()}
+        content = {**figures, **machine, "python": platform.python_version()}
+        arguments.json.write_text(json.dumps(content, indent=2) + "\n")
+
+
+async def _measure(trajectories: int, width: int, *, searches: int) -> Measured:
+    nodes = 0
+    seconds = parts_seconds = 0.0
+    for seed in range(searches):
+        began_s = time.process_time()
+        result = await _search(trajectories, width, seed=seed)
+        seconds += time.process_time() - began_s
+        nodes += len(result.tree.nodes)
+        began_s = time.process_time()
+        await _ask_again(result, seed=seed)
+        parts_seconds += time.process_time() - began_s
+    return Measured(nodes=nodes, seconds=seconds, parts_seconds=parts_seconds)
+
+
+def _parts() -> Parts:
+    return Parts(
+        policy=ArithmeticPolicy(0.6),
+        runner=ArithmeticRunner(),
+        equality=StringEquality(),
+        scorer=FunctionScorer(_indifferent),
+    )
+
+
+def _indifferent(path: SearchPath) -> float:
+    return 0.1
+
+
+async def _search(trajectories: int, width: int, *, seed: int) -> SearchResult:
+    return await search(
+        PROBLEM,
+        parts=_parts(),
+        config=SearchConfig(candidates=CANDIDATES, parallel_rollouts=width),
+        budget=Budget(trajectories=trajectories),
+        seed=seed,
+        now=time.monotonic,
+    )
+
+
+async def _ask_again(result: SearchResult, *, seed: int) -> None:
+    """The calls that made the tree, without the search. Paths are made outside the parts, so they count as theirs."""
+    parts, tree = _parts(), result.tree
+    states: dict[int, Snapshot | None] = {0: None}
+    for node in tree.nodes:
+        if node.children:
+            path = tree.path(node.id)
+            await parts.policy.propose(path, CANDIDATES, seed=seed)
+            assert parts.scorer is not None
+            await parts.scorer.score([path] * len(node.children))
+        if node.execution is not None and node.step is not None and node.parent is not None:
+            states[node.id] = (await parts.runner.run(states[node.parent], node.step.text)).snapshot
+
+
+def _profile(work: Callable[[], object]) -> None:
+    profiler = cProfile.Profile()
+    profiler.runcall(work)
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,277 @@
+"""Replay: runs a recorded search again, without its parts, to the same tree byte for byte.
+
+The parts' answers come from the record, by operation and number of the call, and results are applied in the recorded
+order; so it does not matter how many rollouts were in flight, or that the search was cut short by its deadline, a
+cancellation or a failure: the replay stops where the search was stopped. A record without an end (the server crashed)
+is replayed as far as it goes.
+
+Where the code has changed since, the record may not fit: the search asks something else, or something more, or stops
+elsewhere. That is a `ReplayMismatch` naming the first call that differs. A record is evidence of what one version did;
+it is not a promise that another version does the same.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, NoReturn
+
+from search import codec
+from search.errors import RecordedFailure, RecordFormatError, ReplayMismatch
+from search.events import OnEvent
+from search.outcomes import StopReason, Verdict
+from search.parts import Parts
+from search.protocols import Candidate, Execution, Path, PathTooLong, Snapshot
+from search.record import (
+    Applied,
+    Call,
+    CallKind,
+    Raised,
+    Request,
+    Response,
+    equality_request,
+    judge_request,
+    policy_request,
+    runner_request,
+    scorer_request,
+)
+from search.record_codec import load_line
+from search.run import SearchResult
+from search.strategies import search
+from search.tape import Beginning, Ending, RecordEnds
+from search.tree import Tree
+
+_LONG_S = 1e9
+"""A replay has no deadline: it stops where the search was stopped."""
+
+_FROM_WITHIN = (StopReason.BUDGET, StopReason.CONVERGED, StopReason.EXHAUSTED)
+"""Reasons that the search finds again by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A recorded search, read."""
+
+    beginning: Beginning
+    calls: tuple[Call, ...]
+    order: tuple[str, ...]
+    """Operations in the order of applying."""
+    ending: Ending | None
+    """None where the recording stopped before the search did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What a replay came to."""
+
+    tree: Tree
+    result: SearchResult | None
+    """None where the search failed, again."""
+    error: Exception | None
+    """How it failed: the same exception, where the search itself raised it; `RecordedFailure`, where a part did."""
+
+
+def read_record(lines: Iterable[str]) -> Record:
+    """The record of one search. A last line cut short is passed over. Raises `RecordFormatError`."""
+    beginning: Beginning | None = None
+    calls: list[Call] = []
+    order: list[str] = []
+    ending: Ending | None = None
+    for text in lines:
+        if not text.endswith("\n"):
+            break
+        line = load_line(text)
+        if (beginning is None) != isinstance(line, Beginning) or ending is not None:
+            raise RecordFormatError(f"a record is one search, from its beginning to its end; found {text[:200]!r}")
+        match line:
+            case Beginning():
+                beginning = line
+            case Call():
+                calls.append(line)
+            case Applied():
+                order.append(line.operation)
+            case Ending():
+                ending = line
+    if beginning is None:
+        raise RecordFormatError("the record is empty")
+    return Record(beginning=beginning, calls=tuple(calls), order=tuple(order), ending=ending)
+
+
+async def replay_record(record: Record, *, on_event: OnEvent | None = None) -> Replay:
+    """Run the search again. Raises `ReplayMismatch` where it does not fit the record."""
+    beginning = record.beginning
+    tree = codec.load(codec.save(beginning.tree))
+    player = _Player(record)
+    budget = beginning.budget
+    try:
+        result = await search(
+            beginning.problem,
+            parts=player.parts(),
+            config=beginning.config,
+            budget=budget if budget.seconds is None else replace(budget, seconds=_LONG_S),
+            seed=beginning.seed,
+            now=lambda: 0.0,
+            on_event=on_event,
+            tree=tree,
+        )
+    except ReplayMismatch:
+        raise
+    except Exception as error:
+        if record.ending is None or record.ending.error is None:
+            raise
+        return Replay(tree=tree, result=None, error=error)
+    player.check_all_played(result)
+    return Replay(tree=tree, result=result, error=None)
+
+
+class _Player:
+    """The tape of a replay; see `Tape`."""
+
+    def __init__(self, record: Record) -> None:
+        self._beginning = record.beginning
+        self._ending = record.ending
+        self._order = deque(record.order)
+        self._applied_ever = frozenset(record.order)
+        self._calls = {(call.scope, call.number): call for call in record.calls}
+        self._failed = frozenset(_operation(call.scope) for call in record.calls if _is_failure(call.response))
+
+    def parts(self) -> Parts:
+        """Parts for the whole search; every call is made in a scope."""
+        return self._parts_in("")
+
+    def begin(self, beginning: Beginning) -> None:
+        """The beginning comes from the record."""
+
+    def scoped(self, parts: Parts, scope: str) -> Parts:
+        """Parts that answer from the record."""
+        return self._parts_in(scope)
+
+    def next_operation(self, in_flight: Collection[str], *, applied: int) -> str | None:
+        """The one that the record has next."""
+        self.check_end(applied=applied)
+        if not self._order:
+            raise ReplayMismatch(
+                f"the recorded search ended here ({self._reason()}), after {applied} results; this one goes on with "
+                f"{', '.join(in_flight)}"
+            )
+        if self._order[0] not in in_flight:
+            raise ReplayMismatch(
+                f"the record has {self._order[0]!r} next, as result {applied + 1}; this search has not begun it, but "
+                f"{', '.join(in_flight) or 'nothing'}"
+            )
+        return self._order[0]
+
+    def applied(self, operation: str) -> None:
+        """On to the next one."""
+        expected = self._order.popleft()
+        assert expected == operation
+
+    def check_end(self, *, applied: int) -> None:
+        """Stop where the search was stopped from outside."""
+        reason = self._reason()
+        if self._order or reason in _FROM_WITHIN:
+            return
+        if self._ending is None or applied >= self._ending.applied:
+            raise RecordEnds(reason or StopReason.CANCELLED)
+
+    def end(self, ending: Ending) -> None:
+        """The ending is checked by `check_all_played`."""
+
+    def check_all_played(self, result: SearchResult) -> None:
+        """Raise where the search stopped by itself before the record did."""
+        left = f"the record goes on with {self._order[0]!r}" if self._order else ""
+        if self._ending is not None and result.tree.applied != self._ending.applied:
+            left = left or f"the record has {self._ending.applied}"
+        if left:
+            raise ReplayMismatch(
+                f"the search stopped ({result.stop_reason}) after {result.tree.applied} results; {left}"
+            )
+
+    async def answer(self, scope: str, number: int, kind: CallKind, request: Request) -> Response:
+        """What the record has for this call; waits for ever where the search did not live to use the answer."""
+        if _operation(scope) not in self._applied_ever:
+            await asyncio.Event().wait()
+        call = self._calls.get((scope, number))
+        if call is None and _operation(scope) in self._failed:
+            # Cancelled, because a call beside it failed: in the replay it will, too.
+            await asyncio.Event().wait()
+        asked = f"call {number} of {scope!r} differs: the search asks {kind} {request!r}"
+        if call is None:
+            raise ReplayMismatch(f"{asked}; the record has no such call")
+        if (call.kind, call.request) != (kind, request):
+            raise ReplayMismatch(f"{asked}; the record has {call.kind} {call.request!r}")
+        if isinstance(call.response, Raised):
+            _raise(call.response)
+        return call.response
+
+    def _parts_in(self, scope: str) -> Parts:
+        played = _Played(self, scope)
+        return Parts(
+            policy=played,
+            runner=played,
+            equality=played,
+            scorer=played if self._beginning.has_scorer else None,
+            judge=played if self._beginning.has_judge else None,
+            tape=self,
+        )
+
+    def _reason(self) -> StopReason | None:
+        return None if self._ending is None else self._ending.stop_reason
+
+
+def _operation(scope: str) -> str:
+    return scope.partition("/")[0]
+
+
+def _is_failure(response: Response) -> bool:
+    return isinstance(response, Raised) and not response.is_path_too_long
+
+
+class _Question(NamedTuple):
+    kind: CallKind
+    request: Request
+
+
+class _Played:
+    """All parts at once, within one scope."""
+
+    def __init__(self, player: _Player, scope: str) -> None:
+        self._player = player
+        self._scope = scope
+        self._calls = 0
+
+    async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
+        response = await self._ask(_Question(CallKind.POLICY, policy_request(path, n, seed)))
+        assert isinstance(response, tuple)
+        return [candidate for candidate in response if isinstance(candidate, Candidate)]
+
+    async def run(self, parent: Snapshot | None, code: str) -> Execution:
+        response = await self._ask(_Question(CallKind.RUNNER, runner_request(parent, code)))
+        assert isinstance(response, Execution)
+        return response
+
+    async def score(self, paths: Sequence[Path]) -> Sequence[float]:
+        response = await self._ask(_Question(CallKind.SCORER, scorer_request(paths)))
+        assert isinstance(response, tuple)
+        return [score for score in response if isinstance(score, float)]
+
+    async def same(self, a: str, b: str) -> Verdict:
+        response = await self._ask(_Question(CallKind.EQUALITY, equality_request(a, b)))
+        assert isinstance(response, Verdict)
+        return response
+
+    async def value(self, answer: str) -> float:
+        response = await self._ask(_Question(CallKind.JUDGE, judge_request(answer)))
+        assert isinstance(response, float)
+        return response
+
+    async def _ask(self, question: _Question) -> Response:
+        number = self._calls
+        self._calls += 1
+        return await self._player.answer(self._scope, number, question.kind, question.request)
+
+
+def _raise(raised: Raised) -> NoReturn:
+    if raised.is_path_too_long:
+        raise PathTooLong(raised.message)
+    raise RecordedFailure(raised.message)
