@@ -55,7 +55,13 @@ _CANARIES = (
 
 _LIVES = "print('alive')"
 
-_LATE_IMPORT = "import colorsys, sympy.abc\nprint('alive')"
+_LATE_IMPORT = """
+import importlib, sys
+names = [name for name in ("filecmp", "graphlib", "netrc", "tabnanny", "wave") if name not in sys.modules]
+importlib.import_module(names[0])
+import sympy.abc
+print("alive")
+"""
 """Modules the zygote has not loaded: below a private home the service user can read them in the mount view only."""
 
 _VIEW_OF_ROOT = "import os\nprint(os.path.lexists('/etc'), os.path.lexists('/proc'), os.getpid())"

@@ -2,6 +2,7 @@
 
 SandboxError
 ├── SandboxUnavailable   no confined process can be had on this machine
+│   └── ZygoteEnded      this zygote died, or does not answer; others are tried before anybody hears of it
 └── SandboxMisuse        a closed sandbox or tree, or a snapshot of another tree
 """
 
@@ -12,6 +13,10 @@ class SandboxError(Exception):
 
 class SandboxUnavailable(SandboxError):
     """No confined process can be had on this machine."""
+
+
+class ZygoteEnded(SandboxUnavailable):
+    """A zygote died, or does not answer: another one may."""
 
 
 class SandboxMisuse(SandboxError):

@@ -7,6 +7,7 @@ which costs the tree nothing but replays. Knows nothing of snapshots, records or
 import asyncio
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,17 +16,17 @@ from enum import StrEnum
 from sandbox.channel import Channel, Heard
 from sandbox.confinement import Mechanism
 from sandbox.ending import Ending, Stop
-from sandbox.errors import SandboxUnavailable
+from sandbox.errors import SandboxUnavailable, ZygoteEnded
 from sandbox.gate import Gate, LimitGate, NoGate, NotificationGate
 from sandbox.limits import Limits
-from sandbox.process import NodeProcess, Usage
+from sandbox.process import NodeProcess, Usage, is_dying
 from sandbox.wire import FAILED, FORK, HELLO, LISTENER, encode_run
 
 _FORK_S = 5.0
 """A fork takes milliseconds; the machine may be busy, and hooks that steps left behind may run."""
 
-_START_S = 20.0
-"""A tree's first process takes some 10 ms, behind those asked for before it."""
+_START_S = 10.0
+"""A tree's first process takes some 10 ms, behind those asked for before it; a zygote that takes longer is replaced."""
 
 _NONSENSE = b"?"
 """What a frame is worth that somebody else sent."""
@@ -55,6 +56,10 @@ class FamilyEnded(Exception):
     """See the family's `end`."""
 
 
+class RootGone(Exception):
+    """A tree's first process was gone before it was of any use."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One step for one node."""
@@ -66,21 +71,37 @@ class Task:
 class Family:
     """Belongs to one event loop."""
 
-    def __init__(self, root: NodeProcess, gate: Gate, *, limits: Limits, on_violation: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        root: NodeProcess,
+        gate: Gate,
+        *,
+        limits: Limits,
+        on_violation: Callable[[], None],
+        is_doomed: Callable[[], bool],
+    ) -> None:
+        """`is_doomed`: whether the zygote is dying, though nobody has been told yet."""
         self.root = root
         self.end: FamilyEnd | None = None
         self._gate = gate
         self._limits = limits
         self._on_violation = on_violation
+        self._is_doomed = is_doomed
         self._processes: dict[int, NodeProcess] = {root.pid: root}
         self._violators: set[int] = set()
         self._gone = asyncio.Event()
 
     @classmethod
     async def meet(
-        cls, channel: Channel, *, limits: Limits, switched_off: frozenset[Mechanism], on_violation: Callable[[], None]
+        cls,
+        channel: Channel,
+        *,
+        limits: Limits,
+        switched_off: frozenset[Mechanism],
+        on_violation: Callable[[], None],
+        is_doomed: Callable[[], bool],
     ) -> "Family":
-        """Wait for the first words of a root that the zygote is making. Raises SandboxUnavailable."""
+        """Wait for the first words of a root that the zygote is making. Raises RootGone and SandboxUnavailable."""
         family: Family | None = None
         gate: Gate = NoGate() if Mechanism.SECCOMP in switched_off else LimitGate()
 
@@ -95,17 +116,14 @@ class Family:
                 if heard.frame == LISTENER and listener is not None:
                     gate = NotificationGate(listener, on_flood=on_flood)
                     heard = await channel.expect()
-            if heard.frame != HELLO:
-                reason = heard.frame.removeprefix(FAILED).decode(errors="replace") or "it ended"
-                raise SandboxUnavailable(f"a tree's first process could not be confined: {reason}")
-            root = NodeProcess(heard.pid, channel)
+            root = _root_of(heard, channel)
         except BaseException as error:
             gate.close()
             channel.close()
-            if isinstance(error, TimeoutError | ProcessLookupError):
-                raise SandboxUnavailable("a tree's first process did not get ready") from None
+            if isinstance(error, TimeoutError):
+                raise ZygoteEnded(f"a tree's first process did not get ready within {_START_S:.0f} s") from None
             raise
-        family = cls(root, gate, limits=limits, on_violation=on_violation)
+        family = cls(root, gate, limits=limits, on_violation=on_violation, is_doomed=is_doomed)
         return family
 
     async def fork(self, parent: NodeProcess) -> NodeProcess:
@@ -150,23 +168,27 @@ class Family:
             raise
         finally:
             node.is_running = False
-        # A node can have forged its report and go on computing: stopped, it wakes only to be forked.
-        node.stop()
-        wall_s = clock.wall_s()
-        # A single thread: CPU time passes at most as fast as wall time.
-        cpu_s = clock.cpu_s() if stop or wall_s > self._limits.cpu_s else 0.0
+        wall_s, cpu_s = clock.wall_s(), 0.0
         exit_code: int | None = None
+        frame = b""
         if heard is None:
+            cpu_s = clock.cpu_s()
             await self._end(node)
-        elif not heard.frame:
+        elif heard.pid == 0:
+            cpu_s = clock.cpu_s()
             exit_code = await self._bury(node)
             stop = Stop.VIOLATION if node.pid in self._violators else None
             self._violators.discard(node.pid)
             self._check()
-        frame = heard.frame if heard is not None else b""
+        else:
+            # A node can have forged its report and go on computing: stopped, it wakes only to be forked.
+            node.stop()
+            frame = heard.frame if heard.pid == node.pid and heard.frame else _NONSENSE
+            # A single thread: CPU time passes at most as fast as wall time.
+            cpu_s = clock.cpu_s() if wall_s > self._limits.cpu_s else 0.0
         return Ending(
             stop=stop,
-            frame=_NONSENSE if heard is not None and frame and heard.pid != node.pid else frame,
+            frame=frame,
             exit_code=exit_code,
             cpu_seconds=cpu_s,
             wall_seconds=wall_s,
@@ -195,14 +217,22 @@ class Family:
         self._drop(node)
         node.kill()
 
-    async def _end(self, node: NodeProcess) -> None:
+    async def _end(self, node: NodeProcess) -> int | None:
         self._drop(node)
-        await node.end()
+        return await node.end()
 
     async def _bury(self, node: NodeProcess) -> int | None:
-        """A node has closed its socket: with its end, or the end will follow."""
-        self._drop(node)
-        return await node.outlive()
+        """The exit code of a node whose socket is closed; None where its step did that, and it is ended for it.
+
+        One that was killed from outside may not have been alone, and the news of the others may be slower.
+        """
+        is_ending = is_dying(node.pid)
+        code = await self._end(node)
+        if not is_ending:
+            return None
+        if code in (None, -signal.SIGKILL) and is_dying(self.root.pid):
+            self.shut_down(FamilyEnd.ZYGOTE if self._is_doomed() else FamilyEnd.RESET)
+        return code
 
     def _drop(self, node: NodeProcess) -> None:
         if self._processes.pop(node.pid, None) is not None:
@@ -270,6 +300,19 @@ class Family:
             self.shut_down(FamilyEnd.RESET)
         elif child is not None and not is_wanted:
             self.discard(child)
+
+
+def _root_of(heard: Heard, channel: Channel) -> NodeProcess:
+    if heard.frame and heard.frame != HELLO:
+        reason = heard.frame.removeprefix(FAILED).decode(errors="replace")
+        raise SandboxUnavailable(f"a tree's first process could not be confined: {reason}")
+    # What a process said stays in its socket when it is gone.
+    if not heard.frame or is_dying(heard.pid):
+        raise RootGone
+    try:
+        return NodeProcess(heard.pid, channel)
+    except ProcessLookupError:
+        raise RootGone from None
 
 
 class _Clock:

@@ -126,7 +126,10 @@ class LimitGate:
                 _limit_processes(process, is_lifted=False)
         if child is None:
             return True
-        members = _group_members(os.getpgid(child))
+        try:
+            members = _group_members(os.getpgid(child))
+        except ProcessLookupError:
+            return True  # it is gone again, and with it the name of its group
         self._dying &= members
         return not members <= {child, *known, *self._dying}
 

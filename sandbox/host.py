@@ -6,7 +6,6 @@ Keeps a few trees ready, so that a search need not wait for one.
 import asyncio
 import contextlib
 import json
-import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections import deque
@@ -18,10 +17,11 @@ from typing import Any
 
 from sandbox.channel import Channel
 from sandbox.confinement import Mechanism
-from sandbox.errors import SandboxUnavailable
-from sandbox.family import Family, FamilyEnd
+from sandbox.errors import SandboxUnavailable, ZygoteEnded
+from sandbox.family import Family, FamilyEnd, RootGone
 from sandbox.limits import Limits
 from sandbox.namespaces import write_maps
+from sandbox.process import is_dying
 from sandbox.visible import find_visible
 from sandbox.wire import TreeOptions, encode_options
 
@@ -30,6 +30,8 @@ _START_S = 60.0
 
 _STOP_S = 2.0
 """A zygote needs milliseconds to end; one that needs longer is killed."""
+
+_ENDED_WORDS = "the sandbox's zygote ended"
 
 _PACKAGE = str(Path(__file__).resolve().parent)
 
@@ -67,12 +69,14 @@ class ZygoteReport:
     base_mb: int
     """Address space of the preloaded interpreter."""
     off: dict[Mechanism, str]
+    pid: int
+    """As the server numbers it."""
 
 
 class ZygoteProcess:
     """A running zygote with its launcher; belongs to one event loop."""
 
-    def __init__(self, process: Process, control: socket.socket, report: ZygoteReport, *, pool: int) -> None:
+    def __init__(self, process: Process, control: Channel, report: ZygoteReport, *, pool: int) -> None:
         self._process = process
         self._control = control
         self._pool = pool
@@ -80,7 +84,7 @@ class ZygoteProcess:
         self._families: set[Family] = set()
         self.report = report
         self.is_alive = True
-        asyncio.get_running_loop().add_reader(control, self._die)  # after its hello it says nothing until its end
+        control.expect().add_done_callback(lambda _: self._die())  # after its hello it says nothing until its end
 
     @classmethod
     async def start(cls, *, switched_off: frozenset[Mechanism], pool: int) -> "ZygoteProcess":
@@ -97,8 +101,7 @@ class ZygoteProcess:
 
     @classmethod
     async def _start(cls, off: dict[Mechanism, str], *, pool: int) -> "ZygoteProcess":
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
+        control, theirs = Channel.pair()
         try:
             with theirs:
                 visible = asdict(find_visible())
@@ -114,12 +117,12 @@ class ZygoteProcess:
                     pass_fds=(theirs.fileno(),),
                 )
         except BaseException:
-            ours.close()
+            control.close()
             raise
         try:
-            ready = await _hear_ready(ours, process.pid)
+            ready, pid = await _hear_ready(control, process.pid)
         except BaseException:
-            ours.close()
+            control.close()
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
@@ -131,8 +134,9 @@ class ZygoteProcess:
             landlock_version=ready["landlock_version"],
             base_mb=ready["base_mb"],
             off=off,
+            pid=pid,
         )
-        return cls(process, ours, report, pool=pool)
+        return cls(process, control, report, pool=pool)
 
     @property
     def pid(self) -> int:
@@ -141,22 +145,35 @@ class ZygoteProcess:
 
     async def family(self, limits: Limits, *, on_violation: Callable[[], None]) -> Family:
         """The processes of a new tree, from the pool where there are some. Raises SandboxUnavailable."""
-        while self._ready and self._ready[0][0] != limits:
-            self._ready.popleft()[1].close()
-        channel = self._ready.popleft()[1] if self._ready else self._request(limits)
-        while len(self._ready) < self._pool and self.is_alive:
-            self._ready.append((limits, self._request(limits)))
-        switched_off = frozenset(self.report.off)
         try:
-            family = await Family.meet(channel, limits=limits, switched_off=switched_off, on_violation=on_violation)
+            family = await self._meet(limits, on_violation=on_violation)
         except SandboxUnavailable:
             self._die()  # it makes no trees any more: the next one to ask gets another zygote
             raise
         if not self.is_alive:
             family.shut_down(FamilyEnd.ZYGOTE)
-            raise SandboxUnavailable("the sandbox's zygote ended")
+            raise ZygoteEnded(_ENDED_WORDS)
         self._families.add(family)
         return family
+
+    async def _meet(self, limits: Limits, *, on_violation: Callable[[], None]) -> Family:
+        is_new = False
+        while not is_new:
+            while self._ready and self._ready[0][0] != limits:
+                self._ready.popleft()[1].close()
+            is_new = not self._ready
+            channel = self._request(limits) if is_new else self._ready.popleft()[1]
+            while len(self._ready) < self._pool and self.is_alive:
+                self._ready.append((limits, self._request(limits)))
+            with contextlib.suppress(RootGone):  # one that was ready may have died since: on to the next
+                return await Family.meet(
+                    channel,
+                    limits=limits,
+                    switched_off=frozenset(self.report.off),
+                    on_violation=on_violation,
+                    is_doomed=self._is_dying,
+                )
+        raise ZygoteEnded(_ENDED_WORDS)
 
     def release(self, family: Family, end: FamilyEnd) -> None:
         """End a family."""
@@ -175,6 +192,9 @@ class ZygoteProcess:
                 self._process.kill()
         await self._process.wait()
 
+    def _is_dying(self) -> bool:
+        return not self.is_alive or is_dying(self.pid) or is_dying(self.report.pid)
+
     def _request(self, limits: Limits) -> Channel:
         channel, theirs = Channel.pair()
         options = TreeOptions(
@@ -186,7 +206,7 @@ class ZygoteProcess:
         )
         with theirs:
             try:
-                socket.send_fds(self._control, [encode_options(options)], [theirs.fileno()])
+                self._control.send(encode_options(options), theirs.fileno())
             except OSError:
                 self._die()  # the channel then ends before its first frame
         return channel
@@ -195,7 +215,6 @@ class ZygoteProcess:
         if not self.is_alive:
             return
         self.is_alive = False
-        asyncio.get_running_loop().remove_reader(self._control)
         for family in self._families:
             family.shut_down(FamilyEnd.ZYGOTE)
         self._families.clear()
@@ -213,21 +232,22 @@ class _CannotUse(Exception):
         self.mechanism = mechanism
 
 
-async def _hear_ready(control: socket.socket, pid: int) -> dict[str, Any]:
-    loop = asyncio.get_running_loop()
+async def _hear_ready(control: Channel, launcher_pid: int) -> tuple[dict[str, Any], int]:
+    """What the zygote says of itself, and who it is."""
     try:
         async with asyncio.timeout(_START_S):
-            while packet := await loop.sock_recv(control, 65536):
-                hello: dict[str, Any] = json.loads(packet)
+            while (heard := await control.expect()).frame:
+                hello: dict[str, Any] = json.loads(heard.frame)
                 if "ready" in hello:
-                    return hello["ready"]
+                    return hello["ready"], heard.pid
                 if "refused" in hello:
                     if hello["mechanism"]:
                         raise _CannotUse(Mechanism(hello["mechanism"]), hello["refused"])
                     raise SandboxUnavailable(f"steps cannot be confined here: {hello['refused']}")
                 with contextlib.suppress(OSError):
-                    write_maps(pid)
-                await loop.sock_sendall(control, b"M")
+                    write_maps(launcher_pid)
+                with contextlib.suppress(OSError):  # it has ended, and the next frame says so
+                    control.send(b"M")
     except TimeoutError:
         raise SandboxUnavailable(f"the zygote did not get ready within {_START_S:.0f} s") from None
-    raise SandboxUnavailable("the zygote ended before it was ready")
+    raise ZygoteEnded("the zygote ended before it was ready")

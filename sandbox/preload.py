@@ -1,10 +1,11 @@
 """Preload: what every step finds loaded already, and warm, so that no step pays for it."""
 
 import importlib
+import os
 import site
 import sys
 from collections.abc import Sequence
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, all_suffixes
 from importlib.util import spec_from_file_location
 from types import ModuleType
 
@@ -66,6 +67,34 @@ class _OnlyThese:
         if folder is None:
             return None
         return spec_from_file_location(fullname, f"{folder}/__init__.py", submodule_search_locations=[folder])
+
+
+def remember(folders: Sequence[str]) -> None:
+    """Find modules in these folders, of `sys.path`, by a listing made now.
+
+    Landlock's rules have no exceptions: a folder that holds a hidden one cannot be listed by a step, though the files
+    in it can be read. Python's own finder knows nothing any more once a step has it look again.
+    """
+    for folder in folders:
+        sys.path_importer_cache[folder] = _Listed(folder)  # a finder by protocol
+
+
+class _Listed:
+    """Finds modules among the names that a folder had when this was made."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._names = frozenset(os.listdir(folder))
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        name = fullname.rpartition(".")[2]
+        path = f"{self._folder}/{name}"
+        if name in self._names and os.path.isfile(f"{path}/__init__.py"):
+            return spec_from_file_location(fullname, f"{path}/__init__.py", submodule_search_locations=[path])
+        for suffix in all_suffixes():
+            if name + suffix in self._names:
+                return spec_from_file_location(fullname, path + suffix)
+        return None
 
 
 def _add_interactive_names() -> None:

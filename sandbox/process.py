@@ -23,6 +23,10 @@ _GONE_S = 5.0
 
 _PAGE = resource.getpagesize()
 
+_KILL_BIT = 1 << (signal.SIGKILL - 1)
+_EXITING = 0x4
+"""PF_EXITING in a process's flags."""
+
 
 class Usage(NamedTuple):
     """Memory of a process."""
@@ -47,6 +51,7 @@ class NodeProcess:
         """How many are about to fork from it: it must not be evicted now."""
         self._pidfd = os.pidfd_open(pid)
         self._is_closed = False
+        self._cpu_s = 0.0
 
     def stop(self) -> None:
         self._signal(signal.SIGSTOP)
@@ -67,14 +72,13 @@ class NodeProcess:
             os.close(self._pidfd)
 
     async def end(self) -> int | None:
-        """Kill if need be, wait until it is gone, let go; returns its exit code where the kernel tells it."""
+        """Kill if need be, wait until it is gone, let go; returns its exit code where the kernel tells it.
+
+        One that was ending already keeps its own exit code.
+        """
         if self._is_closed:
             return None
         self._signal(signal.SIGKILL)
-        return await self.outlive()
-
-    async def outlive(self) -> int | None:
-        """The same without killing first, for a process that has closed its socket and is ending."""
         code: int | None = None
         try:
             with contextlib.suppress(TimeoutError):
@@ -103,11 +107,10 @@ class NodeProcess:
         return watched(self._pidfd)
 
     def cpu_seconds(self) -> float:
-        """By the kernel's clock of that process."""
-        try:
-            return time.clock_gettime((~self.pid << 3) | 2)
-        except OSError:
-            return 0.0
+        """By the kernel's clock of that process; of one that is gone, as it was read last. Never goes back."""
+        with contextlib.suppress(OSError):
+            self._cpu_s = max(self._cpu_s, time.clock_gettime((~self.pid << 3) | 2))
+        return self._cpu_s
 
     def usage(self) -> Usage:
         try:
@@ -133,3 +136,17 @@ class NodeProcess:
             return None
         fields = _INFO.unpack(answer)
         return os.waitstatus_to_exitcode(fields[13]) if fields[0] & _INFO_EXIT else None
+
+
+def is_dying(pid: int) -> bool:
+    """Gone, ending, or killed and not aware of it yet."""
+    try:
+        # In this order: a signal that is no longer pending has been obeyed, which the second file then tells.
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            words = (line.split() for line in file if line.startswith(("SigPnd:", "ShdPnd:")))
+            is_killed = any(int(mask, 16) & _KILL_BIT for _, mask in words)
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return True
+    return is_killed or fields[0] in "ZX" or bool(int(fields[6]) & _EXITING)

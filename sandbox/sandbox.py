@@ -12,7 +12,7 @@ from typing import Self
 from sandbox.canaries import look_around
 from sandbox.confinement import Mechanism
 from sandbox.counters import Counters
-from sandbox.errors import SandboxMisuse, SandboxUnavailable
+from sandbox.errors import SandboxMisuse, SandboxUnavailable, ZygoteEnded
 from sandbox.family import Family, FamilyEnd
 from sandbox.host import ZygoteProcess
 from sandbox.levels import Level, Protection, assess
@@ -24,6 +24,9 @@ from sandbox.tree import Tree
 
 _POOL = 2
 """Trees kept ready: searches seldom start more at once, and each costs a process."""
+
+_ZYGOTES = 3
+"""How many are asked for a tree: one may have died just now, and another while it was starting."""
 
 
 class Sandbox:
@@ -56,6 +59,7 @@ class Sandbox:
         self._protections: tuple[Protection, ...] = ()
         self._fork_gate = "none"
         self._level = Level.NONE
+        self._looked_with: frozenset[Mechanism] | None = None
         self._trees: dict[str, Tree] = {}
         """Least recently started first."""
         self._tree_numbers = itertools.count(1)
@@ -65,12 +69,7 @@ class Sandbox:
         """Start the zygote and see what holds. Raises SandboxUnavailable."""
         self._is_open = True
         try:
-            zygote = await self._living_zygote()
-            found = await look_around(zygote)
-            self._protections, self._fork_gate = found.protections, found.fork_gate
-            self._level = assess(self._protections)
-            if not self._level.is_at_least(self._min_level):
-                raise SandboxUnavailable(_refusal(self._level, self._min_level, self._protections))
+            await self._living_zygote()
         except BaseException:
             await self.close()
             raise
@@ -131,11 +130,16 @@ class Sandbox:
     async def family(self, tree: Tree) -> Family:
         """Called by trees: fresh processes."""
         self._make_room_for_family()
-        try:
-            family = await (await self._living_zygote()).family(tree.limits, on_violation=self._count_violation)
-        except SandboxUnavailable:
-            # The zygote died, or was found not to answer, just now: another one may do.
-            family = await (await self._living_zygote()).family(tree.limits, on_violation=self._count_violation)
+        family: Family | None = None
+        for left in reversed(range(_ZYGOTES)):
+            try:
+                zygote = await self._living_zygote()
+                family = await zygote.family(tree.limits, on_violation=self._count_violation)
+                break
+            except ZygoteEnded:
+                if not left:
+                    raise
+        assert family is not None
         self._trees[tree.name] = self._trees.pop(tree.name, tree)
         return family
 
@@ -168,7 +172,22 @@ class Sandbox:
                     self.counters.zygote_restarts += 1
                     await self._zygote.close()
                 self._zygote = await ZygoteProcess.start(switched_off=self._switched_off, pool=_POOL)
+                if self._looked_with != self._zygote.report.off.keys():
+                    await self._look_around(self._zygote)
             return self._zygote
+
+    async def _look_around(self, zygote: ZygoteProcess) -> None:
+        """At the start, and where a later zygote could not use the same mechanisms as the first."""
+        try:
+            found = await look_around(zygote)
+            self._protections, self._fork_gate = found.protections, found.fork_gate
+            self._level = assess(self._protections)
+            if not self._level.is_at_least(self._min_level):
+                raise SandboxUnavailable(_refusal(self._level, self._min_level, self._protections))
+        except BaseException:
+            await zygote.close()
+            raise
+        self._looked_with = frozenset(zygote.report.off)
 
 
 def _refusal(level: Level, wanted: Level, protections: tuple[Protection, ...]) -> str:

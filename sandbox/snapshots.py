@@ -3,7 +3,7 @@
 Kills what the cache gives up. A snapshot that is not here is not lost: its tree can replay it.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import NamedTuple
 
 from sandbox.cache import Cache, Held
@@ -51,7 +51,7 @@ class Snapshots:
         return live.node
 
     def keep(self, key: SnapshotId, live: Live, *, tree: Hashable, parent: SnapshotId | None, cost_s: float) -> bool:
-        """Keep a stopped node, if it is not too big."""
+        """Keep a stopped node, if it is not too big and there is room. One not kept stays the caller's."""
         usage = live.node.usage()
         if usage.own_bytes > self._limits.snapshot_mb * _MB or key in self._live:
             return False
@@ -66,15 +66,17 @@ class Snapshots:
             cost_s=cost_s,
         )
         self._cache.add(key, held)
-        self.make_room()  # may mean to give up the new one itself
+        for victim in self._victims():
+            if victim == key:
+                self._remove(key)
+                return False
+            self._evict(victim)
         return True
 
     def forget(self, key: SnapshotId) -> None:
         """Kill one, if it is alive."""
-        live = self._live.pop(key, None)
-        if live is not None:
-            self._resident.pop(key)
-            self._cache.remove(key)
+        if key in self._live:
+            live = self._remove(key)
             live.family.discard(live.node)
 
     def forget_family(self, family: Family) -> None:
@@ -85,15 +87,25 @@ class Snapshots:
     def look(self, pid: int, usage: Usage) -> None:
         """A running step has grown to this: snapshots may have to go for it."""
         self._running[pid] = usage.own_bytes
-        self.make_room()
+        for victim in self._victims():
+            self._evict(victim)
 
     def look_away(self, pid: int) -> None:
         """It runs no more."""
         self._running.pop(pid, None)
 
-    def make_room(self) -> None:
-        """Give up snapshots until every limit holds, or only those are left that are being forked."""
+    def _victims(self) -> Iterator[SnapshotId]:
+        """Snapshots to be given up, until every limit holds or only those are left that are being forked."""
         pinned = [key for key, live in self._live.items() if live.node.pins]
-        while (key := self._cache.victim(pinned=pinned, running_bytes=sum(self._running.values()))) is not None:
-            self._counters.evictions += 1
-            self.forget(key)
+        running_bytes = sum(self._running.values())
+        while (key := self._cache.victim(pinned=pinned, running_bytes=running_bytes)) is not None:
+            yield key
+
+    def _evict(self, key: SnapshotId) -> None:
+        self._counters.evictions += 1
+        self.forget(key)
+
+    def _remove(self, key: SnapshotId) -> Live:
+        self._resident.pop(key)
+        self._cache.remove(key)
+        return self._live.pop(key)

@@ -201,8 +201,7 @@ class Tree:
                 error = f"the state before the step could not be rebuilt: {reason}"
                 return StepResult(outcome=Outcome.LOST, error=error)
             except FamilyEnded:
-                if family.end is FamilyEnd.ZYGOTE:
-                    return StepResult(outcome=Outcome.LOST, error="the sandbox's zygote ended")
+                continue
         return StepResult(outcome=Outcome.LOST, error=f"its process could not be forked in {_ATTEMPTS} attempts")
 
     async def _run_once(self, family: Family, parent: SnapshotId | None, task: Task, digest: bytes) -> StepResult:
@@ -217,8 +216,7 @@ class Tree:
             for key in start.replay:
                 await self._replay(family, node, key)
                 node.resume()
-            ending = await family.run(node, task, on_look=lambda usage: self._snapshots.look(node.pid, usage))
-            result = judge(ending, self.limits)
+            result = await self._run_step(family, node, task)
             if result.outcome is Outcome.VIOLATION:
                 self._workshop.counters.violations += 1
             if result.outcome is not Outcome.OK:
@@ -238,6 +236,16 @@ class Tree:
             self._snapshots.look_away(node.pid)
             if not is_kept:
                 family.discard(node)
+
+    async def _run_step(self, family: Family, node: NodeProcess, task: Task) -> StepResult:
+        try:
+            ending = await family.run(node, task, on_look=lambda usage: self._snapshots.look(node.pid, usage))
+        except FamilyEnded:
+            if family.end is not FamilyEnd.ZYGOTE:
+                raise
+            # Not run again: it may be what took the zygote with it, by taking the machine's memory.
+            return StepResult(outcome=Outcome.LOST, error="the sandbox's zygote ended")
+        return judge(ending, self.limits)
 
     async def _start(self, family: Family, parent: SnapshotId | None) -> _Start:
         """Where to fork, and what to replay in the fork; a long way is rebuilt first."""

@@ -22,7 +22,7 @@ from sandbox.libc import PR_SET_PDEATHSIG, Libc
 from sandbox.mounts import enter_view
 from sandbox.namespaces import TreeNamespaces, enter_namespaces
 from sandbox.node import SOCKET, Link, adopt, descriptor_of, serve
-from sandbox.preload import preload
+from sandbox.preload import preload, remember
 from sandbox.step import Interpreter
 from sandbox.visible import Visible, without
 from sandbox.wire import FAILED, HELLO, LISTENER, MAX_ERROR_BYTES, decode_options
@@ -115,6 +115,7 @@ def _be_zygote(plan: Plan, control: socket.socket, libc: Libc, launcher: int) ->
     else:
         namespaces = None
     sys.path[:] = plan.visible.standard
+    remember(sys.path)
     ruleset, reason = _make_ruleset(libc, plan)
     confinement = Confinement(libc, base_bytes=base_bytes, ruleset=ruleset, switched_off=plan.switched_off)
     findings = {

@@ -162,3 +162,10 @@ print(pickle.loads(pickle.dumps(Point(1))), f(20), statistics.mean([1, 2]), [Poi
 """
     result = await tree.run(None, code)
     assert (result.outcome, result.stdout) == (Outcome.OK, "Point(x=1) 2432902008176640000 1.5 [0, 1]\n")
+
+
+@pytest.mark.parametrize("before", ["", "import importlib\nimportlib.invalidate_caches()"])
+async def test_modules_that_nobody_has_loaded_can_be_imported(tree: Tree, before: str) -> None:
+    code = "import xml.sax.saxutils, wave, _lsprof, sympy.abc\nprint(wave.__name__, sympy.abc.x)"
+    result = await tree.run(None, f"{before}\n{code}")
+    assert (result.outcome, result.stdout) == (Outcome.OK, "wave x\n"), result

@@ -1,5 +1,8 @@
 """Levels: decided by what steps were seen not to be able to do; too low a level is no start."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from sandbox import Level, Limits, Mechanism, Outcome, Protection, Sandbox, SandboxUnavailable
@@ -65,3 +68,18 @@ async def test_the_status_names_everything_that_was_looked_at(sandbox: Sandbox) 
     names = {protection.name for protection in status.protections}
     assert {"seccomp", "namespaces", "Landlock", "service user", "late imports", "time limit"} <= names
     assert status.missing_modules == ()
+
+
+def _is_python_private() -> bool:
+    return any(not folder.stat().st_mode & 0o001 for folder in Path(os.__file__).resolve().parents)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only under root do steps have another user's rights")
+async def test_a_python_below_a_private_home_is_reported_where_no_mount_view_shows_it() -> None:
+    off = frozenset({Mechanism.NAMESPACES})
+    async with Sandbox(min_level=Level.REDUCED, switched_off=off) as sandbox, sandbox.tree() as tree:
+        reasons = {protection.name: protection.reason for protection in sandbox.status.protections}
+        assert (reasons["late imports"] is not None) == _is_python_private()
+        imported = await tree.run(None, "import wave")  # a module that nothing else loads
+        assert (imported.outcome is not Outcome.OK) == _is_python_private()
+        assert sandbox.level is Level.REDUCED

@@ -147,6 +147,87 @@ async def test_a_killed_zygote_is_replaced_and_only_its_steps_are_lost(nodes: No
         assert (await tree.run(first.snapshot, "print(x * 7)")).stdout == "42\n"
 
 
+async def test_steps_right_after_the_death_of_the_zygote_just_work(nodes: Nodes) -> None:
+    async with Sandbox(limits=PATIENT) as sandbox, sandbox.tree() as tree:
+        first = await tree.run(None, "x = 6")
+        for generation in range(1, 4):
+            launcher = sandbox.zygote_pid
+            assert launcher is not None
+            zygote = _child_in_session(launcher)
+            os.kill(zygote if generation % 2 else launcher, signal.SIGKILL)
+            # The server cannot know yet: these meet half-dead trees, alive ones, and trees that were made ready.
+            fresh = [sandbox.tree() for _ in range(4)]
+            async with asyncio.TaskGroup() as group:
+                old = group.create_task(tree.run(first.snapshot, "x * 7"))
+                new = [group.create_task(other.run(None, "6 * 7")) for other in fresh]
+            # A step whose process was killed under it is lost; none is unavailable, or said to have crashed.
+            assert {task.result().outcome for task in (old, *new)} <= {Outcome.OK, Outcome.LOST}
+            assert (await tree.run(first.snapshot, "x * 7")).value == "42"
+            assert [(await other.run(None, "6 * 7")).value for other in fresh] == ["42"] * 4
+            for other in fresh:
+                await other.close()
+        assert sandbox.counters.zygote_restarts == 3
+        assert sandbox.counters.steps[Outcome.CRASHED] == 0
+
+
+async def test_a_step_of_a_killed_zygote_is_lost_however_the_news_arrives(nodes: Nodes) -> None:
+    async with Sandbox(limits=PATIENT) as sandbox, sandbox.tree() as tree:
+        for _ in range(3):
+            async with asyncio.TaskGroup() as group:
+                running = group.create_task(tree.run(None, FOREVER))
+                await _until_running(sandbox, 1, nodes)
+                assert sandbox.zygote_pid is not None
+                os.kill(_child_in_session(sandbox.zygote_pid), signal.SIGKILL)
+            assert (running.result().outcome, running.result().error) == (Outcome.LOST, "the sandbox's zygote ended")
+
+
+async def test_dead_trees_in_the_pool_are_passed_by(nodes: Nodes) -> None:
+    async with Sandbox(limits=PATIENT) as sandbox:
+        async with sandbox.tree() as tree:
+            assert (await tree.run(None, "1")).value == "1"
+        launcher = sandbox.zygote_pid
+        assert launcher is not None
+        async with asyncio.timeout(20):
+            while len(ready := _children(_child_in_session(launcher))) < 2:  # noqa: ASYNC110  # the pool fills
+                await asyncio.sleep(0.01)
+        for pid in ready:
+            os.kill(pid, signal.SIGKILL)
+        async with sandbox.tree() as tree:
+            assert (await tree.run(None, "1")).value == "1"
+        assert sandbox.zygote_pid == launcher
+        assert sandbox.counters.zygote_restarts == 0
+
+
+@pytest.mark.slow  # until it is given up, a zygote has ten seconds
+@pytest.mark.parametrize("is_launcher_stopped", [False, True])
+async def test_a_stopped_zygote_is_given_up_and_replaced(is_launcher_stopped: bool) -> None:  # noqa: FBT001
+    async with Sandbox(limits=PATIENT) as sandbox:
+        launcher = sandbox.zygote_pid
+        assert launcher is not None
+        zygote = _child_in_session(launcher)
+        pidfds = [os.pidfd_open(launcher), os.pidfd_open(zygote)]
+        os.kill(zygote, signal.SIGSTOP)
+        if is_launcher_stopped:
+            os.kill(launcher, signal.SIGSTOP)
+        trees = [sandbox.tree() for _ in range(5)]  # more than were made ready
+        values = [(await tree.run(None, "6 * 7")).value for tree in trees]
+        assert values == ["42"] * 5
+        assert sandbox.counters.zygote_restarts == 1
+        assert all(_is_gone(pidfd, within_s=10) for pidfd in pidfds)
+        for pidfd in pidfds:
+            os.close(pidfd)
+
+
+def _children(parent: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def _child_in_session(launcher: int) -> int:
+    """The zygote."""
+    (zygote,) = _children(launcher)
+    return zygote
+
+
 async def test_a_cancelled_fork_leaves_no_child_and_its_parent_usable(nodes: Nodes) -> None:
     async with Sandbox(limits=PATIENT) as sandbox, sandbox.tree() as tree:
         first = await tree.run(None, "x = 6")
@@ -225,21 +306,39 @@ async def main():
                 group.create_task(tree.run(None, "while True: pass"))
                 group.create_task(tree.run(None, "import time; time.sleep(60)"))
                 await asyncio.sleep(1)
-                print(*session(sandbox.zygote_pid), flush=True)
+                print(sandbox.zygote_pid, *session(sandbox.zygote_pid), flush=True)
 
 asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("switched_off", [[], ["namespaces"]])
-def test_sigkill_of_the_server_leaves_nothing_alive(switched_off: list[str]) -> None:
+@pytest.mark.parametrize("switched_off", [[], ["namespaces"]], ids=["full", "reduced"])
+@pytest.mark.parametrize("is_alone", [True, False], ids=["server", "server-launcher-zygote"])
+def test_sigkill_of_the_server_leaves_nothing_alive(switched_off: list[str], *, is_alone: bool) -> None:
     command = [sys.executable, "-c", _SERVER, *switched_off]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        pids = [int(word) for word in server.stdout.readline().split()]
+        launcher, *pids = [int(word) for word in server.stdout.readline().split()]
         assert len(pids) >= 8  # launcher, zygote, the tree's root, three snapshots, two running steps
         pidfds = [os.pidfd_open(pid) for pid in pids]
-        server.kill()
+        victims = [server.pid] if is_alone else [server.pid, launcher, _child_in_session(launcher)]
+        for signal_number in (signal.SIGSTOP, signal.SIGKILL):  # so that none has the time to see another's end
+            for pid in victims:
+                os.kill(pid, signal_number)
         assert all(_is_gone(pidfd, within_s=10) for pidfd in pidfds)
         for pidfd in pidfds:
             os.close(pidfd)
+    assert _living_in_session(launcher) == set()
+
+
+def _living_in_session(session: int) -> set[int]:
+    found: set[int] = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, _, _, sid, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(sid) == session and state not in "ZX":
+                found.add(int(entry.name))
+    return found

@@ -37,6 +37,8 @@ FAILURES = {
     "import os; os._exit(0)": (Outcome.CRASHED, "exited with code 0 and no report"),
     "import os; os._exit(7)": (Outcome.CRASHED, "exited with code 7 and no report"),
     "import os; os.write(3, b'forged'); os._exit(0)": (Outcome.VIOLATION, "malformed report"),
+    "import os; os.write(3, b''); os._exit(0)": (Outcome.VIOLATION, "malformed report"),
+    "import os; os.write(3, b''); [].append('x' * 10**9)": (Outcome.VIOLATION, "malformed report"),
     "#" * 70000: (Outcome.VIOLATION, "the code has 70000 bytes, more than 65536"),
 }
 
@@ -130,3 +132,18 @@ async def test_cpu_seconds_are_those_of_the_step_alone(tree: Tree) -> None:
     light = await tree.run(heavy.snapshot, "x = 1")
     assert 0.1 < heavy.cpu_seconds < 1.0
     assert light.cpu_seconds < 0.1
+
+
+async def test_a_step_that_closes_its_socket_is_ended_for_it(tree: Tree) -> None:
+    for _ in range(5):
+        result = await tree.run(None, "import os; os.closerange(0, 64)")
+        assert result.outcome is Outcome.CRASHED
+        # Whichever is first: the news that the socket is closed, or the node's finding that it cannot report.
+        assert result.error in {"ended without a report", "exited with code 1 and no report"}
+
+
+@pytest.mark.parametrize("code", ["import os; os.closerange(0, 64)", "import os; os._exit(3)", "x = 1 / 0", "os = 1"])
+async def test_no_step_spends_less_than_no_time(tree: Tree, code: str) -> None:
+    spent = await tree.run(None, "import time\nwhile time.thread_time() < 0.05: pass")
+    for _ in range(5):
+        assert (await tree.run(spent.snapshot, code)).cpu_seconds >= 0.0

@@ -1,0 +1,50 @@
+"""The server's hold on one process."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.channel import Channel
+from sandbox.process import NodeProcess, is_dying
+
+
+@pytest.fixture
+def busy() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) as process:
+        yield process
+        process.kill()
+
+
+def _node(process: subprocess.Popen[bytes]) -> NodeProcess:
+    channel, theirs = Channel.pair()
+    theirs.close()
+    return NodeProcess(process.pid, channel)
+
+
+async def test_the_cpu_time_of_a_dead_process_is_what_was_read_last(busy: subprocess.Popen[bytes]) -> None:
+    node = _node(busy)
+    async with asyncio.timeout(60):
+        while node.cpu_seconds() < 0.05:  # noqa: ASYNC110  # the kernel tells nobody
+            await asyncio.sleep(0.01)
+    last_s = node.cpu_seconds()
+    busy.kill()
+    busy.wait()
+    assert node.cpu_seconds() == last_s
+    node.kill()
+
+
+async def test_a_process_that_is_killed_is_dying_before_it_knows(busy: subprocess.Popen[bytes]) -> None:
+    node = _node(busy)
+    assert not is_dying(busy.pid)
+    node.stop()
+    assert not is_dying(busy.pid)
+    os.kill(busy.pid, signal.SIGKILL)
+    assert is_dying(busy.pid)
+    busy.wait()
+    assert is_dying(busy.pid)
+    node.kill()
