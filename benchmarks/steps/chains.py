@@ -1,0 +1,29 @@
+"""Chains: the steps that the sandbox benchmarks run, as a path through a search tree would have them."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+DEPTH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """Steps, each in the state that the one before it left."""
+
+    name: str
+    steps: tuple[str, ...]
+    is_heavy: bool
+    """One early step costs far more than all the others."""
+
+
+def load_chains() -> list[Chain]:
+    """The light ones, then the heavy one."""
+    with (Path(__file__).parent / "chains.toml").open("rb") as file:
+        entries = tomllib.load(file)["chain"]
+    chains = [
+        Chain(name=entry["name"], steps=tuple(entry["steps"]), is_heavy=entry.get("is_heavy", False))
+        for entry in entries
+    ]
+    assert {len(chain.steps) for chain in chains} == {DEPTH}
+    return sorted(chains, key=lambda chain: chain.is_heavy)
