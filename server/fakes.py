@@ -77,8 +77,9 @@ def fake_parts(
 
     found = faults if faults is not None else {}
     return ServingParts(
-        policy=policy,
-        greedy_policy=policy,
+        policy=lambda temperature, top_p: policy,
+        temperature=1.0,
+        top_p=1.0,
         scorer=scorer or FunctionScorer(lambda _: 0.5),
         equality=StringEquality(),
         open_runner=runner,

@@ -1,25 +1,19 @@
-"""Local parts: models, sandbox and answer checker of a server that runs its models itself, opened all at once."""
+"""Local parts: models, sandbox and answer checker of one server, opened all at once."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
 
-from sandbox import Limits, Sandbox, SandboxError
-from search import CodeRunner
+from sandbox import Level, Sandbox, SandboxError
+from search import CodeRunner, Policy
 from server.bundle.folders import ModelFolders
 from server.engines.errors import EngineError
+from server.engines.protocols import Engines, Sampling
 from server.equality import EqualityPool, EqualityUnavailable
 from server.parts import Part, PartsUnavailable, ServingParts
-from server.runner import SandboxRunner
+from server.runner import STEP_LIMITS, SandboxRunner
 from server.schemas import Models
 from server.settings import Settings
-
-if TYPE_CHECKING:
-    from server.torch_models import TorchModels
-
-STEP_LIMITS = Limits(cpu_s=3.0, wall_s=15.0)
-"""Steps take milliseconds; one in an endless loop holds up its search, so it gets seconds and not more."""
 
 
 @asynccontextmanager
@@ -27,7 +21,7 @@ async def open_local_parts(
     folders: ModelFolders, settings: Settings, report: Callable[[Part], None]
 ) -> AsyncGenerator[ServingParts]:
     """See `server.parts.OpenParts`."""
-    sandbox = Sandbox(limits=STEP_LIMITS, workers=settings.sandbox_workers)
+    sandbox = Sandbox(limits=STEP_LIMITS, workers=settings.sandbox_workers, min_level=Level(settings.sandbox_min_level))
     equality = EqualityPool()
 
     @asynccontextmanager
@@ -37,47 +31,62 @@ async def open_local_parts(
 
     async with AsyncExitStack() as stack:
         reason: str | None = None
-        loading: asyncio.Task[TorchModels] | None = None
+        opening: asyncio.Task[Engines] | None = None
         try:
             async with asyncio.TaskGroup() as starting:
                 starting.create_task(_start_sandbox(stack, sandbox, report))
                 starting.create_task(_start_equality(stack, equality, report))
-                loading = starting.create_task(_start_models(stack, folders, settings, report))
+                opening = starting.create_task(_start_engines(stack, folders, settings, report))
         except* (EngineError, SandboxError, EqualityUnavailable) as failures:
             reason = str(failures.exceptions[0])
         if reason is not None:
             raise PartsUnavailable(reason)  # inside `except*` it would come out in a group again
-        assert loading is not None
-        models = loading.result()
+        assert opening is not None
+        engines = opening.result()
+
+        def policy(temperature: float, top_p: float) -> Policy:
+            return engines.policy.policy(
+                Sampling(temperature=temperature, top_p=top_p, max_step_tokens=settings.max_step_tokens)
+            )
+
         yield ServingParts(
-            policy=models.policy,
-            greedy_policy=models.greedy_policy,
-            scorer=models.scorer,
+            policy=policy,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            scorer=engines.ppm,
             equality=equality,
             open_runner=open_runner,
-            prompt_tokens=models.prompt_tokens,
-            max_prompt_tokens=models.max_prompt_tokens,
-            models=Models(policy=models.policy.model_id, ppm=models.scorer.model_id),
-            faults=models.faults,
+            prompt_tokens=engines.policy.prompt_tokens,
+            max_prompt_tokens=engines.policy.context_tokens - settings.max_step_tokens,
+            models=Models(policy=engines.policy.model_id, ppm=engines.ppm.model_id),
+            faults=lambda: _faults(engines),
+            engine_stats=engines.stats,
         )
 
 
-async def _start_models(
+async def _start_engines(
     stack: AsyncExitStack, folders: ModelFolders, settings: Settings, report: Callable[[Part], None]
-) -> "TorchModels":
-    models = await asyncio.to_thread(_load_models, folders, settings)
-    for engine in (models.policy, models.greedy_policy, models.scorer):
-        await stack.enter_async_context(engine)
+) -> Engines:
+    engines = await asyncio.to_thread(_make_engines, folders, settings)
+    from server.engines.self_check import check_scores  # noqa: PLC0415  # as below
+
+    await stack.enter_async_context(engines.policy)
     report(Part.POLICY)
+    await stack.enter_async_context(engines.ppm)
+    await check_scores(engines.ppm, folders.ppm)
     report(Part.PPM)
-    return models
+    return engines
 
 
-def _load_models(folders: ModelFolders, settings: Settings) -> "TorchModels":
-    # torch takes seconds to import: only here, in a thread, while the other parts start.
-    from server.torch_models import load_models  # noqa: PLC0415
+def _make_engines(folders: ModelFolders, settings: Settings) -> Engines:
+    # torch and vLLM take seconds to import: only here, in a thread, while the other parts start.
+    from server.engine_choice import make_engines  # noqa: PLC0415
 
-    return load_models(folders, settings)
+    return make_engines(folders, settings)
+
+
+def _faults(engines: Engines) -> Mapping[Part, str]:
+    return {Part(name): fault for name, fault in engines.faults().items()}
 
 
 async def _start_sandbox(stack: AsyncExitStack, sandbox: Sandbox, report: Callable[[Part], None]) -> None:

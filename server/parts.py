@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from search import AnswerEquality, CodeRunner, Policy, StepScorer
+from server.engines.protocols import EngineName
+from server.engines.stats import EngineStats
 from server.schemas import Models
 
 
@@ -22,13 +25,27 @@ class Part(StrEnum):
     """Compares answers."""
 
 
+class PolicyView(Protocol):
+    """Gives a policy that draws in one way; all of them are the same model."""
+
+    def __call__(self, temperature: float, top_p: float) -> Policy:
+        """Costs nothing. Temperature 0 decides greedily."""
+        ...
+
+
+def _no_stats() -> Mapping[EngineName, EngineStats]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingParts:
     """Everything opened and working; `faults` tells what has broken since."""
 
-    policy: Policy
-    greedy_policy: Policy
-    """The same model, decoded without sampling."""
+    policy: PolicyView
+    temperature: float
+    """What candidates are drawn with, where a search says nothing."""
+    top_p: float
+    """Likewise."""
     scorer: StepScorer
     equality: AnswerEquality
     open_runner: Callable[[int], AbstractAsyncContextManager[CodeRunner]]
@@ -39,7 +56,19 @@ class ServingParts:
     """What the policy's context holds besides one step."""
     models: Models
     faults: Callable[[], Mapping[Part, str]]
-    """The parts that do not work any more, and why; empty while all is well."""
+    """The parts that do not work now, and why; empty while all is well."""
+    engine_stats: Callable[[], Mapping[EngineName, EngineStats]] = field(default=_no_stats)
+    """Totals and levels of each engine, for an exporter."""
+
+    @property
+    def sampling_policy(self) -> Policy:
+        """Draws as the operator set it."""
+        return self.policy(self.temperature, self.top_p)
+
+    @property
+    def greedy_policy(self) -> Policy:
+        """The same model, decoded without sampling."""
+        return self.policy(0.0, 1.0)
 
 
 class PartsUnavailable(Exception):

@@ -2,9 +2,13 @@
 
 from typing import assert_never
 
-from sandbox import Outcome, SnapshotId, Tree
+from sandbox import Limits, Outcome, SnapshotId, Tree
 from search.outcomes import ExecutionOutcome
 from search.protocols import Execution, Snapshot
+
+STEP_LIMITS = Limits(cpu_s=3.0, wall_s=15.0)
+"""Of one step, when serving and when making training data. Steps take milliseconds; one in an endless loop holds up its
+search, and a run of thousands of them, so it gets seconds and not more."""
 
 
 class SandboxRunner:

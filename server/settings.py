@@ -9,18 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from server.engines.remote_client import base_url
 
 PREFIX = "RSTAR_"
 
 
 Engine = Literal["auto", "torch", "vllm", "openai"]
 """Spelt out as literals, not as an enumeration, for the sake of `--help`."""
-AVAILABLE_ENGINES = ("auto", "torch")
-"""`auto` is the best of them for this machine: torch."""
 
 Count = Annotated[int, Field(ge=1)]
+RemoteURL = Annotated[str, AfterValidator(base_url)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Gigabytes = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -43,7 +46,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes a free one."""
     engine: Engine = "auto"
-    """What runs the models; this version has torch."""
+    """What runs the models: torch, vllm, openai (vllm servers elsewhere), or auto: vllm beside a GPU, else torch."""
     policy_model: Path | None = None
     """Folder of the policy; the bundled one by default."""
     ppm_model: Path | None = None
@@ -66,7 +69,13 @@ class Settings(BaseSettings):
     max_depth: Count = 32
     """Greatest depth a request may ask for."""
     exploration: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 2.0
-    """c of UCT, where the request does not say."""
+    """c of UCT and PUCT, where the request does not say."""
+    parallel_rollouts: Count = 4
+    """Rollouts of one search in flight at once, where the request does not say; 1 makes searches repeatable."""
+    max_parallel_rollouts: Count = 16
+    """Most rollouts in flight a request may ask for."""
+    stop_when_decided: bool = True
+    """End a search whose answer cannot be overtaken any more within its budget, unless the request says otherwise."""
 
     temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     """Of sampling candidates; the greedy strategy always decides at 0."""
@@ -74,6 +83,29 @@ class Settings(BaseSettings):
     """Share of the probability mass that candidates are sampled from."""
     max_step_tokens: Count = 256
     """Length of one step; longer candidates are cut off and dropped."""
+
+    policy_url: RemoteURL | None = None
+    """Address of the vllm server that serves the policy, for the engine openai."""
+    ppm_url: RemoteURL | None = None
+    """Address of the vllm server that serves the PPM."""
+    policy_api_key: SecretStr | None = None
+    """Sent to the policy's server, where it asks for one."""
+    ppm_api_key: SecretStr | None = None
+    """Sent to the PPM's server."""
+    remote_timeout_s: Seconds = 120.0
+    """Time allowed to one answer of those servers."""
+    vllm_policy_gpu_fraction: Fraction = 0.55
+    """Share of each GPU's memory for the policy on vllm: its weights, and the paths and candidates in flight."""
+    vllm_ppm_gpu_fraction: Fraction = 0.35
+    """The PPM's share."""
+    vllm_policy_kv_gb: Gigabytes = 1.0
+    """Memory for the policy's paths and candidates on vllm without a GPU, beside its weights."""
+    vllm_ppm_kv_gb: Gigabytes = 0.5
+    """The PPM's."""
+    vllm_ppm_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    """What the PPM computes in on vllm; bfloat16 takes half the memory, moves scores, and may fail the self-check."""
+    vllm_tensor_parallel: Count = 1
+    """GPUs over which vllm spreads each model."""
 
     max_problem_chars: Count = 8000
     """Length of a problem; the policy's context sets a second limit, in tokens."""
@@ -83,14 +115,21 @@ class Settings(BaseSettings):
     """Searches that run at once; more wait for their turn, within their own time limit."""
     sandbox_workers: Count = 2
     """Code steps that run at once."""
+    sandbox_min_level: Literal["full", "reduced"] = "full"
+    """How well steps must be confined for the server to start; reduced: without namespaces or without Landlock."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.engine not in AVAILABLE_ENGINES:
-            raise ValueError(f"engine {self.engine} is not available in this version; use auto or torch")
+        if self.engine == "openai" and (self.policy_url is None or self.ppm_url is None):
+            raise ValueError("the engine openai needs policy_url and ppm_url: the addresses of two vllm servers")
         if (self.policy_model is None) != (self.ppm_model is None):
             raise ValueError("policy_model and ppm_model are made for each other: set both, or neither")
-        for name in ("trajectories", "timeout_s", "candidates", "depth"):
+        shares = self.vllm_policy_gpu_fraction + self.vllm_ppm_gpu_fraction
+        if shares > 1:
+            raise ValueError(
+                f"vllm_policy_gpu_fraction and vllm_ppm_gpu_fraction are {shares:g} of a GPU together; at most 1"
+            )
+        for name in ("trajectories", "timeout_s", "candidates", "depth", "parallel_rollouts"):
             default, limit = getattr(self, name), getattr(self, f"max_{name}")
             if default > limit:
                 raise ValueError(f"{name} is {default}, above its own limit: max_{name} is {limit}")

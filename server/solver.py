@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from time import monotonic
 
-from search import Budget, OnEvent, Parts, SearchResult, Strategy, search
+from search import OnEvent, Parts, SearchResult, Strategy, search
+from server.engines.errors import EngineError
 from server.orders import Order
 from server.parts import OpenParts, Part, PartsUnavailable, ServingParts
 from server.progress import Progress
@@ -153,6 +154,11 @@ class Solver:
             running.conclude(await self._solve(running, parts))
         except Refusal as refusal:
             running.conclude(refusal)
+        except EngineError as error:
+            # An engine that broke is started again or comes back, if it can: worth another try.
+            logger.warning("search %s: %s", running.id, error)
+            detail = "an engine broke off the search; /readyz says whether it works again"
+            running.conclude(Refusal(Kind.NOT_READY, detail, retry_after_s=RETRY_AFTER_S))
         except Exception:
             logger.exception("search %s failed", running.id)
             detail = "a part of the server failed during the search; the log says more under this request's id"
@@ -209,13 +215,13 @@ async def _search(
         return await search(
             order.problem,
             parts=Parts(
-                policy=parts.greedy_policy if is_greedy else parts.policy,
+                policy=parts.greedy_policy if is_greedy else parts.sampling_policy,
                 runner=runner,
                 equality=parts.equality,
                 scorer=parts.scorer,
             ),
             config=order.config,
-            budget=Budget(trajectories=order.trajectories, seconds=seconds),
+            budget=order.budget(seconds=seconds),
             seed=order.seed,
             now=now,
             on_event=on_event,

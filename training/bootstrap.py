@@ -27,6 +27,7 @@ from pathlib import Path
 from search.format import prompt_segments
 from server.engines.checkpoint import load_policy
 from server.engines.rendering import END_OF_TEXT, PathTokens, StepTokenizer
+from server.engines.self_check import write_self_check
 from server.engines.torch_runtime import Precision
 from training import rollouts, sft
 from training.bootstrap_config import BootstrapConfig
@@ -169,6 +170,7 @@ def _train_ppm(folder: Path, config: BootstrapConfig) -> None:
     with _WholeFolder(target) as partial_folder:
         save_for_serving(model, partial_folder)
         save_tokenizer(folder / "tokenizer.json", partial_folder, max_length=config.shape.context)
+        write_self_check(partial_folder)
 
 
 def _write_manifest(folder: Path, config: BootstrapConfig) -> None:

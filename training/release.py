@@ -6,11 +6,14 @@ Copies whole folders and nothing else; the card beside them is written by hand, 
 import shutil
 from pathlib import Path
 
+from server.engines import self_check
+
 MAX_WEIGHTS_BYTES = 24_000_000
 """Of policy and PPM together: every release stays in the repository's history."""
 
 _MODELS = ("policy", "ppm")
 _MANIFEST = "manifest.json"
+_SELF_CHECK = f"ppm/{self_check.FILE}"
 
 
 class NotReleasable(Exception):
@@ -19,7 +22,7 @@ class NotReleasable(Exception):
 
 def release(folder: Path, bundle: Path) -> None:
     """Replace the models and the manifest in `bundle` by those of `folder`. Raises `NotReleasable`."""
-    missing = [name for name in (*_MODELS, _MANIFEST) if not (folder / name).exists()]
+    missing = [name for name in (*_MODELS, _MANIFEST, _SELF_CHECK) if not (folder / name).exists()]
     if missing:
         raise NotReleasable(f"{folder} has no {', no '.join(missing)}; let `python -m training bootstrap` finish it")
     size = sum(file.stat().st_size for name in _MODELS for file in (folder / name).glob("*.safetensors"))

@@ -4,25 +4,22 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from sandbox import Limits, Sandbox
+from sandbox import Sandbox
 from search import Budget, Judge, Parts, SearchConfig, SearchResult, search
 from search.protocols import Policy, StepScorer
-from server.engines.checkpoint import load_policy, load_ppm
+from server.bundle.folders import ModelFolders
 from server.engines.compute import ComputeThread
-from server.engines.torch_policy import TorchPolicy
-from server.engines.torch_ppm import TorchScorer
+from server.engines.protocols import Sampling as Drawing
+from server.engines.torch_engines import torch_engines, torch_policy_engine
 from server.engines.torch_runtime import Precision, TorchRuntime
 from server.equality import EqualityPool
-from server.runner import SandboxRunner
+from server.runner import STEP_LIMITS, SandboxRunner
 
 Item = TypeVar("Item")
-
-STEP_LIMITS = Limits(cpu_s=3.0, wall_s=15.0)
-"""Steps of the bundled families take milliseconds; a runaway loop should not hold up a run of thousands of searches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,26 +77,21 @@ async def open_workbench(
     Computes on one thread: an offline run keeps the cores busy with one workbench per core.
     """
     runtime = TorchRuntime(compute=ComputeThread(threads=1), precision=sampling.precision)
-    policy = load_policy(policy_folder)
+    if ppm_folder is None:
+        policy, scorer = torch_policy_engine(policy_folder, runtime), None
+    else:
+        engines = torch_engines(ModelFolders(policy=policy_folder, ppm=ppm_folder), runtime)
+        policy, scorer = engines.policy, engines.ppm
     async with AsyncExitStack() as stack:
-        sampled, greedy = [
-            await stack.enter_async_context(
-                TorchPolicy(
-                    policy,
-                    temperature=temperature,
-                    top_p=sampling.top_p,
-                    max_step_tokens=sampling.max_step_tokens,
-                    runtime=runtime,
-                )
-            )
-            for temperature in (sampling.temperature, 0.0)
-        ]
-        scorer = None
-        if ppm_folder is not None:
-            scorer = await stack.enter_async_context(TorchScorer(load_ppm(ppm_folder), runtime=runtime))
+        await stack.enter_async_context(policy)
+        if scorer is not None:
+            await stack.enter_async_context(scorer)
+        drawing = Drawing(
+            temperature=sampling.temperature, top_p=sampling.top_p, max_step_tokens=sampling.max_step_tokens
+        )
         yield Workbench(
-            policy=sampled,
-            greedy=greedy,
+            policy=policy.policy(drawing),
+            greedy=policy.policy(replace(drawing, temperature=0.0)),
             scorer=scorer,
             equality=await stack.enter_async_context(EqualityPool()),
             sandbox=await stack.enter_async_context(Sandbox(limits=STEP_LIMITS, workers=2)),

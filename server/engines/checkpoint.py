@@ -5,8 +5,6 @@ A folder holds `config.json`, `tokenizer.json` and safetensors weights; the poli
 the PPM's is `score.weight` with one row. Computes nothing.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -17,10 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from server.engines.errors import CheckpointError
+from server.engines.model_folder import config_number, existing_file, model_id, read_config, weight_files
 from server.engines.qwen2 import EMBEDDING, Qwen2Shape
 from server.engines.rendering import StepTokenizer
-
-_HASH_LENGTH = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +25,7 @@ class Checkpoint:
     """A model ready to be built."""
 
     model_id: str
-    """Folder name and a hash of the content: two folders with the same id hold the same model."""
+    """See `server.engines.model_folder.model_id`."""
     shape: Qwen2Shape
     weights: Mapping[str, Tensor]
     head: Tensor
@@ -64,7 +61,7 @@ def _checkpoint(
     folder: FilePath, weights: Mapping[str, Tensor], head: Tensor, *, context_tokens: int | None
 ) -> Checkpoint:
     shape = _shape(folder, context_tokens=context_tokens)
-    tokenizer = StepTokenizer(_existing(folder, "tokenizer.json"))
+    tokenizer = StepTokenizer(existing_file(folder, "tokenizer.json"))
     for name, expected in shape.weight_shapes().items():
         found = list(weights[name].shape) if name in weights else None
         if found != list(expected):
@@ -77,7 +74,7 @@ def _checkpoint(
             "they were not made for each other"
         )
     return Checkpoint(
-        model_id=f"{folder.resolve().name}@{_content_hash(folder)}",
+        model_id=model_id(folder),
         shape=shape,
         weights=weights,
         head=head,
@@ -85,22 +82,10 @@ def _checkpoint(
     )
 
 
-def _existing(folder: FilePath, name: str) -> FilePath:
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such model folder")
-    file = folder / name
-    if not file.is_file():
-        raise CheckpointError(f"{folder}: {name} is missing; expected a Hugging Face model folder")
-    return file
-
-
 def _load_weights(folder: FilePath) -> dict[str, Tensor]:
-    _existing(folder, "config.json")
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{folder}: no *.safetensors file; other weight formats are not read")
+    existing_file(folder, "config.json")
     weights: dict[str, Tensor] = {}
-    for file in files:
+    for file in weight_files(folder):
         try:
             weights.update(load_file(file))
         except SafetensorError as error:
@@ -109,39 +94,29 @@ def _load_weights(folder: FilePath) -> dict[str, Tensor]:
 
 
 def _shape(folder: FilePath, *, context_tokens: int | None) -> Qwen2Shape:
-    try:
-        config = cast(dict[str, object], json.loads(_existing(folder, "config.json").read_text()))
-    except ValueError as error:
-        raise CheckpointError(f"{folder}/config.json: not JSON ({error})") from error
+    config = read_config(folder)
     if config.get("model_type") != "qwen2":
         raise CheckpointError(f"{folder}: expected model_type qwen2, found {config.get('model_type')!r}")
     if config.get("use_sliding_window"):
         raise CheckpointError(f"{folder}: sliding-window attention is not supported; set use_sliding_window to false")
-    heads = _number(folder, config, "num_attention_heads")
-    hidden = _number(folder, config, "hidden_size")
-    limit = _number(folder, config, "max_position_embeddings")
+    heads = config_number(folder, config, "num_attention_heads")
+    hidden = config_number(folder, config, "hidden_size")
+    limit = config_number(folder, config, "max_position_embeddings")
     context = limit if context_tokens is None else context_tokens
     if not 0 < context <= limit:
         raise CheckpointError(f"{folder}: a context of {context} tokens was asked for, the model has 1 to {limit}")
     return Qwen2Shape(
-        layers=_number(folder, config, "num_hidden_layers"),
+        layers=config_number(folder, config, "num_hidden_layers"),
         hidden_size=hidden,
-        intermediate_size=_number(folder, config, "intermediate_size"),
+        intermediate_size=config_number(folder, config, "intermediate_size"),
         heads=heads,
-        key_value_heads=_number(folder, config, "num_key_value_heads"),
-        head_size=hidden // heads if config.get("head_dim") is None else _number(folder, config, "head_dim"),
+        key_value_heads=config_number(folder, config, "num_key_value_heads"),
+        head_size=hidden // heads if config.get("head_dim") is None else config_number(folder, config, "head_dim"),
         rope_theta=_rope_theta(folder, config),
         norm_epsilon=float(cast(float, config.get("rms_norm_eps", 1e-6))),
-        vocabulary_size=_number(folder, config, "vocab_size"),
+        vocabulary_size=config_number(folder, config, "vocab_size"),
         context_tokens=context,
     )
-
-
-def _number(folder: FilePath, config: Mapping[str, object], name: str) -> int:
-    value = config.get(name)
-    if not isinstance(value, int) or value <= 0:
-        raise CheckpointError(f"{folder}/config.json: expected a positive {name}, found {value!r}")
-    return value
 
 
 def _rope_theta(folder: FilePath, config: Mapping[str, object]) -> float:
@@ -152,11 +127,3 @@ def _rope_theta(folder: FilePath, config: Mapping[str, object]) -> float:
         raise CheckpointError(f"{folder}: rotary embeddings of type {kind!r} are not supported, only the default one")
     theta = rope.get("rope_theta", config.get("rope_theta", 10_000.0))
     return float(cast(float, theta))
-
-
-def _content_hash(folder: FilePath) -> str:
-    digest = hashlib.sha256()
-    for file in sorted([folder / "config.json", folder / "tokenizer.json", *folder.glob("*.safetensors")]):
-        with file.open("rb") as content:
-            digest.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()[:_HASH_LENGTH]

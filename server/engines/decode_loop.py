@@ -20,7 +20,7 @@ from server.engines.decode_batch import GROUP_SIZE, DecodeBatch, Row
 from server.engines.errors import EngineError
 from server.engines.inbox import Inbox, Reply
 from server.engines.path_encoder import PathSegments
-from server.engines.sampling import NUMBERS_PER_TOKEN, choose
+from server.engines.sampling import NUMBERS_PER_TOKEN, Rule, choose
 from server.engines.stats import EngineCounters
 from server.engines.torch_runtime import TorchRuntime
 
@@ -45,6 +45,7 @@ class ProposeRequest:
     segments: PathSegments
     path_length: int
     max_tokens: int
+    rule: Rule
     samples: tuple[Sample, ...]
     reply: Reply[list[Candidate]]
 
@@ -57,22 +58,13 @@ class _Group:
     samples: tuple[Sample, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodeLimits:
-    """How tokens are chosen, and how many sequences run at once."""
-
-    temperature: float
-    top_p: float
-    max_batch: int
-
-
 class DecodeLoop:
-    """The policy's workload."""
+    """The policy's workload. Requests may draw in different ways: each row of the batch keeps its request's rule."""
 
-    def __init__(self, checkpoint: Checkpoint, runtime: TorchRuntime, limits: DecodeLimits) -> None:
+    def __init__(self, checkpoint: Checkpoint, runtime: TorchRuntime, *, max_batch: int) -> None:
         self.inbox: Inbox[ProposeRequest] = Inbox()
         self.counters = EngineCounters()
-        self._limits = limits
+        self._max_batch = max_batch
         self._tokenizer = checkpoint.tokenizer
         self._model = runtime.model(checkpoint)
         # Without the padding of the vocabulary, whose tokens have no text.
@@ -94,6 +86,8 @@ class DecodeLoop:
         self._admit()
         if self._running:
             self._decode()
+        self.counters.running = len(self._running)
+        self.counters.waiting = sum(len(group.samples) for group in self._waiting)
 
     def refuse(self, error: EngineError) -> None:
         for request in (*self.inbox.refuse(error), *self._held):
@@ -102,7 +96,7 @@ class DecodeLoop:
 
     def _sort_inbox(self) -> None:
         """Cut new requests into groups."""
-        size = min(GROUP_SIZE, self._limits.max_batch)
+        size = min(GROUP_SIZE, self._max_batch)
         while (request := self.inbox.take()) is not None:
             self.counters.requests += 1
             self._held.add(request)
@@ -120,7 +114,7 @@ class DecodeLoop:
     def _admit(self) -> None:
         """Start waiting groups, oldest first: each sample's first token follows from the path alone."""
         admitted: list[_Group] = []
-        room, tokens = self._limits.max_batch - len(self._batch), _ADMITTED_TOKENS
+        room, tokens = self._max_batch - len(self._batch), _ADMITTED_TOKENS
         while self._waiting and len(self._waiting[0].samples) <= room:
             if admitted and self._waiting[0].request.path_length > tokens:
                 break
@@ -161,7 +155,7 @@ class DecodeLoop:
         """Sample one more token for each, from the hidden state before it."""
         logits = self._model.linear(hidden, self._head)
         numbers = [[sample.rng.random() for _ in range(NUMBERS_PER_TOKEN)] for _, sample in pairs]
-        choice = choose(logits, numbers, temperature=self._limits.temperature, top_p=self._limits.top_p)
+        choice = choose(logits, numbers, [request.rule for request, _ in pairs])
         self.counters.tokens_generated += len(pairs)
         for (request, sample), token, logprob in zip(pairs, choice.tokens, choice.logprobs, strict=True):
             sample.token_ids.append(token)

@@ -1,4 +1,4 @@
-"""Engine counters: what an exporter reads. Written by the engine's thread alone, read through snapshots."""
+"""Engine counters: what an exporter reads. Written by one thread alone, read through snapshots."""
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ BATCH_SIZE_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStats:
-    """Totals since the engine was made."""
+    """Totals since the engine was made, and how full it is."""
 
     requests: int
     """Calls accepted."""
@@ -27,6 +27,10 @@ class EngineStats:
     """Batches per bucket of `BATCH_SIZE_BOUNDS` (upper bounds, inclusive), the last one unbounded."""
     batch_size_sum: int
     """Sum of the batch sizes: sequences of a decoding step, paths of a scoring batch."""
+    running: int
+    """Sequences or paths in the batch now."""
+    waiting: int
+    """Sequences or paths that wait for a place in it."""
 
 
 @dataclass(slots=True)
@@ -41,6 +45,8 @@ class EngineCounters:
     tokens_reused: int = 0
     batch_size_counts: list[int] = field(default_factory=lambda: [0] * (len(BATCH_SIZE_BOUNDS) + 1))
     batch_size_sum: int = 0
+    running: int = 0
+    waiting: int = 0
 
     def observe_batch(self, size: int) -> None:
         """Count one batch of `size`."""
@@ -57,4 +63,6 @@ class EngineCounters:
             tokens_reused=self.tokens_reused,
             batch_size_counts=tuple(self.batch_size_counts),
             batch_size_sum=self.batch_size_sum,
+            running=self.running,
+            waiting=self.waiting,
         )

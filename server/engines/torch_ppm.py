@@ -14,12 +14,12 @@ import torch.nn.functional as F
 
 from search.protocols import Path, PathTooLong
 from server.engines.checkpoint import Checkpoint
-from server.engines.errors import EngineError, EngineFailed
+from server.engines.errors import EngineError
 from server.engines.inbox import Inbox, Reply
 from server.engines.path_encoder import PathSegments
 from server.engines.rendering import PathTokens
 from server.engines.stats import EngineCounters, EngineStats
-from server.engines.torch_runtime import TorchRuntime
+from server.engines.torch_runtime import TorchRuntime, fault_of
 
 _STEP_TOKENS = 4096
 """Path tokens per step, reused ones included: bounds how long a policy on the same thread waits."""
@@ -68,8 +68,14 @@ class ScoreLoop:
             self._waiting.extend(_PathToScore(request, index) for index in range(len(request.paths)))
         self._drop_abandoned()
         batch = self._next_batch()
+        self.counters.waiting = len(self._waiting)
         if not batch:
             return
+        self.counters.running = len(batch)
+        self._score(batch)
+        self.counters.running = 0
+
+    def _score(self, batch: list[_PathToScore]) -> None:
         self.counters.observe_batch(len(batch))
         nodes = self._encoder.encode([item.segments for item in batch])
         logits = F.linear(torch.stack([node.hidden for node in nodes]), self._head)
@@ -105,32 +111,32 @@ class ScoreLoop:
 
 
 class TorchScorer:
-    """Scores paths with a Qwen2-shaped PPM."""
+    """`server.engines.protocols.ScorerEngine` with a Qwen2-shaped PPM."""
 
     def __init__(self, checkpoint: Checkpoint, *, runtime: TorchRuntime | None = None) -> None:
         self.model_id = checkpoint.model_id
         self.path_tokens = PathTokens(checkpoint.tokenizer)
-        self._context_tokens = checkpoint.shape.context_tokens
+        self.context_tokens = checkpoint.shape.context_tokens
         self._runtime = runtime or TorchRuntime()
         self._loop = ScoreLoop(checkpoint, self._runtime)
 
     async def score(self, paths: Sequence[Path]) -> Sequence[float]:
-        """One score per path, in order. Raises what `TorchPolicy.propose` does."""
+        """One score per path, in order. Raises what a proposal does."""
         if not paths:
             return []
         segments = tuple(self.path_tokens.segments(path) for path in paths)
         longest = max(sum(map(len, path)) for path in segments)
-        if longest > self._context_tokens:
-            raise PathTooLong(f"a path has {longest} tokens, the PPM's context {self._context_tokens}")
+        if longest > self.context_tokens:
+            raise PathTooLong(f"a path has {longest} tokens, the PPM's context {self.context_tokens}")
         request = _ScoreRequest(paths=segments, scores=[None] * len(paths), reply=Reply())
         self._loop.inbox.put(request)
         self._runtime.compute.wake()
         return await request.reply.wait()
 
     @property
-    def healthy(self) -> bool:
-        """False once the loop has failed."""
-        return not isinstance(self._loop.inbox.refusal, EngineFailed)
+    def fault(self) -> str | None:
+        """See `server.engines.protocols.Engine`."""
+        return fault_of(self._loop.inbox.refusal)
 
     @property
     def stats(self) -> EngineStats:

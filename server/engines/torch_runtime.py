@@ -7,6 +7,7 @@ import torch
 
 from server.engines.checkpoint import Checkpoint
 from server.engines.compute import ComputeThread
+from server.engines.errors import EngineError, EngineFailed
 from server.engines.path_encoder import PathEncoder
 from server.engines.qwen2 import Qwen2
 from server.engines.stats import EngineCounters
@@ -41,3 +42,10 @@ class TorchRuntime:
 
     def encoder(self, model: Qwen2, counters: EngineCounters) -> PathEncoder:
         return PathEncoder(model, cache_bytes=self.prefix_cache_mb * _BYTES_PER_MB, counters=counters)
+
+
+def fault_of(refusal: EngineError | None) -> str | None:
+    """What an engine that refuses so has to say for itself. Being closed is no fault."""
+    if not isinstance(refusal, EngineFailed):
+        return None
+    return f"{refusal}; see the log, and restart the server"

@@ -3,13 +3,15 @@
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import httpx
 import pytest
 
+from search import Candidate, Path, Policy
 from search.fakes import ArithmeticPolicy
+from server.engines.errors import EngineFailed
 from server.fakes import FAKE_PROMPT_TOKENS, GatedPolicy, fake_parts, opening, serve
 from server.parts import Part
 from server.settings import Settings
@@ -76,7 +78,11 @@ async def test_every_strategy_and_selection_can_be_asked_for(strategy: str, sele
 
 async def test_the_greedy_strategy_asks_the_greedy_policy() -> None:
     sampling = GatedPolicy()  # would never answer
-    parts = dataclasses.replace(fake_parts(), policy=sampling)
+
+    def view(temperature: float, top_p: float) -> Policy:
+        return sampling if temperature > 0 else ArithmeticPolicy()
+
+    parts = dataclasses.replace(fake_parts(), policy=view)
     async with serve(opening(parts)) as served:
         body = {"problem": PROBLEM, "search": {"strategy": "greedy"}}
         response = await served.client.post("/solve", json=body)
@@ -222,6 +228,18 @@ async def test_a_part_that_raises_fails_this_search_and_no_other() -> None:
     check_problem(failed, 500, "search-failed")
     assert "ValueError" not in failed.text
     assert solved.status_code == 200
+
+
+async def test_an_engine_that_breaks_off_a_search_is_worth_another_try() -> None:
+    class Dying:
+        async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
+            raise EngineFailed("the policy's engine died on gpu-1")
+
+    async with serve(opening(fake_parts(policy=Dying()))) as served:
+        response = await served.client.post("/solve", json={"problem": PROBLEM})
+    check_problem(response, 503, "not-ready")
+    assert response.headers["retry-after"] == "5"
+    assert "gpu-1" not in response.text
 
 
 async def test_an_error_in_the_server_itself_shows_no_detail() -> None:

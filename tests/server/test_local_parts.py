@@ -1,57 +1,61 @@
 """Local parts over tiny models: the settings reach the engines and the sandbox, and failures have a reason."""
 
 import asyncio
+import json
+import logging
+import shutil
 from pathlib import Path as FilePath
 
 import pytest
 
 from search import CandidateStop, Path
 from server.bundle.folders import ModelFolders
-from server.engines.errors import CheckpointError
+from server.engines.protocols import EngineName
+from server.engines.self_check import FILE, write_self_check
 from server.local_parts import open_local_parts
 from server.parts import Part, PartsUnavailable, ServingParts
 from server.settings import Settings
-from server.torch_models import load_models
 
 pytestmark = pytest.mark.slow
 
 PATH = Path(problem="What is 3 + 4?")
 
 
-async def _proposed(models: ModelFolders, settings: Settings, *, seed: int) -> list[tuple[int, ...]]:
-    loaded = load_models(models, settings)
-    async with loaded.policy, loaded.greedy_policy:
-        return [candidate.token_ids for candidate in await loaded.policy.propose(PATH, 3, seed=seed)]
+async def _proposed(models: ModelFolders, settings: Settings) -> list[tuple[int, ...]]:
+    async with open_local_parts(models, settings, lambda _: None) as parts:
+        return [candidate.token_ids for candidate in await parts.sampling_policy.propose(PATH, 3, seed=1)]
 
 
 async def test_steps_are_cut_at_the_step_limit(model_folders: ModelFolders) -> None:
-    loaded = load_models(model_folders, Settings(max_step_tokens=3))
-    async with loaded.policy, loaded.greedy_policy:
-        candidates = await loaded.policy.propose(PATH, 8, seed=1)
+    async with open_local_parts(model_folders, Settings(max_step_tokens=3), lambda _: None) as parts:
+        candidates = await parts.sampling_policy.propose(PATH, 8, seed=1)
+        assert parts.max_prompt_tokens == 512 - 3
     assert max(len(candidate.token_ids) for candidate in candidates) == 3
     assert CandidateStop.LENGTH in {candidate.stop for candidate in candidates}
-    assert loaded.max_prompt_tokens == 512 - 3
 
 
 async def test_temperature_and_top_p_reach_the_sampling_policy(model_folders: ModelFolders) -> None:
-    sampled = await _proposed(model_folders, Settings(max_step_tokens=4), seed=1)
-    cold = await _proposed(model_folders, Settings(max_step_tokens=4, temperature=0.0), seed=1)
-    narrow = await _proposed(model_folders, Settings(max_step_tokens=4, top_p=1e-6), seed=1)
+    sampled = await _proposed(model_folders, Settings(max_step_tokens=4))
+    cold = await _proposed(model_folders, Settings(max_step_tokens=4, temperature=0.0))
+    narrow = await _proposed(model_folders, Settings(max_step_tokens=4, top_p=1e-6))
     assert len(set(sampled)) == 3
     assert len(set(cold)) == 1
     assert narrow == cold
 
 
-async def test_the_greedy_policy_ignores_the_temperature(model_folders: ModelFolders) -> None:
-    loaded = load_models(model_folders, Settings(max_step_tokens=4, temperature=2.0))
-    async with loaded.policy, loaded.greedy_policy:
-        first, second = [await loaded.greedy_policy.propose(PATH, 1, seed=seed) for seed in (1, 2)]
-    assert first[0].token_ids == second[0].token_ids
+async def test_a_search_may_ask_for_another_way_of_drawing_and_greedy_stays_greedy(model_folders: ModelFolders) -> None:
+    async with open_local_parts(model_folders, Settings(max_step_tokens=4, temperature=2.0), lambda _: None) as parts:
+        first, second = [await parts.greedy_policy.propose(PATH, 1, seed=seed) for seed in (1, 2)]
+        narrow = await parts.policy(1.0, 1e-6).propose(PATH, 1, seed=3)
+        stats = parts.engine_stats()
+    assert first[0].token_ids == second[0].token_ids == narrow[0].token_ids
+    assert stats[EngineName.POLICY].requests == 3
 
 
-def test_a_step_as_long_as_the_context_is_refused(model_folders: ModelFolders) -> None:
-    with pytest.raises(CheckpointError, match="lower RSTAR_MAX_STEP_TOKENS"):
-        load_models(model_folders, Settings(max_step_tokens=512))
+async def test_a_step_as_long_as_the_context_is_refused(model_folders: ModelFolders) -> None:
+    with pytest.raises(PartsUnavailable, match="lower RSTAR_MAX_STEP_TOKENS"):
+        async with open_local_parts(model_folders, Settings(max_step_tokens=512), lambda _: None):
+            pass
 
 
 async def test_all_parts_report_and_the_sandbox_runs_as_many_steps_as_it_may(model_folders: ModelFolders) -> None:
@@ -75,3 +79,29 @@ async def test_models_that_cannot_be_loaded_are_one_reason(tmp_path: FilePath) -
     with pytest.raises(PartsUnavailable, match=r"config\.json is missing"):
         async with open_local_parts(ModelFolders(policy=tmp_path, ppm=tmp_path), Settings(), lambda _: None):
             pass
+
+
+async def test_a_ppm_that_scores_otherwise_than_noted_is_not_served(
+    model_folders: ModelFolders, tmp_path: FilePath
+) -> None:
+    folders = ModelFolders(
+        policy=model_folders.policy, ppm=FilePath(shutil.copytree(model_folders.ppm, tmp_path / "ppm"))
+    )
+    write_self_check(folders.ppm)
+    async with open_local_parts(folders, Settings(), lambda _: None) as parts:
+        assert parts.faults() == {}
+    note = json.loads((folders.ppm / FILE).read_text())
+    note["scores"][5] += 0.02
+    (folders.ppm / FILE).write_text(json.dumps(note))
+    with pytest.raises(PartsUnavailable, match="scores path 5 of the self-check"):
+        async with open_local_parts(folders, Settings(), lambda _: None):
+            pass
+
+
+async def test_a_ppm_without_a_note_is_served_with_a_warning(
+    model_folders: ModelFolders, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        async with open_local_parts(model_folders, Settings(), lambda _: None):
+            pass
+    assert "its scores are not checked" in caplog.text

@@ -13,6 +13,7 @@ def _finished(folder: Path, *, weights_bytes: int = 10) -> Path:
         (folder / name / "config.json").write_text("{}")
         with (folder / name / "model.safetensors").open("wb") as file:
             file.truncate(weights_bytes)
+    (folder / "ppm" / "self_check.json").write_text("{}")
     (folder / "manifest.json").write_text('{"ppm": 1}')
     return folder
 
@@ -25,7 +26,7 @@ def test_a_release_replaces_the_models_before_it(tmp_path: Path) -> None:
     names = sorted(str(file.relative_to(bundle)) for file in bundle.rglob("*") if file.is_file())
     assert names == [
         *("README.md", "manifest.json", "policy/config.json", "policy/model.safetensors"),
-        *("ppm/config.json", "ppm/model.safetensors"),
+        *("ppm/config.json", "ppm/model.safetensors", "ppm/self_check.json"),
     ]
     assert (bundle / "ppm" / "model.safetensors").stat().st_size == 10
 

@@ -1,30 +1,154 @@
 # pyright: basic
-"""Tiny random models in Hugging Face folders, and the engines that the contract is run on."""
+"""Tiny random models in Hugging Face folders, and the engines that the contracts are run on.
+
+To put another engine under the contracts, add it to `POLICY_ENGINES` or `SCORERS`: a function that opens it over a
+model folder.
+"""
 
 import dataclasses
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+import math
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from search.fakes import ArithmeticPolicy, FunctionScorer
 from search.format import SPECIAL_TOKENS
 from search.protocols import Policy, StepScorer
 from server.engines.checkpoint import Checkpoint, load_policy, load_ppm
 from server.engines.compute import ComputeThread
+from server.engines.model_folder import read_policy_folder, read_ppm_folder
+from server.engines.protocols import PolicyEngine, Sampling, ScorerEngine
 from server.engines.rendering import END_OF_TEXT
-from server.engines.torch_policy import TorchPolicy
+from server.engines.torch_policy import TorchPolicyEngine
 from server.engines.torch_ppm import TorchScorer
 from server.engines.torch_runtime import TorchRuntime
+from server.engines.vllm_arguments import VllmOptions
+from server.engines.vllm_memory import MemoryShare
+from tests.server.engines.remote.vllm_server import open_remote_policy, open_remote_scorer
+
+if TYPE_CHECKING:
+    from server.engines.vllm_policy import VllmPolicyEngine
+    from server.engines.vllm_ppm import VllmScorer
 
 CONTEXT_TOKENS = 1024
 VOCABULARY_SIZE = 290
 
 MakeFolder = Callable[..., FilePath]
-OpenPolicy = Callable[..., AbstractAsyncContextManager[Policy]]
-OpenScorer = Callable[[], AbstractAsyncContextManager[StepScorer]]
+View = Callable[[Sampling], Policy]
+
+VLLM = (pytest.mark.vllm, pytest.mark.timeout(900))
+"""An engine starts in 20 s on an idle machine."""
+_SHARE = MemoryShare(gpu_fraction=0.2, cpu_bytes=100_000_000, dtype="float32")
+VLLM_OPTIONS = VllmOptions(policy=_SHARE, ppm=_SHARE)
+"""In float32, to be compared with transformers closely."""
+
+
+@asynccontextmanager
+async def open_torch_policy(folder: FilePath) -> AsyncGenerator[PolicyEngine]:
+    runtime = TorchRuntime(compute=ComputeThread(threads=1))
+    async with TorchPolicyEngine(load_policy(folder), runtime=runtime) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def open_vllm_policy(folder: FilePath) -> AsyncGenerator[PolicyEngine]:
+    from server.engines.vllm_policy import VllmPolicyEngine
+
+    async with VllmPolicyEngine(read_policy_folder(folder), VLLM_OPTIONS, turn=threading.Lock()) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def open_torch_scorer(folder: FilePath) -> AsyncGenerator[ScorerEngine]:
+    runtime = TorchRuntime(compute=ComputeThread(threads=1))
+    async with TorchScorer(load_ppm(folder), runtime=runtime) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def open_vllm_scorer(folder: FilePath) -> AsyncGenerator[ScorerEngine]:
+    from server.engines.vllm_ppm import VllmScorer
+
+    async with VllmScorer(read_ppm_folder(folder), VLLM_OPTIONS, turn=threading.Lock()) as engine:
+        yield engine
+
+
+POLICY_ENGINES = [
+    pytest.param(open_torch_policy, id="torch"),
+    pytest.param(open_vllm_policy, id="vllm", marks=VLLM),
+    pytest.param(open_remote_policy, id="openai", marks=VLLM),
+]
+SCORERS = [
+    pytest.param(open_torch_scorer, id="torch"),
+    pytest.param(open_vllm_scorer, id="vllm", marks=VLLM),
+    pytest.param(open_remote_scorer, id="openai", marks=VLLM),
+]
+
+
+class Opened:
+    """Engines that stay open for the whole run, each opened where it is first asked for."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._engines: dict[tuple[object, FilePath], Any] = {}
+
+    async def get(self, opener: Callable[[FilePath], AbstractAsyncContextManager[Any]], folder: FilePath) -> Any:
+        if (opener, folder) not in self._engines:
+            self._engines[opener, folder] = None
+            self._engines[opener, folder] = await self._stack.enter_async_context(opener(folder))
+        engine = self._engines[opener, folder]
+        assert engine is not None, "the engine could not be opened; the first test that wanted it says why"
+        return engine
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def opened() -> AsyncIterator[Opened]:
+    async with AsyncExitStack() as stack:
+        yield Opened(stack)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def vllm_policy(opened: Opened, policy_folder: FilePath) -> "VllmPolicyEngine":
+    return await opened.get(open_vllm_policy, policy_folder)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def vllm_scorer(opened: Opened, ppm_folder: FilePath) -> "VllmScorer":
+    return await opened.get(open_vllm_scorer, ppm_folder)
+
+
+@pytest_asyncio.fixture(loop_scope="session", params=POLICY_ENGINES)
+async def policy_engine(request: pytest.FixtureRequest, opened: Opened, policy_folder: FilePath) -> PolicyEngine:
+    """Over the tiny model. Tests that use it run in the session's event loop."""
+    return await opened.get(request.param, policy_folder)
+
+
+@pytest_asyncio.fixture(loop_scope="session", params=SCORERS)
+async def scorer_engine(request: pytest.FixtureRequest, opened: Opened, ppm_folder: FilePath) -> ScorerEngine:
+    return await opened.get(request.param, ppm_folder)
+
+
+@pytest_asyncio.fixture(loop_scope="session", params=[pytest.param(None, id="fake"), *POLICY_ENGINES])
+async def view(request: pytest.FixtureRequest, opened: Opened, policy_folder: FilePath) -> View:
+    """Makes policies of each kind, fakes included. Problems must be sums, which is all that the fake can solve."""
+    if request.param is None:
+        return lambda _: ArithmeticPolicy()
+    return (await opened.get(request.param, policy_folder)).policy
+
+
+@pytest_asyncio.fixture(loop_scope="session", params=[pytest.param(None, id="fake"), *SCORERS])
+async def scorer(request: pytest.FixtureRequest, opened: Opened, ppm_folder: FilePath) -> StepScorer:
+    """Scorers of each kind, fakes included."""
+    if request.param is None:
+        return FunctionScorer(lambda path: math.tanh(len(path.steps) - 2))
+    return await opened.get(request.param, ppm_folder)
 
 
 def save_tokenizer(folder: FilePath) -> None:
@@ -50,7 +174,7 @@ def save_model(folder: FilePath, model_class: str, *, seed: int, **changes: obje
     config = transformers.Qwen2Config(
         **{
             "vocab_size": VOCABULARY_SIZE,
-            "hidden_size": 64,
+            "hidden_size": 128,  # in heads of 32, the least that vLLM has kernels for
             "intermediate_size": 96,
             "num_hidden_layers": 2,
             "num_attention_heads": 4,
@@ -121,26 +245,3 @@ def endless_checkpoint(policy_checkpoint: Checkpoint) -> Checkpoint:
 def runtime() -> TorchRuntime:
     """One core, for the same reason."""
     return TorchRuntime(compute=ComputeThread(threads=1))
-
-
-@pytest.fixture(params=["torch"])
-def open_policy(request: pytest.FixtureRequest) -> OpenPolicy:
-    """Opens a policy over the tiny model: every engine that can serve it runs the contract."""
-    match request.param:
-        case "torch":
-            checkpoint = request.getfixturevalue("policy_checkpoint")
-            runtime = request.getfixturevalue("runtime")
-            return lambda **options: TorchPolicy(checkpoint, runtime=runtime, **options)
-        case unknown:
-            raise ValueError(unknown)
-
-
-@pytest.fixture(params=["torch"])
-def open_scorer(request: pytest.FixtureRequest) -> OpenScorer:
-    match request.param:
-        case "torch":
-            checkpoint = request.getfixturevalue("ppm_checkpoint")
-            runtime = request.getfixturevalue("runtime")
-            return lambda: TorchScorer(checkpoint, runtime=runtime)
-        case unknown:
-            raise ValueError(unknown)

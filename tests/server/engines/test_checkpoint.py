@@ -99,9 +99,9 @@ def test_a_shorter_context_can_be_served(policy_folder: FilePath) -> None:
         ({"model_type": "llama"}, "expected model_type qwen2, found 'llama'"),
         ({"use_sliding_window": True}, "sliding-window"),
         ({"num_hidden_layers": None}, "positive num_hidden_layers, found None"),
-        ({"num_hidden_layers": 3}, r"expected model.layers.2.input_layernorm.weight of \[64\], found none"),
+        ({"num_hidden_layers": 3}, r"expected model.layers.2.input_layernorm.weight of \[128\], found none"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "type 'yarn' are not supported"),
-        ({"vocab_size": 300}, r"expected model.embed_tokens.weight of \[300, 64\], found \[290, 64\]"),
+        ({"vocab_size": 300}, r"expected model.embed_tokens.weight of \[300, 128\], found \[290, 128\]"),
     ],
 )
 def test_an_unsupported_configuration_is_refused(copied: FilePath, changes: dict[str, object], message: str) -> None:

@@ -18,7 +18,7 @@ SHAPES = [
     {},
     {"num_key_value_heads": 1},
     {"num_key_value_heads": 4},
-    {"head_dim": 32, "tie_word_embeddings": False},
+    {"head_dim": 16, "tie_word_embeddings": False},
     {"max_position_embeddings": 64},
 ]
 

@@ -1,0 +1,121 @@
+"""The few-shot prompt: asks any instruct model for steps in our format, by rule and by worked example.
+
+The second format beside `search.format`: the same marks, but as plain text, for models that were never trained on them.
+Holds text only; the examples' programs print what is written here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.format import (
+    ANSWER,
+    ASSISTANT,
+    CODE,
+    END_OF_ANSWER,
+    END_OF_CODE,
+    END_OF_OUTPUT,
+    END_OF_STEP,
+    LEAD_IN,
+    OUTPUT,
+    USER,
+)
+
+INSTRUCTION = f"""Solve the mathematics problem by a Python program that you write step by step.
+- Start with {CODE}. A step is a comment that says what is done and why, and a few lines of Python that do it.
+- End every step with {END_OF_STEP}. Later steps go on from the variables of the earlier ones. Use exact numbers \
+(integers, fractions, sympy) wherever they exist, and no input, files or network.
+- The last step prints the result and ends with {END_OF_CODE} instead.
+- The program is then run for you, and its output shown between {OUTPUT} and {END_OF_OUTPUT}. Never write that yourself.
+- Then write {ANSWER}, one sentence that gives the result as \\boxed{{...}}, and {END_OF_ANSWER}."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkedExample:
+    """A problem solved as it should be."""
+
+    problem: str
+    steps: tuple[str, ...]
+    output: str
+    answer: str
+
+    def text(self) -> str:
+        """The solution as a model should write it, with the output filled in."""
+        code = f"\n{END_OF_STEP}".join(f"\n{step}" for step in self.steps)
+        shown = f"\n{OUTPUT}{self.output}{END_OF_OUTPUT}"
+        return f"{LEAD_IN}{CODE}{code}\n{END_OF_CODE}{shown}\n{ANSWER}{self.answer}{END_OF_ANSWER}"
+
+
+_SPEED = """# Add the two distances and the two times; the time in hours stays exact as a fraction
+from fractions import Fraction
+
+distance_km = 18 + 12
+time_h = Fraction(50 + 40, 60)
+
+---
+# The average speed is the whole distance over the whole time, not the mean of two speeds
+speed = distance_km / time_h
+
+---
+# Print the final answer
+print(speed)"""
+
+_CUBES = """# Solve the equation exactly
+import sympy
+
+x = sympy.symbols("x")
+solutions = sympy.solve(x**2 - 3 * x + 1, x)
+
+---
+# Cube both solutions and simplify their sum, in which the roots cancel
+total = sympy.simplify(sum(solution**3 for solution in solutions))
+
+---
+# Print the final answer
+print(total)"""
+
+EXAMPLES = (
+    WorkedExample(
+        problem="A cyclist rides 18 km in 50 minutes and then 12 km in 40 minutes. What is her average speed in km/h?",
+        steps=tuple(_SPEED.split("\n\n---\n")),
+        output="20",
+        answer="Her average speed is $\\boxed{20}$ km/h.",
+    ),
+    WorkedExample(
+        problem="What is the sum of the cubes of the two solutions of $x^2 - 3x + 1 = 0$?",
+        steps=tuple(_CUBES.split("\n\n---\n")),
+        output="18",
+        answer="The sum of the cubes is $\\boxed{18}$.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What stands around the problem, all of it to be trusted."""
+
+    before: str
+    after: str
+    """Up to and including the mark that opens the code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    is_user: bool
+    text: str
+
+
+def conversation(problem: str) -> Sequence[Message]:
+    """The prompt as turns of a chat; the instruction stands in the first one, since some models know no system."""
+    turns: list[Message] = []
+    for example in EXAMPLES:
+        turns += [Message(is_user=True, text=example.problem), Message(is_user=False, text=example.text())]
+    first = Message(is_user=True, text=f"{INSTRUCTION}\n\n{turns[0].text}")
+    return [first, *turns[1:], Message(is_user=True, text=problem)]
+
+
+def plain_frame() -> Frame:
+    """The prompt for a model without a chat template: the examples one after the other, marked as in training."""
+    solved = "".join(f"{USER}:\n{example.problem}\n{ASSISTANT}: {example.text()}\n\n" for example in EXAMPLES)
+    return Frame(before=f"{INSTRUCTION}\n\n{solved}{USER}:\n", after=f"\n{ASSISTANT}: {LEAD_IN}{CODE}")

@@ -1,0 +1,64 @@
+# pyright: basic
+"""Few-shot completions from a local model by transformers: `server.engines.instruct_completer.Completer` in-process."""
+
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+from typing import Self
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from server.engines.errors import CheckpointError
+from server.engines.inbox import Reply
+from server.engines.instruct_completer import Completion, CompletionRequest
+from server.engines.instruct_loop import CompletionLoop, CompletionWork
+from server.engines.instruct_tokens import InstructTokens
+from server.engines.model_folder import model_id
+from server.engines.stats import EngineStats
+from server.engines.torch_runtime import TorchRuntime, fault_of
+
+
+class TransformersCompleter:
+    """Runs any `*ForCausalLM` folder on the runtime's thread, in the runtime's precision."""
+
+    def __init__(self, folder: FilePath, tokens: InstructTokens, *, runtime: TorchRuntime | None = None) -> None:
+        """Reads the folder; takes seconds. Code that came with a model is never run. Raises `CheckpointError`."""
+        self._runtime = runtime or TorchRuntime()
+        dtype = getattr(torch, self._runtime.precision.value)
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, local_files_only=True, trust_remote_code=False
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{folder}: transformers cannot read it as a causal language model ({error})"
+            ) from error
+        vocabulary = len(model.get_input_embeddings().weight)  # pyright: ignore[reportArgumentType] # a tensor
+        if tokens.size > vocabulary:
+            raise CheckpointError(f"{folder}: the tokenizer has {tokens.size} tokens, the model only {vocabulary}")
+        self.model_id = model_id(folder)
+        self.context_tokens = int(model.config.get_text_config().max_position_embeddings)
+        self._loop = CompletionLoop(model.eval(), tokens.decode, vocabulary=tokens.size)
+
+    async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
+        """Sample k draws from its own generator, seeded by (seed, k)."""
+        work = CompletionWork(request=request, reply=Reply())
+        self._loop.inbox.put(work)
+        self._runtime.compute.wake()
+        return await work.reply.wait()
+
+    @property
+    def fault(self) -> str | None:
+        """See `server.engines.protocols.Engine`."""
+        return fault_of(self._loop.inbox.refusal)
+
+    @property
+    def stats(self) -> EngineStats:
+        return self._loop.counters.snapshot()
+
+    async def __aenter__(self) -> Self:
+        self._runtime.compute.attach(self._loop)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runtime.compute.detach(self._loop)

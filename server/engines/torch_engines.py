@@ -1,0 +1,24 @@
+"""Torch engines: policy and PPM of one process, read from their folders, on one compute thread."""
+
+from pathlib import Path as FilePath
+
+from server.bundle.folders import ModelFolders
+from server.engines.checkpoint import load_policy, load_ppm
+from server.engines.model_folder import check_same_tokens
+from server.engines.protocols import Engines
+from server.engines.torch_policy import TorchPolicyEngine
+from server.engines.torch_ppm import TorchScorer
+from server.engines.torch_runtime import TorchRuntime
+
+
+def torch_engines(folders: ModelFolders, runtime: TorchRuntime | None = None) -> Engines:
+    """Read both folders; takes seconds. Raises `CheckpointError`, also where the two do not fit each other."""
+    runtime = runtime or TorchRuntime()
+    policy, ppm = load_policy(folders.policy), load_ppm(folders.ppm)
+    check_same_tokens(folders, policy.tokenizer, ppm.tokenizer)
+    return Engines(policy=TorchPolicyEngine(policy, runtime=runtime), ppm=TorchScorer(ppm, runtime=runtime))
+
+
+def torch_policy_engine(folder: FilePath, runtime: TorchRuntime | None = None) -> TorchPolicyEngine:
+    """The policy alone, for searches without a PPM."""
+    return TorchPolicyEngine(load_policy(folder), runtime=runtime)
