@@ -37,6 +37,7 @@ from search.record import Recorder
 from search.record_codec import dump_line
 from search.replay import Record, Replay, read_record, replay_record
 from search.run import SearchResult
+from search.stop import Stop
 from search.strategies import search
 from search.tree import ROOT, Node, NodeId, Tree
 
@@ -78,6 +79,7 @@ __all__ = [
     "Selection",
     "Snapshot",
     "StepScorer",
+    "Stop",
     "StopReason",
     "Strategy",
     "TrajectoryFinished",

@@ -19,11 +19,13 @@ class Kind(Enum):
     """The kinds of refusal. An operator's limit is `invalid_request` too: the errors name it."""
 
     MALFORMED_BODY = _Kind(400, "malformed-body", "The body is not JSON")
+    UNAUTHORIZED = _Kind(401, "unauthorized", "An API key is needed")
     NOT_FOUND = _Kind(404, "not-found", "There is nothing here")
     METHOD_NOT_ALLOWED = _Kind(405, "method-not-allowed", "The path does not take this method")
     BODY_TOO_LARGE = _Kind(413, "body-too-large", "The body is too large")
     UNSUPPORTED_MEDIA_TYPE = _Kind(415, "unsupported-media-type", "The body must be application/json")
     INVALID_REQUEST = _Kind(422, "invalid-request", "The request has invalid fields")
+    QUOTA_EXCEEDED = _Kind(429, "quota-exceeded", "This key has all the searches it may have")
     SEARCH_FAILED = _Kind(500, "search-failed", "The search failed")
     INTERNAL_ERROR = _Kind(500, "internal-error", "The server failed")
     NOT_READY = _Kind(503, "not-ready", "The server is not ready")
