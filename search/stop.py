@@ -1,4 +1,4 @@
-"""Stop: how the caller ends a search early and still gets its best answer so far. Cancelling the search gets nothing."""
+"""Stop: how a caller ends a search early and still gets its best answer so far. Cancelling a search gets nothing."""
 
 import asyncio
 from collections.abc import Generator
