@@ -92,7 +92,7 @@ def run_demo(
 
 
 def _is_solved(console: Console, url: str, known: DemoProblem) -> bool:
-    answer = _solve(console, url, known.question).answer
+    answer = _solve(console, url, known.question, seed=known.seed).answer
     is_right = answer is not None and decide_exactly(answer, known.answer) is Verdict.SAME
     if is_right:
         console.print(Text(f"Right: the known answer is {known.answer}", style="green"))
@@ -101,18 +101,17 @@ def _is_solved(console: Console, url: str, known: DemoProblem) -> bool:
     return is_right
 
 
-def _solve(console: Console, url: str, problem: str) -> SolveResponse:
+def _solve(console: Console, url: str, problem: str, *, seed: int = 0) -> SolveResponse:
     """Shows the search while it goes on, then its steps and answer."""
     show_problem(console, problem)
     search = LiveSearch()
     with Live(search, console=console, transient=True, refresh_per_second=8):
-        response = _ask(url, problem, search)
+        response = _ask(url, {"problem": problem, "seed": seed, "stream": True}, search)
     show_response(console, response)
     return response
 
 
-def _ask(url: str, problem: str, search: LiveSearch) -> SolveResponse:
-    body = {"problem": problem, "stream": True}
+def _ask(url: str, body: Mapping[str, object], search: LiveSearch) -> SolveResponse:
     try:
         # Proxies named in the environment are not meant for this machine.
         with httpx.stream("POST", f"{url}/solve", json=body, timeout=SILENCE_S, trust_env=False) as response:

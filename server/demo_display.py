@@ -76,9 +76,10 @@ def show_response(console: Console, response: SolveResponse) -> None:
         if step.output:
             console.print(Text("  → ", style="green").append(step.output))
     usage = response.usage
+    noun = "trajectory" if usage.trajectories == 1 else "trajectories"
     console.print(
         Text(
-            f"\n{usage.trajectories} trajectories, {usage.policy_tokens} tokens, {usage.code_steps} steps run, "
+            f"\n{usage.trajectories} {noun}, {usage.policy_tokens} tokens, {usage.code_steps} steps run, "
             f"{usage.ppm_calls} scores, {response.timing_s.total:.1f} s",
             style="dim",
         )
