@@ -11,7 +11,7 @@ from sandbox.confinement import Mechanism
 from sandbox.counters import Counters
 from sandbox.ending import SnapshotId, StepResult
 from sandbox.errors import SandboxError, SandboxMisuse, SandboxUnavailable
-from sandbox.levels import Level, Protection
+from sandbox.levels import Level, Protection, wanted_level
 from sandbox.limits import CacheLimits, Limits
 from sandbox.outcomes import Outcome
 from sandbox.sandbox import Sandbox
@@ -34,4 +34,5 @@ __all__ = [
     "Status",
     "StepResult",
     "Tree",
+    "wanted_level",
 ]

@@ -8,11 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from sandbox import Level, Outcome, Sandbox, SandboxError, SandboxUnavailable, StepResult
+from sandbox import Level, Outcome, Sandbox, SandboxError, SandboxUnavailable, StepResult, wanted_level
 from sandbox.bench import measure
-
-LEVEL_VARIABLE = "RSTAR_SANDBOX_MIN_LEVEL"
-"""`full` (the default) or `reduced`: with less the commands do not run code."""
 
 
 def main() -> int:
@@ -26,7 +23,7 @@ def main() -> int:
     commands.add_parser("bench", help="compare steps at several depths with a fresh interpreter")
     arguments = parser.parse_args()
     try:
-        min_level = _min_level(os.environ.get(LEVEL_VARIABLE, Level.FULL))
+        min_level = wanted_level(os.environ)
         match arguments.command:
             case "doctor":
                 return asyncio.run(_doctor(min_level))
@@ -38,12 +35,6 @@ def main() -> int:
     except (SandboxError, OSError, ValueError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 2
-
-
-def _min_level(text: str) -> Level:
-    if text not in (Level.FULL, Level.REDUCED):
-        raise ValueError(f"{LEVEL_VARIABLE} must be {Level.FULL} or {Level.REDUCED}, not {text!r}")
-    return Level(text)
 
 
 async def _run(code: str, min_level: Level, *, as_json: bool) -> int:

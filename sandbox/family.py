@@ -25,6 +25,12 @@ from sandbox.wire import FAILED, FORK, HELLO, LISTENER, encode_run
 _FORK_S = 5.0
 """A fork takes milliseconds; the machine may be busy, and hooks that steps left behind may run."""
 
+_FORK_CPU_S = 0.5
+"""Of the parent: ten times what it takes with a gigabyte of memory. One that forged its report may go on computing."""
+
+_GLANCE_S = 0.1
+"""How often a fork that takes long is looked at."""
+
 _START_S = 10.0
 """A tree's first process takes some 10 ms, behind those asked for before it; a zygote that takes longer is replaced."""
 
@@ -140,10 +146,10 @@ class Family:
                     parent.resume()
                     parent.channel.send(FORK, theirs.fileno())
                 try:
-                    await asyncio.wait([hello], timeout=_FORK_S)
+                    await self._await_hello(hello, parent)
                 except asyncio.CancelledError:
                     # Halfway through there may or may not be a child: only its hello tells.
-                    await asyncio.wait([hello], timeout=_FORK_S)
+                    await self._await_hello(hello, parent)
                     raise
                 is_wanted = True
             finally:
@@ -155,6 +161,21 @@ class Family:
                 self._check()
                 raise ForkFailed
             return child
+
+    async def _await_hello(self, hello: asyncio.Future[Heard], parent: NodeProcess) -> None:
+        """Until a child speaks, or there is no more hope of one that is alone.
+
+        That the parent is gone need not close the child's socket: it may wait in the parent's, of which a process that
+        was stopped too early has a copy.
+        """
+        deadline, cpu_before_s = time.monotonic() + _FORK_S, parent.cpu_seconds()
+        while not hello.done() and (left_s := deadline - time.monotonic()) > 0:
+            await asyncio.wait([hello], timeout=min(_GLANCE_S, left_s))
+            if hello.done():
+                return
+            is_busy_otherwise = parent.cpu_seconds() - cpu_before_s > _FORK_CPU_S
+            if is_busy_otherwise or is_dying(parent.pid) or self._gate.is_overrun(parent.pid, self._processes):
+                return
 
     async def run(self, node: NodeProcess, task: Task, *, on_look: Callable[[Usage], None]) -> Ending:
         """Have a running node run a step, and stop it. Raises FamilyEnded. Cancelling kills the node."""

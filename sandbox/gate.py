@@ -33,6 +33,10 @@ class Gate(Protocol):
 
     def open(self, pid: int) -> None: ...
 
+    def is_overrun(self, pid: int, known: Collection[int]) -> bool:
+        """Before `shut`: whether more processes than one have been made already, so that waiting on is of no use."""
+        ...
+
     def shut(self, pid: int, child: int | None, known: Collection[int]) -> bool:
         """Whether a process may have been made besides `child`, which said hello, and the `known` ones of the tree."""
         ...
@@ -62,6 +66,9 @@ class NotificationGate:
 
     def open(self, pid: int) -> None:
         self._may_fork.add(pid)
+
+    def is_overrun(self, pid: int, known: Collection[int]) -> bool:
+        return False  # the kernel lets one through
 
     def shut(self, pid: int, child: int | None, known: Collection[int]) -> bool:
         self._may_fork.discard(pid)
@@ -119,6 +126,11 @@ class LimitGate:
     def open(self, pid: int) -> None:
         _limit_processes(pid, is_lifted=True)
 
+    def is_overrun(self, pid: int, known: Collection[int]) -> bool:
+        with contextlib.suppress(ProcessLookupError):
+            return len(_group_members(os.getpgid(pid)) - {*known, *self._dying}) > 1
+        return False
+
     def shut(self, pid: int, child: int | None, known: Collection[int]) -> bool:
         """The child inherits the lifted limit, and hooks of its parent's steps may have used it: counts the tree."""
         for process in (pid, child):
@@ -147,6 +159,9 @@ class NoGate:
 
     def open(self, pid: int) -> None:
         pass
+
+    def is_overrun(self, pid: int, known: Collection[int]) -> bool:
+        return False
 
     def shut(self, pid: int, child: int | None, known: Collection[int]) -> bool:
         return child is None

@@ -1,8 +1,14 @@
-"""Levels: how well steps are confined, from what was seen to hold. Decides; tries nothing."""
+"""Levels: how well steps are confined, from what was seen to hold, and how well they must be at least.
 
-from collections.abc import Iterable
+Decides; tries nothing.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+LEVEL_VARIABLE = "RSTAR_SANDBOX_MIN_LEVEL"
+"""`full` (the default) or `reduced`: with less, nothing starts."""
 
 
 class Level(StrEnum):
@@ -35,3 +41,20 @@ def assess(protections: Iterable[Protection]) -> Level:
     if any(protection.is_mandatory for protection in missing):
         return Level.NONE
     return Level.REDUCED if missing else Level.FULL
+
+
+def wanted_level(environment: Mapping[str, str]) -> Level:
+    """The least level that the environment permits. Raises ValueError."""
+    text = environment.get(LEVEL_VARIABLE, Level.FULL)
+    if text not in (Level.FULL, Level.REDUCED):
+        raise ValueError(f"{LEVEL_VARIABLE} must be {Level.FULL} or {Level.REDUCED}, not {text!r}")
+    return Level(text)
+
+
+def refusal(level: Level, wanted: Level, protections: Iterable[Protection]) -> str:
+    """Why there is no start, and what would permit one."""
+    failed = "; ".join(f"{protection.name}: {protection.reason}" for protection in protections if protection.reason)
+    remedy = f"{LEVEL_VARIABLE}={level} would permit it"
+    if level is Level.NONE:
+        remedy = f"no value of {LEVEL_VARIABLE} permits that"
+    return f"steps can be confined at level {level} only, and {wanted} is wanted ({failed}); {remedy}"

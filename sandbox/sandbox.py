@@ -15,7 +15,7 @@ from sandbox.counters import Counters
 from sandbox.errors import SandboxMisuse, SandboxUnavailable, ZygoteEnded
 from sandbox.family import Family, FamilyEnd
 from sandbox.host import ZygoteProcess
-from sandbox.levels import Level, Protection, assess
+from sandbox.levels import Level, Protection, assess, refusal
 from sandbox.limits import CacheLimits, Limits
 from sandbox.slots import Slots
 from sandbox.snapshots import Snapshots
@@ -48,11 +48,11 @@ class Sandbox:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         self.limits = limits or Limits()
+        self.min_level = min_level
         self.slots = Slots(workers)
         self.counters = Counters()
         self.cache_limits = cache or CacheLimits()
         self.snapshots = Snapshots(self.cache_limits, self.counters)
-        self._min_level = min_level
         self._switched_off = switched_off
         self._starting = asyncio.Lock()
         self._zygote: ZygoteProcess | None = None
@@ -182,14 +182,9 @@ class Sandbox:
             found = await look_around(zygote)
             self._protections, self._fork_gate = found.protections, found.fork_gate
             self._level = assess(self._protections)
-            if not self._level.is_at_least(self._min_level):
-                raise SandboxUnavailable(_refusal(self._level, self._min_level, self._protections))
+            if not self._level.is_at_least(self.min_level):
+                raise SandboxUnavailable(refusal(self._level, self.min_level, self._protections))
         except BaseException:
             await zygote.close()
             raise
         self._looked_with = frozenset(zygote.report.off)
-
-
-def _refusal(level: Level, wanted: Level, protections: tuple[Protection, ...]) -> str:
-    missing = ", ".join(f"{protection.name} ({protection.reason})" for protection in protections if protection.reason)
-    return f"steps can be confined at level {level} only, and {wanted} is wanted; off: {missing}"

@@ -51,9 +51,11 @@ class Snapshots:
         return live.node
 
     def keep(self, key: SnapshotId, live: Live, *, tree: Hashable, parent: SnapshotId | None, cost_s: float) -> bool:
-        """Keep a stopped node, if it is not too big and there is room. One not kept stays the caller's."""
+        """Keep a stopped node, if it is not too big; others make room. One not kept stays the caller's."""
         usage = live.node.usage()
-        if usage.own_bytes > self._limits.snapshot_mb * _MB or key in self._live:
+        self.look_away(live.node.pid)
+        most_bytes = min(self._limits.snapshot_mb * _MB, self._limits.overall_mb * _MB - sum(self._running.values()))
+        if usage.own_bytes > most_bytes or key in self._live:
             return False
         self._live[key] = live
         self._resident[key] = usage.resident_bytes
@@ -66,11 +68,13 @@ class Snapshots:
             cost_s=cost_s,
         )
         self._cache.add(key, held)
-        for victim in self._victims():
-            if victim == key:
-                self._remove(key)
-                return False
+        for victim in self._victims(newcomer=key):
             self._evict(victim)
+        if next(self._victims(), None) is not None:
+            self._remove(key)  # those that are left are being forked
+            return False
+        # Ranked above those that made room for it: the state just reached is the likeliest to be wanted.
+        self._cache.touch(key)
         return True
 
     def forget(self, key: SnapshotId) -> None:
@@ -94,9 +98,9 @@ class Snapshots:
         """It runs no more."""
         self._running.pop(pid, None)
 
-    def _victims(self) -> Iterator[SnapshotId]:
-        """Snapshots to be given up, until every limit holds or only those are left that are being forked."""
-        pinned = [key for key, live in self._live.items() if live.node.pins]
+    def _victims(self, *, newcomer: SnapshotId | None = None) -> Iterator[SnapshotId]:
+        """Snapshots to be given up, until every limit holds or only `newcomer` and those are left that are forked."""
+        pinned = [key for key, live in self._live.items() if live.node.pins or key == newcomer]
         running_bytes = sum(self._running.values())
         while (key := self._cache.victim(pinned=pinned, running_bytes=running_bytes)) is not None:
             yield key

@@ -1,6 +1,7 @@
 """The workbench: models, sandbox and answer checker of an offline run, opened once and shared by many searches."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from sandbox import Sandbox
+from sandbox import Sandbox, wanted_level
 from search import Budget, Judge, Parts, SearchConfig, SearchResult, search
 from search.protocols import Policy, StepScorer
 from server.bundle.folders import ModelFolders
@@ -94,7 +95,9 @@ async def open_workbench(
             greedy=policy.policy(replace(drawing, temperature=0.0)),
             scorer=scorer,
             equality=await stack.enter_async_context(EqualityPool()),
-            sandbox=await stack.enter_async_context(Sandbox(limits=STEP_LIMITS, workers=2)),
+            sandbox=await stack.enter_async_context(
+                Sandbox(limits=STEP_LIMITS, workers=2, min_level=wanted_level(os.environ))
+            ),
         )
 
 

@@ -9,8 +9,8 @@ import pytest_asyncio
 
 from sandbox import Limits, Sandbox, Tree
 
-LIMITS = Limits(cpu_s=1, wall_s=60, memory_mb=256)
-"""A generous wall: on a busy machine a second of CPU time can take many."""
+LIMITS = Limits(cpu_s=0.5, wall_s=60, memory_mb=256)
+"""A generous wall: on a busy machine half a second of CPU time can take many."""
 
 Nodes = Callable[[int | None], set[int]]
 

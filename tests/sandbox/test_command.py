@@ -62,6 +62,7 @@ def test_an_unknown_wanted_level_is_refused(level: str) -> None:
     assert finished.stderr == f"sandbox: RSTAR_SANDBOX_MIN_LEVEL must be full or reduced, not {level!r}\n"
 
 
+@pytest.mark.slow
 def test_bench_compares_depths_with_a_fresh_interpreter() -> None:
     finished = _sandbox("bench")
     assert finished.returncode == 0

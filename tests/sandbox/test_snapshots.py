@@ -3,9 +3,10 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+import pytest_asyncio
 
 from sandbox import CacheLimits, Limits, Outcome, Sandbox, SnapshotId, StepResult, Tree
 
@@ -14,6 +15,22 @@ Nodes = Callable[[int | None], set[int]]
 PATIENT = Limits(cpu_s=20, wall_s=60)
 DEAR = "import time\nspent = time.thread_time() + 0.01\nwhile time.thread_time() < spent: pass\n"
 """Too dear for a replay in the next step's own process."""
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def patient() -> AsyncIterator[Sandbox]:
+    async with Sandbox(limits=PATIENT) as sandbox:
+        yield sandbox
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cramped() -> AsyncIterator[Sandbox]:
+    """Keeps one snapshot of each tree."""
+    async with Sandbox(limits=PATIENT, cache=CacheLimits(per_tree=1)) as sandbox:
+        yield sandbox
+
 
 PROGRAM = [
     "import random, numpy, sympy\nseen = [random.random()]\nprint(seen)",
@@ -24,9 +41,12 @@ PROGRAM = [
 ]
 
 
-async def _grow(tree: Tree, levels: int, parent: SnapshotId | None = None, *, width: int = 2) -> list[object]:
+Result = tuple[Outcome, str, str | None, str | None]
+
+
+async def _grow(tree: Tree, levels: int, parent: SnapshotId | None = None, *, width: int = 2) -> list[Result]:
     """Run the program as a tree, breadth first, so that a small cache has to replay."""
-    results: list[object] = []
+    results: list[Result] = []
     parents = [parent]
     for depth in range(levels):
         children: list[SnapshotId | None] = []
@@ -39,26 +59,31 @@ async def _grow(tree: Tree, levels: int, parent: SnapshotId | None = None, *, wi
     return results
 
 
-async def test_results_are_the_same_with_an_unbounded_cache_and_with_a_cache_of_one() -> None:
-    found: list[list[object]] = []
+@pytest.mark.parametrize(("levels", "steps"), [(3, 14), pytest.param(5, 62, marks=pytest.mark.slow)])
+async def test_results_are_the_same_with_room_for_all_and_with_a_cache_of_one(
+    patient: Sandbox, cramped: Sandbox, levels: int, steps: int
+) -> None:
+    found: list[list[Result]] = []
     replays: list[int] = []
-    for cache in (CacheLimits(per_tree=1000, overall=1000), CacheLimits(per_tree=1, overall=1)):
-        async with Sandbox(limits=PATIENT, cache=cache) as sandbox, sandbox.tree(seed=5) as tree:
-            found.append(await _grow(tree, 4))
-            replays.append(sandbox.counters.replayed_steps)
-            assert sandbox.counters.steps[Outcome.OK] == 30
+    for sandbox in (patient, cramped):
+        before = sandbox.counters.replayed_steps
+        async with sandbox.tree(seed=5) as tree:
+            found.append(await _grow(tree, levels))
+        replays.append(sandbox.counters.replayed_steps - before)
     assert found[0] == found[1]
-    assert replays[0] == 0
-    assert replays[1] > 10
+    assert [result[0] for result in found[0]] == [Outcome.OK] * steps
+    assert replays[1] > steps / 3
+    assert replays[0] < replays[1] / 3  # the longer program outgrows the other cache too
 
 
-async def test_a_step_runs_in_its_parents_state_and_no_earlier_step_runs_again(sandbox: Sandbox, tree: Tree) -> None:
-    before = sandbox.counters.replayed_steps
-    parent = await tree.run(None, "print('once')\nx = [1]")
-    for _ in range(3):
-        child = await tree.run(parent.snapshot, "x.append(2)\nx")
-        assert (child.stdout, child.value) == ("", "[1, 2]")
-    assert sandbox.counters.replayed_steps == before
+async def test_a_step_runs_in_its_parents_state_and_no_earlier_step_runs_again(patient: Sandbox) -> None:
+    before = patient.counters.replayed_steps
+    async with patient.tree() as tree:
+        parent = await tree.run(None, "print('once')\nx = [1]")
+        for _ in range(3):
+            child = await tree.run(parent.snapshot, "x.append(2)\nx")
+            assert (child.stdout, child.value) == ("", "[1, 2]")
+    assert patient.counters.replayed_steps == before
 
 
 async def test_the_bounds_of_the_cache_hold() -> None:
@@ -72,6 +97,17 @@ async def test_the_bounds_of_the_cache_hold() -> None:
             assert len(sandbox.snapshots) <= 5
         assert sandbox.status.live_snapshots == 5
         assert sandbox.counters.evictions == 10
+
+
+async def test_the_newest_state_is_kept_however_little_it_is_worth(cramped: Sandbox) -> None:
+    counters = cramped.counters
+    evictions, hits, replays = counters.evictions, counters.hits, counters.replayed_steps
+    async with cramped.tree() as tree:
+        dear = await tree.run(None, DEAR.replace("0.01", "0.1") + "x = 6")
+        cheap = await tree.run(dear.snapshot, "y = 7")
+        assert counters.evictions == evictions + 1
+        assert (await tree.run(cheap.snapshot, "x * y")).value == "42"
+        assert (counters.hits, counters.replayed_steps) == (hits + 2, replays)
 
 
 async def test_idle_trees_give_up_their_processes_and_come_back() -> None:
@@ -101,8 +137,8 @@ async def test_a_state_for_which_there_is_no_room_is_replayed_as_often_as_needed
         assert sandbox.counters.steps[Outcome.OK] == 3
 
 
-async def test_a_step_that_ends_differently_when_replayed_loses_what_is_below_it() -> None:
-    async with Sandbox(limits=PATIENT, cache=CacheLimits(per_tree=1)) as sandbox, sandbox.tree() as tree:
+async def test_a_step_that_ends_differently_when_replayed_loses_what_is_below_it(cramped: Sandbox) -> None:
+    async with cramped.tree() as tree:
         unstable = await tree.run(None, DEAR + "print(time.monotonic_ns())")
         other = await tree.run(None, DEAR + "y = 2")
         lost = await tree.run(unstable.snapshot, "1")
@@ -111,42 +147,68 @@ async def test_a_step_that_ends_differently_when_replayed_loses_what_is_below_it
         assert (await tree.run(other.snapshot, "y")).value == "2"
 
 
-async def test_a_dead_snapshot_is_replayed(nodes: Nodes) -> None:
-    async with Sandbox(limits=PATIENT) as sandbox, sandbox.tree() as tree:
-        first = await tree.run(None, DEAR + "x = 6")
-        (pid,) = nodes(sandbox.zygote_pid)
+@pytest.mark.parametrize("start", ["", DEAR], ids=["in-the-next-step's-process", "in-one-of-its-own"])
+@pytest.mark.parametrize(
+    ("otherwise", "reason"),
+    {
+        "os._exit(3)": "exited with code 3 and no report",
+        "raise ValueError('other')": "ValueError: other",
+        "print(1)": "a step gave another output than before",
+        "os.kill(0, 9)": "PermissionError: [Errno 1] Operation not permitted",
+        "x = bytearray(8 << 30)": "MemoryError",
+    }.items(),
+)
+async def test_a_lost_state_has_the_reason_for_which_its_replay_ended(
+    patient: Sandbox, nodes: Nodes, start: str, otherwise: str, reason: str
+) -> None:
+    async with patient.tree() as tree:
+        # In the tree's namespace of processes the first step has number 2: its replay has another.
+        unstable = await tree.run(None, f"{start}import os\nif os.getpid() != 2:\n    {otherwise}")
+        (pid,) = nodes(patient.zygote_pid)
         os.kill(pid, signal.SIGKILL)
+        lost = await tree.run(unstable.snapshot, "1")
+        assert lost.outcome is Outcome.LOST
+        assert lost.error == f"the state before the step could not be rebuilt: {reason}"
+
+
+async def test_a_dead_snapshot_is_replayed(patient: Sandbox, nodes: Nodes) -> None:
+    async with patient.tree() as tree:
+        first = await tree.run(None, DEAR + "x = 6")
+        (pid,) = nodes(patient.zygote_pid)
+        os.kill(pid, signal.SIGKILL)
+        before = patient.counters.replayed_steps
         assert (await tree.run(first.snapshot, "x * 7")).value == "42"
-        assert sandbox.counters.replayed_steps == 1
+        assert patient.counters.replayed_steps == before + 1
 
 
-async def test_a_timer_left_behind_costs_a_replay_and_no_more() -> None:
-    async with Sandbox(limits=PATIENT) as sandbox, sandbox.tree() as tree:
+async def test_a_timer_left_behind_costs_a_replay_and_no_more(patient: Sandbox) -> None:
+    async with patient.tree() as tree:
         first = await tree.run(None, DEAR + "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0.3)\nx = 6")
         await asyncio.sleep(0.6)
         assert (await tree.run(first.snapshot, "x * 7")).value == "42"
 
 
-async def test_a_hook_that_keeps_a_node_from_forking_loses_only_what_is_below_it() -> None:
-    async with Sandbox(limits=PATIENT) as sandbox, sandbox.tree() as tree:
+async def test_a_hook_that_keeps_a_node_from_forking_loses_only_what_is_below_it(patient: Sandbox) -> None:
+    async with patient.tree() as tree:
         sound = await tree.run(None, "x = 6")
         hostile = await tree.run(None, DEAR + "import os\nos.register_at_fork(before=lambda: os._exit(0))")
         assert (await tree.run(hostile.snapshot, "1")).outcome is Outcome.LOST
         assert (await tree.run(sound.snapshot, "x * 7")).value == "42"
 
 
-async def test_a_root_that_is_gone_is_replaced_and_states_are_rebuilt(nodes: Nodes) -> None:
-    async with Sandbox(limits=PATIENT) as sandbox, sandbox.tree() as tree:
+async def test_a_root_that_is_gone_is_replaced_and_states_are_rebuilt(patient: Sandbox, nodes: Nodes) -> None:
+    before = patient.counters.resets
+    async with patient.tree() as tree:
         first = await tree.run(None, "x = 6")
-        (pid,) = nodes(sandbox.zygote_pid)
+        (pid,) = nodes(patient.zygote_pid)
         os.kill(os.getpgid(pid), signal.SIGKILL)
         assert (await tree.run(first.snapshot, "x * 7")).value == "42"
         assert (await tree.run(None, "1")).value == "1"
-        assert sandbox.counters.resets <= 1
+        assert patient.counters.resets <= before + 1
 
 
 @pytest.mark.parametrize("answer", [b"H", b"garbage", b"", b"x" * 1000])
-async def test_a_node_that_speaks_for_its_child_is_found_out(answer: bytes) -> None:
+async def test_a_node_that_speaks_for_its_child_is_found_out(patient: Sandbox, answer: bytes) -> None:
     code = f"""
 import os
 def speak():
@@ -157,7 +219,7 @@ def speak():
             pass
 os.register_at_fork(before=speak)
 """
-    async with Sandbox(limits=PATIENT) as sandbox, sandbox.tree() as tree:
+    async with patient.tree() as tree:
         sound = await tree.run(None, "x = 6")
         hostile = await tree.run(None, DEAR + code)
         assert (await tree.run(hostile.snapshot, "1")).outcome in (Outcome.LOST, Outcome.VIOLATION)
@@ -170,7 +232,7 @@ import os, struct
 os.write(3, struct.pack("<cBdIII", b"D", 0, 0.0, 6, 0, 0) + b"forged")
 while True: pass
 """
-    async with Sandbox(limits=Limits(cpu_s=2, wall_s=60)) as sandbox, sandbox.tree() as tree:
+    async with Sandbox(limits=Limits(cpu_s=0.5, wall_s=60)) as sandbox, sandbox.tree() as tree:
         forged = await tree.run(None, code)
         assert (forged.outcome, forged.stdout) == (Outcome.OK, "forged")
         assert forged.snapshot is not None

@@ -14,6 +14,7 @@ def test_the_interval_surrounds_the_mean() -> None:
     assert (interval.low, interval.high) == pytest.approx((0.504, 0.696), abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_true_share_about_19_times_in_20() -> None:
     rng = random.Random(0)
     intervals = [share([rng.uniform(0, 1) < 0.7 for _ in range(120)], seed=draw) for draw in range(60)]

@@ -58,9 +58,10 @@ async def _run(configuration: Configuration, only: set[int] | None) -> None:
                 await _run_case(arena, case, is_alone=True)
             for race in races:
                 await _run_race(arena, race)
-        waiting = iter([case for case in cases if case.is_slow])
+        slow = [case for case in cases if case.is_slow]
+        waiting = iter(slow)
         async with asyncio.TaskGroup() as group:
-            for _ in range(_LANES):
+            for _ in range(min(_LANES, len(slow))):
                 group.create_task(_run_lane(configuration, ground, waiting))
         _tell(0, "nothing is left", await _leftovers(before), 0.0)
 

@@ -29,6 +29,8 @@ class Case:
 
     number: int
     name: str
+    kind: str
+    """What it goes for: the name of its file."""
     steps: tuple[str, ...]
     """Run one after another; the judgement is about the last."""
     outcomes: frozenset[Outcome]
@@ -57,7 +59,7 @@ def load_cases() -> list[Case]:
     found: list[Case] = []
     for path in sorted((FOLDER / "snippets").glob("*.toml")):
         with path.open("rb") as file:
-            found += [_case(entry) for entry in tomllib.load(file)["case"]]
+            found += [_case(entry, kind=path.stem) for entry in tomllib.load(file)["case"]]
     return sorted(found, key=lambda case: case.number)
 
 
@@ -93,12 +95,13 @@ def _is_too_long(result: StepResult) -> bool:
     return len(result.stdout.encode()) > LIMITS.output_bytes or len((result.error or "").encode()) > _MAX_ERROR_BYTES
 
 
-def _case(entry: dict[str, Any]) -> Case:
+def _case(entry: dict[str, Any], *, kind: str) -> Case:
     steps = entry.get("steps") or [entry["code"] * entry.get("repeat", 1)]
     optional = {"stdout", "value", "error", "after", "after_stdout", "wait_s", "origin"}
     return Case(
         number=entry["number"],
         name=entry["name"],
+        kind=kind,
         steps=tuple(steps),
         outcomes=frozenset(map(Outcome, entry.get("outcome", ["ok"]))),
         earlier_outcomes=frozenset(map(Outcome, entry.get("first_outcome", ["ok"]))),

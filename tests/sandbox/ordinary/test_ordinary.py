@@ -44,14 +44,15 @@ def _load() -> dict[str, list[str]]:
 
 
 PROGRAMS = _load()
+SAMPLE = {name: PROGRAMS[name] for name in [name for name in PROGRAMS if name not in EXCEPTIONS][::10]}
+"""Every tenth: some of each file."""
 
 
-@pytest.fixture(scope="module")
-def plain() -> dict[str, Behaviour]:
+def _run_plain(programs: dict[str, list[str]]) -> dict[str, Behaviour]:
     """The behaviour in plain Python: one process for all."""
     finished = subprocess.run(
         [sys.executable, str(FOLDER / "plain.py")],
-        input=json.dumps(PROGRAMS),
+        input=json.dumps(programs),
         capture_output=True,
         text=True,
         check=True,
@@ -71,17 +72,34 @@ async def _behaviour(sandbox: Sandbox, steps: list[str]) -> Behaviour:
     return printed, value, None
 
 
-async def test_programs_behave_as_in_plain_python(plain: dict[str, Behaviour]) -> None:
+async def _run_confined(programs: dict[str, list[str]]) -> dict[str, Behaviour]:
     limits = Limits(cpu_s=60, wall_s=300)  # sandboxed or not, it is not about time
     async with Sandbox(limits=limits) as sandbox, asyncio.TaskGroup() as group:
-        tasks = {name: group.create_task(_behaviour(sandbox, steps)) for name, steps in PROGRAMS.items()}
-    different = {name: (plain[name], task.result()) for name, task in tasks.items() if plain[name] != task.result()}
+        tasks = {name: group.create_task(_behaviour(sandbox, steps)) for name, steps in programs.items()}
+    return {name: task.result() for name, task in tasks.items()}
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, Behaviour]:
+    return _run_plain(PROGRAMS)
+
+
+async def test_a_sample_behaves_as_in_plain_python() -> None:
+    assert len(SAMPLE) >= 20
+    assert await _run_confined(SAMPLE) == _run_plain(SAMPLE)
+
+
+@pytest.mark.slow
+async def test_programs_behave_as_in_plain_python(plain: dict[str, Behaviour]) -> None:
+    confined = await _run_confined(PROGRAMS)
+    different = {name: (plain[name], confined[name]) for name in PROGRAMS if plain[name] != confined[name]}
     unexpected = {name: pair for name, pair in different.items() if name not in EXCEPTIONS}
     assert unexpected == {}
     assert different.keys() == EXCEPTIONS.keys()
     assert len(different) <= (1 - LEAST_SHARE) * len(PROGRAMS)
 
 
+@pytest.mark.slow
 def test_there_are_two_hundred_programs_that_work(plain: dict[str, Behaviour]) -> None:
     assert len(PROGRAMS) - len(EXCEPTIONS) >= 200
     assert {name: error for name, (_, _, error) in plain.items() if error is not None} == {}
