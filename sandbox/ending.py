@@ -77,6 +77,9 @@ def _judge_end(ending: Ending, limits: Limits) -> tuple[Outcome, str] | None:
     match ending.stop:
         case Stop.CPU_DEADLINE:
             return Outcome.TIMEOUT_CPU, _cpu_words(limits)
+        case Stop.WALL_DEADLINE if ending.cpu_seconds > limits.cpu_s:
+            # On a busy machine both run out at the same look; CPU time is the main limit.
+            return Outcome.TIMEOUT_CPU, _cpu_words(limits)
         case Stop.WALL_DEADLINE:
             return Outcome.TIMEOUT_WALL, f"more than {limits.wall_s:g} s of wall-clock time"
         case Stop.VIOLATION:

@@ -29,6 +29,7 @@ def _ending(
         (_ending(), Outcome.OK),
         (_ending(stop=Stop.CPU_DEADLINE, frame=b""), Outcome.TIMEOUT_CPU),
         (_ending(stop=Stop.WALL_DEADLINE, frame=b""), Outcome.TIMEOUT_WALL),
+        (_ending(stop=Stop.WALL_DEADLINE, frame=b"", cpu_seconds=1e6), Outcome.TIMEOUT_CPU),
         (_ending(stop=Stop.VIOLATION, frame=b""), Outcome.VIOLATION),
         (_ending(frame=b"", exit_code=-signal.SIGXCPU), Outcome.TIMEOUT_CPU),
         (_ending(frame=b"", exit_code=-signal.SIGKILL), Outcome.CRASHED),
