@@ -11,25 +11,23 @@ of each of their families, one request at a time.
 import argparse
 import asyncio
 import json
-import math
 import os
 import platform
-import random
-import selectors
+import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
-from hashlib import blake2b
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
-from typing import Any, TypeVar
 
-from search import Budget, Candidate, Parts, SearchConfig, search
-from search import Path as SearchPath
+# `benchmarks/` is searched first, and holds a script of the sandbox package's name.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.fill.simulated_clock import run_simulated
+from benchmarks.fill.wordy_world import DECODE_STEP_S, RUN_S, draw_sum, wordy_parts
+from search import Budget, SearchConfig, search
 from search.delays import Delays
-from search.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality, path_key
-from search.outcomes import CandidateStop
 from search.record import CallKind
 from server.bundle.folders import bundled_models
 from training.problem_sets import LabelledProblem, family_problems
@@ -39,17 +37,6 @@ from training.workbench import Sampling, Workbench, open_workbench
 WIDTHS = (1, 2, 4, 8)
 TRAJECTORIES = 16
 CANDIDATES = 8
-DECODE_STEP_S = 0.025
-"""About what one token of a 7B model takes on one GPU."""
-STEP_TOKENS = (10, 60)
-"""Shortest and longest step; the published models write about 40 tokens a step."""
-RUN_S = 0.02
-"""One code step in a warm sandbox."""
-ERROR_RATE = 0.45
-PPM_NOISE = 0.8
-"""Standard deviation of the PPM's opinion, which is +0.5 for a right path and -0.5 for a wrong one."""
-
-Returned = TypeVar("Returned")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,56 +128,9 @@ def _ratio(outcomes: Outcomes, width: int) -> str:
     )
 
 
-class SimulatedClockLoop(asyncio.SelectorEventLoop):
-    """An event loop that does not sleep: where nothing is ready, its clock jumps to the next timer."""
-
-    def __init__(self) -> None:
-        self._now_s = 0.0
-        super().__init__(_JumpingSelector(self))
-
-    def time(self) -> float:
-        """Seconds since the loop was made."""
-        return self._now_s
-
-    def jump(self, seconds: float) -> None:
-        """Let time pass."""
-        self._now_s += seconds
-
-
-class _JumpingSelector(selectors.SelectSelector):
-    def __init__(self, loop: SimulatedClockLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is not None and timeout > 0:
-            self._loop.jump(timeout)
-        return super().select(0)
-
-
-def run_simulated(work: Coroutine[Any, Any, Returned]) -> Returned:
-    """Run to the end in simulated time."""
-    with asyncio.Runner(loop_factory=SimulatedClockLoop) as runner:
-        return runner.run(work)
-
-
-@dataclass(frozen=True, slots=True)
-class WordyPolicy:
-    """The arithmetic policy with steps of uneven length."""
-
-    inner: ArithmeticPolicy
-
-    async def propose(self, path: SearchPath, n: int, *, seed: int) -> Sequence[Candidate]:
-        """Lengths, too, are the same for the same arguments."""
-        rng = random.Random(seed)
-        candidates = await self.inner.propose(path, n, seed=seed)
-        return [replace(one, token_ids=tuple(range(rng.randint(*STEP_TOKENS)))) for one in candidates]
-
-
 async def simulated_search(width: int, *, seed: int) -> Outcome:
     """One problem."""
-    rng = random.Random(seed)
-    numbers = [rng.randint(2, 60) for _ in range(rng.randint(4, 7))]
+    problem = draw_sum(seed)
     busy = _Busy(asyncio.get_running_loop().time)
 
     async def pause(kind: CallKind, size: int) -> None:
@@ -200,15 +140,9 @@ async def simulated_search(width: int, *, seed: int) -> Outcome:
         elif kind is not CallKind.EQUALITY:
             await asyncio.sleep(DECODE_STEP_S if kind is CallKind.SCORER else RUN_S)
 
-    parts = Parts(
-        policy=WordyPolicy(ArithmeticPolicy(ERROR_RATE)),
-        runner=ArithmeticRunner(),
-        equality=StringEquality(),
-        scorer=FunctionScorer(_opinion),
-    )
     result = await search(
-        "+".join(map(str, numbers)),
-        parts=Delays(pause).wrap(parts),
+        problem.question,
+        parts=Delays(pause).wrap(wordy_parts()),
         config=SearchConfig(candidates=CANDIDATES, parallel_rollouts=width),
         budget=Budget(trajectories=TRAJECTORIES),
         seed=seed,
@@ -216,21 +150,11 @@ async def simulated_search(width: int, *, seed: int) -> Outcome:
     )
     seconds = asyncio.get_running_loop().time()
     return Outcome(
-        is_right=result.answer == str(sum(numbers)),
+        is_right=result.answer == problem.answer,
         seconds=seconds,
         tokens=result.tree.tokens,
         policy_calls=busy.seconds / seconds,
     )
-
-
-def _opinion(path: SearchPath) -> float:
-    """What a noisy PPM says: the same path, the same noise."""
-    numbers = path.problem.split("+")
-    codes = [step.text for step in path.steps if step.stop is CandidateStop.END_OF_STEP]
-    wanted = [f"\ntotal = {'total + ' if done else ''}{number}\n" for done, number in enumerate(numbers)]
-    opinion = 0.5 if codes == wanted[: len(codes)] else -0.5
-    digest = blake2b(repr((path.problem, path_key(path))).encode(), digest_size=8).digest()
-    return math.tanh(opinion + random.Random(digest).gauss(0.0, PPM_NOISE))
 
 
 class _Busy:

@@ -13,17 +13,18 @@ import json
 import os
 import platform
 import pstats
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from search import Budget, Parts, SearchConfig, SearchResult, search
-from search.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
-from search.protocols import Path as SearchPath
-from search.protocols import Snapshot
+# `benchmarks/` is searched first, and holds a script of the sandbox package's name.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-PROBLEM = "+".join(str(number) for number in range(11, 20))
+from benchmarks.fill.free_parts import PROBLEM, ask_again, free_parts
+from search import Budget, SearchConfig, SearchResult, search
+
 CASES = ((16, 1), (16, 4), (256, 4))
 """Trajectories, and rollouts in flight: the server's default budget, and its largest."""
 CANDIDATES = 8
@@ -77,47 +78,20 @@ async def _measure(trajectories: int, width: int, *, searches: int) -> Measured:
         seconds += time.process_time() - began_s
         nodes += len(result.tree.nodes)
         began_s = time.process_time()
-        await _ask_again(result, seed=seed)
+        await ask_again(result, candidates=CANDIDATES, seed=seed)
         parts_seconds += time.process_time() - began_s
     return Measured(nodes=nodes, seconds=seconds, parts_seconds=parts_seconds)
-
-
-def _parts() -> Parts:
-    return Parts(
-        policy=ArithmeticPolicy(0.6),
-        runner=ArithmeticRunner(),
-        equality=StringEquality(),
-        scorer=FunctionScorer(_indifferent),
-    )
-
-
-def _indifferent(path: SearchPath) -> float:
-    return 0.1
 
 
 async def _search(trajectories: int, width: int, *, seed: int) -> SearchResult:
     return await search(
         PROBLEM,
-        parts=_parts(),
+        parts=free_parts(),
         config=SearchConfig(candidates=CANDIDATES, parallel_rollouts=width),
         budget=Budget(trajectories=trajectories),
         seed=seed,
         now=time.monotonic,
     )
-
-
-async def _ask_again(result: SearchResult, *, seed: int) -> None:
-    """The calls that made the tree, without the search. Paths are made outside the parts, so they count as theirs."""
-    parts, tree = _parts(), result.tree
-    states: dict[int, Snapshot | None] = {0: None}
-    for node in tree.nodes:
-        if node.children:
-            path = tree.path(node.id)
-            await parts.policy.propose(path, CANDIDATES, seed=seed)
-            assert parts.scorer is not None
-            await parts.scorer.score([path] * len(node.children))
-        if node.execution is not None and node.step is not None and node.parent is not None:
-            states[node.id] = (await parts.runner.run(states[node.parent], node.step.text)).snapshot
 
 
 def _profile(work: Callable[[], object]) -> None:

@@ -23,6 +23,8 @@ class Usage:
     """Generated, those of surplus trajectories of the baselines included."""
     ppm_calls: int
     """Paths scored."""
+    ppm_step_tokens: int
+    """Tokens of the steps on these paths, the problem's own not counted."""
     code_steps: int
     """Code steps run, those run again after loading included."""
 
@@ -68,6 +70,7 @@ class Meter:
         self.ppm_time = Stopwatch(now)
         self.policy_tokens = 0
         self.ppm_calls = 0
+        self.ppm_step_tokens = 0
         self.code_steps = 0
 
     def wrap(self, parts: Parts) -> Parts:
@@ -86,6 +89,7 @@ class Meter:
             cached_trajectories=cached_trajectories,
             policy_tokens=self.policy_tokens,
             ppm_calls=self.ppm_calls,
+            ppm_step_tokens=self.ppm_step_tokens,
             code_steps=self.code_steps,
         )
 
@@ -117,6 +121,7 @@ class _MeteredScorer:
         with self.meter.ppm_time.running():
             scores = await self.scorer.score(paths)
         self.meter.ppm_calls += len(paths)
+        self.meter.ppm_step_tokens += sum(len(step.token_ids) for path in paths for step in path.steps)
         return scores
 
 

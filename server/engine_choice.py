@@ -4,23 +4,42 @@ from pydantic import SecretStr
 
 from server.bundle.folders import ModelFolders
 from server.engines.errors import CheckpointError
+from server.engines.model_kinds import are_our_own
 from server.engines.protocols import Engines
 from server.engines.remote_client import RemoteAddress, RemoteLimits
 from server.engines.remote_engines import remote_engines
 from server.engines.vllm_arguments import VllmOptions
 from server.engines.vllm_memory import GB, MemoryShare
 from server.settings import Settings
+from server.tracing import outgoing_headers
 
 
 def make_engines(folders: ModelFolders, settings: Settings) -> Engines:
-    """Engines that are ready to be entered. Blocks for seconds. Raises `EngineError`."""
-    engines = _made(folders, settings)
+    """Engines that are ready to be entered, whatever models the folders hold. Blocks for seconds.
+
+    Raises `EngineError`.
+    """
+    own = are_our_own(folders)
+    if settings.policy_url is not None and settings.ppm_url is not None and settings.engine == "openai":
+        policy = _address(settings.policy_url, settings.policy_api_key)
+        ppm = _address(settings.ppm_url, settings.ppm_api_key)
+        limits = RemoteLimits(answer_s=settings.remote_timeout_s)
+        if own:
+            return remote_engines(policy, ppm, folders, limits=limits)
+        from server.engines.off_the_shelf import remote_engines_of_any_make  # noqa: PLC0415
+
+        return remote_engines_of_any_make(policy, ppm, folders, limits=limits)
+    return _engines_of_this_machine(folders, settings, own=own)
+
+
+def check_room(engines: Engines, settings: Settings) -> None:
+    """Raise `CheckpointError` where no problem fits beside a step. To be asked of engines that were entered: only then
+    is it known how much of a model's context a remote server serves."""
     if engines.policy.context_tokens <= settings.max_step_tokens:
         raise CheckpointError(
-            f"{folders.policy}: a context of {engines.policy.context_tokens} tokens has no room for a problem and a "
-            f"step of {settings.max_step_tokens}; lower RSTAR_MAX_STEP_TOKENS"
+            f"{engines.policy.model_id}: a context of {engines.policy.context_tokens} tokens has no room for a problem "
+            f"and a step of {settings.max_step_tokens}; lower RSTAR_MAX_STEP_TOKENS"
         )
-    return engines
 
 
 def vllm_options(settings: Settings) -> VllmOptions:
@@ -37,21 +56,24 @@ def vllm_options(settings: Settings) -> VllmOptions:
     )
 
 
-def _made(folders: ModelFolders, settings: Settings) -> Engines:
-    from server.engines.torch_engines import torch_engines  # noqa: PLC0415
+def _engines_of_this_machine(folders: ModelFolders, settings: Settings, *, own: bool) -> Engines:
     from server.engines.vllm_engines import suits_this_machine, vllm_engines  # noqa: PLC0415
 
-    if settings.policy_url is not None and settings.ppm_url is not None and settings.engine == "openai":
-        return remote_engines(
-            RemoteAddress(url=settings.policy_url, api_key=_revealed(settings.policy_api_key)),
-            RemoteAddress(url=settings.ppm_url, api_key=_revealed(settings.ppm_api_key)),
-            folders,
-            limits=RemoteLimits(answer_s=settings.remote_timeout_s),
-        )
     if settings.engine == "vllm" or (settings.engine == "auto" and suits_this_machine()):
+        if not own:
+            raise CheckpointError(
+                f"{folders.policy} and {folders.ppm}: the engine vllm serves a policy and a PPM of the step format; "
+                "serve other models by vLLM servers and RSTAR_ENGINE=openai, or small ones by RSTAR_ENGINE=torch"
+            )
         return vllm_engines(folders, vllm_options(settings))
-    return torch_engines(folders)
+    if own:
+        from server.engines.torch_engines import torch_engines  # noqa: PLC0415
+
+        return torch_engines(folders)
+    from server.engines.off_the_shelf import torch_engines_of_any_make  # noqa: PLC0415
+
+    return torch_engines_of_any_make(folders)
 
 
-def _revealed(key: SecretStr | None) -> str | None:
-    return None if key is None else key.get_secret_value()
+def _address(url: str, key: SecretStr | None) -> RemoteAddress:
+    return RemoteAddress(url=url, api_key=None if key is None else key.get_secret_value(), headers=outgoing_headers)

@@ -58,18 +58,33 @@ class _Group:
     samples: tuple[Sample, ...]
 
 
-class DecodeLoop:
-    """The policy's workload. Requests may draw in different ways: each row of the batch keeps its request's rule."""
+class PolicyWeights:
+    """What the loops of one policy share: the model, and what it has read of paths already."""
 
-    def __init__(self, checkpoint: Checkpoint, runtime: TorchRuntime, *, max_batch: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, runtime: TorchRuntime) -> None:
+        self.counters = EngineCounters()
+        """Of the encoder."""
+        self.tokenizer = checkpoint.tokenizer
+        self.model = runtime.model(checkpoint)
+        # Without the padding of the vocabulary, whose tokens have no text.
+        self.head = self.model.matrix(checkpoint.head[: checkpoint.tokenizer.size])
+        self.encoder = runtime.encoder(self.model, self.counters)
+
+
+class DecodeLoop:
+    """A workload of the policy, with a batch of its own.
+
+    Requests may draw in different ways: each row of the batch keeps its request's rule.
+    """
+
+    def __init__(self, weights: PolicyWeights, *, max_batch: int) -> None:
         self.inbox: Inbox[ProposeRequest] = Inbox()
         self.counters = EngineCounters()
         self._max_batch = max_batch
-        self._tokenizer = checkpoint.tokenizer
-        self._model = runtime.model(checkpoint)
-        # Without the padding of the vocabulary, whose tokens have no text.
-        self._head = self._model.matrix(checkpoint.head[: checkpoint.tokenizer.size])
-        self._encoder = runtime.encoder(self._model, self.counters)
+        self._tokenizer = weights.tokenizer
+        self._model = weights.model
+        self._head = weights.head
+        self._encoder = weights.encoder
         self._batch = DecodeBatch(self._model)
         self._held: set[ProposeRequest] = set()
         """Every request not answered yet, also while a step moves it about."""
@@ -84,8 +99,14 @@ class DecodeLoop:
         self._sort_inbox()
         self._drop_abandoned()
         self._admit()
+        # Reading paths takes a while: whoever left meanwhile shall not have another token written.
+        self._drop_abandoned()
+        self._count_levels()
         if self._running:
             self._decode()
+        self._count_levels()
+
+    def _count_levels(self) -> None:
         self.counters.running = len(self._running)
         self.counters.waiting = sum(len(group.samples) for group in self._waiting)
 

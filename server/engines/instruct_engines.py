@@ -4,16 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 
 from search.format import SPECIAL_TOKENS, Segment
-from server.engines.errors import CheckpointError
 from server.engines.instruct_chat import frame_of
 from server.engines.instruct_policy import InstructPolicyEngine
 from server.engines.instruct_tokens import InstructTokens, read_tokens
 from server.engines.instruct_transformers import TransformersCompleter
-from server.engines.model_folder import existing_file
 from server.engines.remote_client import RemoteAddress, RemoteLimits
 from server.engines.remote_completer import RemoteCompleter
 from server.engines.remote_engines import model_context_tokens
-from server.engines.rendering import StepTokenizer
 from server.engines.torch_runtime import TorchRuntime
 
 _TELLING_TEXT = "\n# Add 12 and 30\ntotal = 12 + 30\n" + "".join(SPECIAL_TOKENS)
@@ -37,15 +34,6 @@ def remote_instruct_policy(
         limits=limits,
     )
     return InstructPolicyEngine(completer, tokens)
-
-
-def needs_few_shots(folder: FilePath) -> bool:
-    """Whether the model does not know the step format: its tokenizer lacks a special token of it."""
-    try:
-        StepTokenizer(existing_file(folder, "tokenizer.json"))
-    except CheckpointError:
-        return True
-    return False
 
 
 def _telling_tokens(tokens: InstructTokens) -> Mapping[str, Sequence[int]]:

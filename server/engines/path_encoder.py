@@ -5,6 +5,7 @@ Shared parts run once: first the missing trunks (all segments but the last), the
 side under one mask. Serves policy and PPM alike, and never looks at what a token means.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -71,24 +72,28 @@ class _TreeAttention:
 
 
 class PathEncoder:
-    """Gives paths their nodes in the prefix cache."""
+    """Gives paths their nodes in the prefix cache. Several threads may ask; they take turns."""
 
     def __init__(self, model: Qwen2, *, cache_bytes: int, counters: EngineCounters) -> None:
         shape = model.shape
         self._model = model
         self._counters = counters
+        # A turn spans looking, running and looking again: nothing may be forgotten in between.
+        self._turn = threading.Lock()
         self._empty = torch.zeros(shape.layers, 2, shape.key_value_heads, 0, shape.head_size)
         self._cache = PrefixCache(max_bytes=cache_bytes, empty_key_values=self._empty)
 
     def encode(self, paths: Sequence[PathSegments]) -> list[PrefixNode]:
         """The node of each path, in order."""
-        before = self._counters.tokens_encoded
-        self._run(self._missing([path[:-1] for path in paths]))
-        self._run(self._missing(paths))
-        nodes = [self._cache.deepest(path)[0] for path in paths]
-        self._counters.tokens_reused += sum(node.length for node in nodes) - (self._counters.tokens_encoded - before)
-        self._cache.trim()
-        return nodes
+        with self._turn:
+            before = self._counters.tokens_encoded
+            self._run(self._missing([path[:-1] for path in paths]))
+            self._run(self._missing(paths))
+            nodes = [self._cache.deepest(path)[0] for path in paths]
+            encoded = self._counters.tokens_encoded - before
+            self._counters.tokens_reused += sum(node.length for node in nodes) - encoded
+            self._cache.trim()
+            return nodes
 
     def _missing(self, paths: Sequence[PathSegments]) -> list[_Branch]:
         """What is not held yet, each branch once, siblings adjacent."""

@@ -3,7 +3,8 @@
 
 A node holds one segment (the prompt, or a step with its output) and reaches the rest through its parents, so that
 siblings share everything above them. The least recently used go first. Touching a node touches its ancestors after it;
-the oldest node is therefore always a leaf. Never runs a model. Not thread-safe: it belongs to one engine's loop.
+the oldest node is therefore always a leaf. Never runs a model. Not thread-safe: it belongs to one encoder. Nodes that
+were handed out may be read by any thread, since nothing of them but their children ever changes.
 """
 
 from collections import OrderedDict

@@ -1,18 +1,18 @@
 """Reward models of other makes, told apart by their folders, and opened as PPM: here, or on a vLLM server elsewhere.
 
 kind             here (transformers)                vLLM 0.32
-standard         torch engine                       --runner pooling; /classify, raw
+standard         torch engine, or `local_prm`       --runner pooling; /classify, raw
 process reward   `local_prm`                        --runner pooling; /pooling, token_classify, STEP pooling
 value head       `local_prm`                        not as it is: convert it, `server.engines.prm_convert`
 """
 
-from enum import StrEnum
 from pathlib import Path as FilePath
-from typing import assert_never, cast
+from typing import assert_never
 
 from server.engines.errors import CheckpointError
-from server.engines.model_folder import existing_file, read_config
-from server.engines.prm_heads import VALUE_HEAD_FILE, read_two_class_head, read_value_head
+from server.engines.model_folder import existing_file
+from server.engines.model_kinds import VALUE_HEAD_FILE, PpmKind, ppm_kind
+from server.engines.prm_heads import read_scalar_head, read_two_class_head, read_value_head
 from server.engines.prm_rendering import STEP_SEPARATOR, PrmTokens, StepTextTokens
 from server.engines.prm_scorer import PrmScorer
 from server.engines.remote_client import RemoteAddress, RemoteLimits
@@ -24,34 +24,8 @@ from server.engines.rendering import PathTokens, StepTokenizer
 from server.engines.torch_runtime import TorchRuntime
 
 
-class PpmKind(StrEnum):
-    """What a folder holds."""
-
-    STANDARD = "standard"
-    """A `*ForSequenceClassification` model with one label that reads the step format: our own kind."""
-    PROCESS_REWARD = "process_reward"
-    """A `Qwen2ForProcessRewardModel`, as Qwen2.5-Math-PRM is."""
-    VALUE_HEAD = "value_head"
-    """A causal language model with a `value_head.bin`, as rStar-Math publishes it."""
-
-
-def ppm_kind(folder: FilePath) -> PpmKind:
-    """Raises `CheckpointError` for what is none of them."""
-    architectures = cast(list[str], read_config(folder).get("architectures") or [])
-    if "Qwen2ForProcessRewardModel" in architectures:
-        return PpmKind.PROCESS_REWARD
-    if any(name.endswith("ForSequenceClassification") for name in architectures):
-        return PpmKind.STANDARD
-    if (folder / VALUE_HEAD_FILE).is_file():
-        return PpmKind.VALUE_HEAD
-    raise CheckpointError(
-        f"{folder}: no PPM: expected *ForSequenceClassification, Qwen2ForProcessRewardModel or {VALUE_HEAD_FILE}, "
-        f"found {', '.join(architectures) or 'none'}"
-    )
-
-
 def local_prm(folder: FilePath, *, reads_policy_tokens: bool, runtime: TorchRuntime | None = None) -> PrmScorer:
-    """A reward model of another make, run by transformers; takes seconds. Raises `CheckpointError`.
+    """A PPM of any kind, run by transformers; takes seconds. Raises `CheckpointError`.
 
     `reads_policy_tokens`: whether policy and PPM share a tokenizer; if not, the PPM reads the steps by their text.
     """
@@ -64,7 +38,8 @@ def local_prm(folder: FilePath, *, reads_policy_tokens: bool, runtime: TorchRunt
             rendering = _step_rendering(folder, reads_policy_tokens=reads_policy_tokens)
             return PrmScorer(folder, rendering, read_value_head(folder), runtime=runtime)
         case PpmKind.STANDARD:
-            raise CheckpointError(f"{folder} is a PPM of our own kind; serve it with the torch engine")
+            rendering = _step_rendering(folder, reads_policy_tokens=reads_policy_tokens)
+            return PrmScorer(folder, rendering, read_scalar_head(folder), runtime=runtime)
         case _:
             assert_never(kind)
 

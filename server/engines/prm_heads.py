@@ -17,8 +17,8 @@ from torch import Tensor
 
 from server.engines.errors import CheckpointError
 from server.engines.model_folder import weight_files
+from server.engines.model_kinds import VALUE_HEAD_FILE
 
-VALUE_HEAD_FILE = "value_head.bin"
 PUBLISHED_SCALE = 5.0
 """The published code searches with tanh(value / 5), though it trains without either: see rStar issue 12."""
 
@@ -75,6 +75,18 @@ def read_value_head(folder: FilePath, *, scale: float = PUBLISHED_SCALE) -> Valu
         raise CheckpointError(f"{file}: expected summary.weight of one row and summary.bias, found {shapes}")
     bias = tensors.get("summary.bias")
     return ValueHead(weight_1_H=weight, bias=0.0 if bias is None else float(bias), scale=scale)
+
+
+def read_scalar_head(folder: FilePath) -> ValueHead:
+    """From a `*ForSequenceClassification` folder with one label. Raises `CheckpointError`."""
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as weights:
+            if "score.weight" in weights.keys():  # noqa: SIM118 # no mapping
+                weight = weights.get_tensor("score.weight")
+                if weight.shape[0] != 1:
+                    raise CheckpointError(f"{folder}: expected a PPM with 1 label, found {weight.shape[0]}")
+                return ValueHead(weight_1_H=weight, bias=0.0, scale=1.0)
+    raise CheckpointError(f"{folder}: not a PPM: expected score.weight, the head of a *ForSequenceClassification model")
 
 
 def read_two_class_head(folder: FilePath) -> TwoClassHead:

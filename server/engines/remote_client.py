@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self, cast
@@ -29,6 +29,10 @@ _QUOTED_CHARS = 300
 """Of an answer that is quoted in an error."""
 
 
+def _no_headers() -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteAddress:
     """Where a server is, and what it wants to hear."""
@@ -39,6 +43,8 @@ class RemoteAddress:
     """Sent as a bearer token; never logged."""
     model: str | None = None
     """Name under which the server serves the model; None where it serves only one."""
+    headers: Callable[[], Mapping[str, str]] = field(default=_no_headers, repr=False, compare=False)
+    """Asked before each attempt, in the task that makes it: what else to send, such as the trace it belongs to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +100,7 @@ class RemoteClient:
         self.traffic = RemoteTraffic()
         self._rng = rng or random.Random()
         self._sleep = sleep
+        self._headers = address.headers
         self._http = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {address.api_key}"} if address.api_key else {},
             timeout=httpx.Timeout(self.limits.answer_s, connect=self.limits.connect_s),
@@ -134,7 +141,7 @@ class RemoteClient:
             self.traffic.requests += 1
             self.traffic.retries += attempt > 1
             try:
-                response = await self._http.request(method, self.url + path, json=body)
+                response = await self._http.request(method, self.url + path, json=body, headers=dict(self._headers()))
             except httpx.ReadTimeout as error:
                 # Asking again would only add to the load of a server that is too slow already.
                 self.traffic.failures += 1

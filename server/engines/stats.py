@@ -1,6 +1,7 @@
 """Engine counters: what an exporter reads. Written by one thread alone, read through snapshots."""
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 BATCH_SIZE_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -66,3 +67,19 @@ class EngineCounters:
             running=self.running,
             waiting=self.waiting,
         )
+
+
+def total(parts: Sequence[EngineStats]) -> EngineStats:
+    """Of an engine that counts in several places."""
+    return EngineStats(
+        requests=sum(part.requests for part in parts),
+        aborted=sum(part.aborted for part in parts),
+        forward_passes=sum(part.forward_passes for part in parts),
+        tokens_generated=sum(part.tokens_generated for part in parts),
+        tokens_encoded=sum(part.tokens_encoded for part in parts),
+        tokens_reused=sum(part.tokens_reused for part in parts),
+        batch_size_counts=tuple(map(sum, zip(*(part.batch_size_counts for part in parts), strict=True))),
+        batch_size_sum=sum(part.batch_size_sum for part in parts),
+        running=sum(part.running for part in parts),
+        waiting=sum(part.waiting for part in parts),
+    )

@@ -1,4 +1,4 @@
-"""Torch engines: policy and PPM of one process, read from their folders, on one compute thread."""
+"""Torch engines: policy and PPM of one process, read from their folders."""
 
 from pathlib import Path as FilePath
 
@@ -8,12 +8,15 @@ from server.engines.model_folder import check_same_tokens
 from server.engines.protocols import Engines
 from server.engines.torch_policy import TorchPolicyEngine
 from server.engines.torch_ppm import TorchScorer
-from server.engines.torch_runtime import TorchRuntime
+from server.engines.torch_runtime import TorchRuntime, serving_runtime
 
 
 def torch_engines(folders: ModelFolders, runtime: TorchRuntime | None = None) -> Engines:
-    """Read both folders; takes seconds. Raises `CheckpointError`, also where the two do not fit each other."""
-    runtime = runtime or TorchRuntime()
+    """Read both folders; takes seconds. By default all cores are theirs.
+
+    Raises `CheckpointError`, also where the two do not fit each other.
+    """
+    runtime = runtime or serving_runtime()
     policy, ppm = load_policy(folders.policy), load_ppm(folders.ppm)
     check_same_tokens(folders, policy.tokenizer, ppm.tokenizer)
     return Engines(policy=TorchPolicyEngine(policy, runtime=runtime), ppm=TorchScorer(ppm, runtime=runtime))

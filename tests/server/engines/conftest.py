@@ -28,7 +28,7 @@ from server.engines.protocols import PolicyEngine, Sampling, ScorerEngine
 from server.engines.rendering import END_OF_TEXT
 from server.engines.torch_policy import TorchPolicyEngine
 from server.engines.torch_ppm import TorchScorer
-from server.engines.torch_runtime import TorchRuntime
+from server.engines.torch_runtime import TorchRuntime, serving_runtime
 from server.engines.vllm_arguments import VllmOptions
 from server.engines.vllm_memory import MemoryShare
 from tests.server.engines.remote.vllm_server import open_remote_policy, open_remote_scorer
@@ -58,6 +58,17 @@ async def open_torch_policy(folder: FilePath) -> AsyncGenerator[PolicyEngine]:
 
 
 @asynccontextmanager
+async def open_torch_policy_in_lanes(folder: FilePath) -> AsyncGenerator[PolicyEngine]:
+    async with TorchPolicyEngine(load_policy(folder), runtime=lanes_of_one_core()) as engine:
+        yield engine
+
+
+def lanes_of_one_core() -> TorchRuntime:
+    """As a server runs them."""
+    return serving_runtime(lambda _: ComputeThread(threads=1))
+
+
+@asynccontextmanager
 async def open_vllm_policy(folder: FilePath) -> AsyncGenerator[PolicyEngine]:
     from server.engines.vllm_policy import VllmPolicyEngine
 
@@ -82,6 +93,7 @@ async def open_vllm_scorer(folder: FilePath) -> AsyncGenerator[ScorerEngine]:
 
 POLICY_ENGINES = [
     pytest.param(open_torch_policy, id="torch"),
+    pytest.param(open_torch_policy_in_lanes, id="torch-lanes"),
     pytest.param(open_vllm_policy, id="vllm", marks=VLLM),
     pytest.param(open_remote_policy, id="openai", marks=VLLM),
 ]

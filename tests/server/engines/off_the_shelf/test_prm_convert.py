@@ -11,8 +11,9 @@ import transformers
 from search.protocols import Path
 from server.engines.checkpoint import load_ppm
 from server.engines.errors import CheckpointError
+from server.engines.model_kinds import PpmKind, ppm_kind
 from server.engines.prm_convert import convert_value_head, main
-from server.engines.prm_engines import PpmKind, local_prm, ppm_kind
+from server.engines.prm_engines import local_prm
 from server.engines.rendering import PathTokens, StepTokenizer
 from server.engines.self_check import check_scores
 from server.engines.torch_ppm import TorchScorer

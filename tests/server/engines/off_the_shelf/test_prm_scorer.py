@@ -12,13 +12,16 @@ from safetensors.torch import load_file
 
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep, PathTooLong
+from server.engines.checkpoint import load_ppm
 from server.engines.errors import CheckpointError, EngineClosed, EngineFailed
-from server.engines.prm_engines import PpmKind, local_prm, ppm_kind, remote_prm
+from server.engines.model_kinds import PpmKind, ppm_kind
+from server.engines.prm_engines import local_prm, remote_prm
 from server.engines.prm_heads import read_two_class_head, read_value_head
 from server.engines.prm_rendering import PrmTokens
 from server.engines.prm_scorer import PrmScorer
 from server.engines.remote_client import RemoteAddress
 from server.engines.rendering import PathTokens, StepTokenizer
+from server.engines.torch_ppm import TorchScorer
 from server.engines.torch_runtime import TorchRuntime
 from tests.server.engines.off_the_shelf.tiny_models import CONTEXT_TOKENS, save_weights
 
@@ -80,6 +83,18 @@ async def test_a_value_head_gives_tanh_of_a_fifth_of_its_value(
     assert max(found) - min(found) > 0.05
 
 
+async def test_a_ppm_of_our_own_reads_the_text_of_another_policy_s_steps(
+    ppm_folder: FilePath, one_thread: TorchRuntime
+) -> None:
+    tokenizer = StepTokenizer(ppm_folder / "tokenizer.json")
+    async with TorchScorer(load_ppm(ppm_folder), runtime=one_thread) as own:
+        expected = await own.score([_encoded(path, tokenizer) for path in PATHS])
+    async with local_prm(ppm_folder, reads_policy_tokens=False, runtime=one_thread) as scorer:
+        found = await scorer.score(PATHS)
+    assert list(found) == pytest.approx(list(expected), abs=1e-4)
+    assert max(found) - min(found) > 0.05
+
+
 def _encoded(path: Path, tokenizer: StepTokenizer) -> Path:
     steps = tuple(
         PathStep(
@@ -134,8 +149,6 @@ def test_kinds_are_told_apart(
     assert ppm_kind(value_head_folder) is PpmKind.VALUE_HEAD
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlamaForSequenceClassification"]}))
     assert ppm_kind(tmp_path) is PpmKind.STANDARD
-    with pytest.raises(CheckpointError, match="torch engine"):
-        local_prm(tmp_path, reads_policy_tokens=True)
     with pytest.raises(CheckpointError, match=r"no PPM: expected .* found Qwen2ForCausalLM"):
         ppm_kind(chat_folder)
     with pytest.raises(CheckpointError, match=r"convert it by server\.engines\.prm_convert"):

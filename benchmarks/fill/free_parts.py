@@ -1,0 +1,35 @@
+"""Free parts: fakes that answer at once, for the time that our own Python takes, and what they take themselves."""
+
+from search import Parts, SearchResult
+from search.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
+from search.protocols import Path, Snapshot
+
+PROBLEM = "+".join(str(number) for number in range(11, 20))
+
+
+def free_parts() -> Parts:
+    """For one search."""
+    return Parts(
+        policy=ArithmeticPolicy(0.6),
+        runner=ArithmeticRunner(),
+        equality=StringEquality(),
+        scorer=FunctionScorer(_indifferent),
+    )
+
+
+def _indifferent(path: Path) -> float:
+    return 0.1
+
+
+async def ask_again(result: SearchResult, *, candidates: int, seed: int) -> None:
+    """The calls that made the tree, without the search. Paths are made outside the parts, so they count as theirs."""
+    parts, tree = free_parts(), result.tree
+    states: dict[int, Snapshot | None] = {0: None}
+    for node in tree.nodes:
+        if node.children:
+            path = tree.path(node.id)
+            await parts.policy.propose(path, candidates, seed=seed)
+            assert parts.scorer is not None
+            await parts.scorer.score([path] * len(node.children))
+        if node.execution is not None and node.step is not None and node.parent is not None:
+            states[node.id] = (await parts.runner.run(states[node.parent], node.step.text)).snapshot

@@ -1,0 +1,29 @@
+"""Modes: the ways of running searches that the benchmark compares. Values only."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mode:
+    """How searches run."""
+
+    name: str
+    rollouts: int
+    """In flight within one tree."""
+    is_lock_step: bool = False
+    temperature: float | None = None
+    """None: the one at which the modes are compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """One measurement: requests in flight, in one mode, until so many are answered."""
+
+    mode: Mode
+    requests: int
+    answers: int
+
+    @property
+    def name(self) -> str:
+        """In the names of figures."""
+        return f"{self.requests}_requests/{self.mode.name}"

@@ -1,0 +1,77 @@
+"""Parts: the real ones of a server, opened for the benchmark, with their processor time."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+
+from benchmarks.fill.processor_time import Clock, ProcessorTime, TimedComputeThread, clock_of, shares
+from sandbox import Sandbox
+from search import CodeRunner
+from search.protocols import Policy
+from server.bundle.folders import ModelFolders
+from server.engine_choice import vllm_options
+from server.engines.protocols import Engines, Sampling
+from server.engines.torch_engines import torch_engines
+from server.engines.torch_runtime import serving_runtime
+from server.engines.watchdog import marked
+from server.equality import EqualityPool
+from server.runner import STEP_LIMITS, SandboxRunner
+from server.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenParts:
+    """What a server solves with, as its default settings have it."""
+
+    engines: Engines
+    sampling: Sampling
+    sandbox: Sandbox
+    equality: EqualityPool
+    processor_time: ProcessorTime
+
+    def policy(self, temperature: float) -> Policy:
+        """A view that draws so."""
+        return self.engines.policy.policy(replace(self.sampling, temperature=temperature))
+
+    @asynccontextmanager
+    async def open_runner(self, seed: int) -> AsyncGenerator[CodeRunner]:
+        """For one search."""
+        async with self.sandbox.tree(seed=seed) as tree:
+            yield SandboxRunner(tree)
+
+
+@asynccontextmanager
+async def open_parts(engine: str, folders: ModelFolders, settings: Settings, meter: Clock) -> AsyncGenerator[OpenParts]:
+    """`engine` is torch or vllm; `meter` tells the CPU time of everything that is started in here."""
+    async with AsyncExitStack() as stack:
+        equality = await stack.enter_async_context(EqualityPool())
+        await equality.warm_up()
+        if engine == "torch":
+            runtime = serving_runtime(lambda threads: TimedComputeThread(threads=threads))
+            engines = torch_engines(folders, runtime)
+            clocks = shares(runtime.policy_threads, (runtime.compute,))
+        else:
+            from server.engines.vllm_engine import VllmEngine  # noqa: PLC0415  # may not be installed
+            from server.engines.vllm_engines import vllm_engines  # noqa: PLC0415
+
+            engines = vllm_engines(folders, vllm_options(settings))
+            assert isinstance(engines.policy, VllmEngine)
+            assert isinstance(engines.ppm, VllmEngine)
+            marks = engines.policy.mark, engines.ppm.mark
+            clocks = clock_of(lambda: marked(marks[0])), clock_of(lambda: marked(marks[1]))
+        await stack.enter_async_context(engines.policy)
+        await stack.enter_async_context(engines.ppm)
+        sandbox = await stack.enter_async_context(Sandbox(limits=STEP_LIMITS, workers=settings.sandbox_workers))
+        sampling = Sampling(top_p=settings.top_p, max_step_tokens=settings.max_step_tokens)
+        yield OpenParts(
+            engines=engines,
+            sampling=sampling,
+            sandbox=sandbox,
+            equality=equality,
+            processor_time=ProcessorTime(
+                meter=meter,
+                policy=clocks[0],
+                ppm=clocks[1],
+                answers=clock_of(lambda: equality.process_ids),
+            ),
+        )

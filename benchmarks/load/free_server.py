@@ -1,0 +1,61 @@
+"""Free server: the real application under uvicorn, as `python -m server` runs it, on parts that answer at once.
+
+    python -m benchmarks.load.free_server     settings from arguments and RSTAR_* variables, as ever
+
+What it takes is the time of our own Python, HTTP included. Keeps nothing of a search, so that its memory tells.
+"""
+
+import socket
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+
+from benchmarks.fill.free_parts import free_parts
+from search.protocols import Path
+from server.admission import limits_from
+from server.app import create_app
+from server.fakes import fake_parts, opening
+from server.logs import configure_logging
+from server.settings_sources import load_settings
+from server.solver import Solver
+
+_SCORE = 0.1
+
+
+class _Indifferent:
+    """The scorer among the fakes remembers all that it was asked."""
+
+    async def score(self, paths: Sequence[Path]) -> Sequence[float]:
+        return [_SCORE] * len(paths)
+
+
+def main() -> None:
+    """Serves until a signal; says where, as the real server does."""
+    settings = load_settings(sys.argv[1:]).settings
+    configure_logging(level=settings.log_level, style=settings.log_format)
+    listener = socket.create_server((settings.host, settings.port), backlog=2048)
+    # As in server.__main__: asyncio does it only for sockets that name their protocol, and these do not.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    host, port = listener.getsockname()
+    solver = Solver(
+        opening(fake_parts(policy=free_parts().policy, scorer=_Indifferent())),
+        limits=limits_from(settings),
+        on_ready=lambda: print(f"Serving on http://{host}:{port};", flush=True),
+    )
+    config = uvicorn.Config(
+        create_app(solver, settings),
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
