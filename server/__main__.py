@@ -1,7 +1,8 @@
-"""`python -m server`: serves until a signal, then stops every search and process and exits with 0.
+"""`python -m server`: serves until a signal, lets the running searches end, stops every process and exits with 0.
 
-Exits with 2 for settings that make no sense, and with 1 where it cannot start or a part cannot be opened; either way
-with one line on stderr that says why.
+While searches end the server still listens, and says that it is not ready; a second signal ends them at once. Exits
+with 2 for settings that make no sense, and with 1 where it cannot start or a part cannot be opened; either way with one
+line on stderr that says why.
 """
 
 import asyncio
@@ -12,21 +13,30 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from types import FrameType
 from typing import NoReturn
 
 import uvicorn
 
+from server.admission import limits_from
 from server.app import create_app
 from server.bundle.folders import ModelFolders, ModelsMissing, bundled_models, named_models
 from server.engines.openmp import wait_passively
 from server.local_parts import open_local_parts
-from server.settings import Settings, SettingsRefused, load_settings
+from server.logs import configure_logging
+from server.settings import Settings
+from server.settings_sources import SettingsRefused, load_settings
+from server.settings_toml import settings_as_toml
 from server.solver import Solver
+from server.telemetry import OtelRecorder, TelemetryMissing, recording
+from server.version import running_version
+
+logger = logging.getLogger("server")  # the module's own name is __main__ here
 
 GRACEFUL_SHUTDOWN_S = 5
-"""For clients to take their last response: all searches are cancelled by then."""
+"""For clients to take their last response: all searches have ended by then."""
 
 _EXAMPLE = "Determine the value of h that satisfies: 132 - 44*h = -2420"
 
@@ -37,22 +47,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     try:
-        settings = load_settings(sys.argv[1:] if arguments is None else arguments)
+        loaded = load_settings(sys.argv[1:] if arguments is None else arguments)
     except SettingsRefused as error:
         _fail(str(error), exit_code=2)
-    try:
-        folders = _model_folders(settings)
-        listener = _listen(settings)
-    except ModelsMissing as error:
-        _fail(str(error))
-    except OSError as error:
-        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        _fail(f"cannot listen on {settings.host}:{settings.port}: {reason}; see --host and --port")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    sys.exit(_serve(settings, folders, listener))
+    if loaded.print_config:
+        print(settings_as_toml(loaded), end="")
+        sys.exit(0)
+    settings = loaded.settings
+    with ExitStack() as stack:
+        try:
+            folders = _model_folders(settings)
+            recorder = _recorder(settings, stack)
+            listener = stack.enter_context(_listen(settings))
+        except (ModelsMissing, TelemetryMissing) as error:
+            _fail(str(error))
+        except OSError as error:
+            reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+            _fail(f"cannot listen on {settings.host}:{settings.port}: {reason}; see --host and --port")
+        configure_logging(level=settings.log_level, style=settings.log_format)
+        sys.exit(_serve(settings, folders, listener, recorder))
 
 
-def _serve(settings: Settings, folders: ModelFolders, listener: socket.socket) -> int:
+def _serve(settings: Settings, folders: ModelFolders, listener: socket.socket, recorder: OtelRecorder | None) -> int:
     """The exit code, once a signal or a failure has ended it."""
     url = _url(settings.host, listener)
     failures: list[str] = []
@@ -63,52 +79,76 @@ def _serve(settings: Settings, folders: ModelFolders, listener: socket.socket) -
 
     solver = Solver(
         partial(open_local_parts, folders, settings),
-        concurrent_searches=settings.concurrent_searches,
+        limits=limits_from(settings),
+        record_folder=settings.record_folder,
         on_ready=lambda: _announce(url),
         on_failure=fail,
     )
     config = uvicorn.Config(
-        create_app(solver, settings),
+        create_app(solver, settings, recorder=recorder),
         loop="asyncio",
         http="h11",
         ws="none",
         lifespan="on",
         log_config=None,
-        log_level="warning",
+        log_level="debug" if settings.log_level == "debug" else "warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
     )
-    server = _Server(config, solver)
-    with listener:
-        server.run(sockets=[listener])
+    server = _Server(config, solver, drain_s=settings.drain_s)
+    server.run(sockets=[listener])
     for reason in failures:
         print(f"rstar: {reason}", file=sys.stderr)
     return 1 if failures else 0
 
 
 class _Server(uvicorn.Server):
-    """Stops the searches at once when a signal comes: uvicorn by itself would wait for them."""
+    """Lets the searches end before it closes anything: uvicorn by itself would first stop listening."""
 
-    def __init__(self, config: uvicorn.Config, solver: Solver) -> None:
+    def __init__(self, config: uvicorn.Config, solver: Solver, *, drain_s: float) -> None:
         super().__init__(config)
         self._solver = solver
+        self._drain_s = drain_s
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_asked = asyncio.Event()
+        self._signals = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
 
+    async def main_loop(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            draining = group.create_task(self._drain())
+            await super().main_loop()
+            draining.cancel()
+
+    async def _drain(self) -> None:
+        await self._is_asked.wait()
+        logger.info("no new searches; those that run have %g s to end; another signal ends them now", self._drain_s)
+        await self._solver.drain(self._drain_s)
+        self.should_exit = True
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_exit(sig, frame)
+        """A signal came. uvicorn is not told, or it would raise it again at the end."""
+        self._signals += 1
+        if self._loop is None or self._signals > 1:
+            self.should_exit = True
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._solver.stop)
+            self._loop.call_soon_threadsafe(self._solver.stop if self._signals > 1 else self._is_asked.set)
 
 
 def _model_folders(settings: Settings) -> ModelFolders:
     if settings.policy_model is None or settings.ppm_model is None:
         return bundled_models()
     return named_models(settings.policy_model, settings.ppm_model)
+
+
+def _recorder(settings: Settings, stack: ExitStack) -> OtelRecorder | None:
+    if settings.otlp_endpoint is None:
+        return None
+    return stack.enter_context(recording(settings.otlp_endpoint, version=running_version()))
 
 
 def _listen(settings: Settings) -> socket.socket:

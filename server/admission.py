@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from server.refusals import Kind, Refusal
+from server.settings import Settings
 
 FIRST_GUESS_S = 5.0
 """Length of a search before any was seen."""
@@ -29,6 +30,13 @@ class Limits:
     """Searches that wait; 0 refuses whatever cannot start at once."""
     per_client: int | None = None
     """Searches of one client, running and waiting; None: no limit."""
+
+
+def limits_from(settings: Settings) -> Limits:
+    """As the operator set them."""
+    return Limits(
+        slots=settings.concurrent_searches, queued=settings.queued_searches, per_client=settings.max_searches_per_key
+    )
 
 
 class Admission:
@@ -113,16 +121,21 @@ class Ticket:
         self.client = client
         self.called_s: float | None = None
         """When its turn came."""
-        self._called = asyncio.Event()
+        self._decided = asyncio.Event()
 
     def call(self, *, now_s: float) -> None:
         """Its turn has come."""
         self.called_s = now_s
-        self._called.set()
+        self._decided.set()
 
-    async def turn(self) -> None:
-        """Waits for its turn."""
-        await self._called.wait()
+    def leave(self) -> None:
+        """Waits no more; does nothing once its turn has come."""
+        self._decided.set()
+
+    async def turn(self) -> bool:
+        """Waits until its turn comes, or it leaves: False."""
+        await self._decided.wait()
+        return self.called_s is not None
 
 
 @dataclass(slots=True)

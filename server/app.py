@@ -1,23 +1,42 @@
-"""App: the HTTP application over a solver and its settings. Builds and joins; decides nothing."""
+"""App: the HTTP application over a solver and its settings. Builds and joins; decides nothing.
+
+Around the routes lie layers, from the outside in: request ids, traces, access log, security headers, CORS where it is
+on, authentication. All of them lie around the framework's own handling of errors too, so no response gets past them.
+"""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.access_log import AccessLog
+from server.api_keys import read_api_keys
+from server.authentication import CHALLENGE, Authentication
 from server.openapi_document import complete_document
-from server.problem_json import answer_errors_as_problems
-from server.request_ids import RequestIds
+from server.problem_json import answer_errors_as_problems, problem_response
+from server.refusals import Refusal
+from server.request_ids import HEADER, Application, RequestIds
 from server.routes import make_router
+from server.security_headers import SecurityHeaders
 from server.settings import Settings
 from server.solver import Solver
+from server.trace_context import TRACEPARENT, TRACESTATE
+from server.tracing import Recorder, Traces
+
+CORS_METHODS = ("GET", "POST", "DELETE")
+CORS_HEADERS = ("authorization", "content-type", "last-event-id", TRACEPARENT, TRACESTATE, "x-api-key", HEADER)
+"""What pages of allowed origins may send."""
+CORS_EXPOSED = ("retry-after", HEADER)
+"""What they may read, besides what every page may."""
 
 
 class _Application(FastAPI):
-    """FastAPI with our OpenAPI document."""
+    """FastAPI with our OpenAPI document and our layers."""
 
-    def __init__(self, solver: Solver, settings: Settings) -> None:
+    def __init__(self, solver: Solver, settings: Settings, recorder: Recorder | None) -> None:
         @asynccontextmanager
         async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
             async with solver.running():
@@ -26,6 +45,7 @@ class _Application(FastAPI):
         # The interactive pages load scripts from elsewhere; the document itself stays at /openapi.json.
         super().__init__(title="rStar server", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
         self._settings = settings
+        self._recorder = recorder
 
     def openapi(self) -> dict[str, Any]:
         """See `server.openapi_document`."""
@@ -33,11 +53,39 @@ class _Application(FastAPI):
             self.openapi_schema = complete_document(super().openapi(), self._settings)
         return self.openapi_schema
 
+    def build_middleware_stack(self) -> ASGIApp:
+        """The framework's own, inside ours."""
+        app = cast(Application, super().build_middleware_stack())
+        return cast(ASGIApp, _layered(app, self._settings, self._recorder))
 
-def create_app(solver: Solver, settings: Settings) -> FastAPI:
-    """The application; its lifespan is the solver's."""
-    app = _Application(solver, settings)
+
+def create_app(solver: Solver, settings: Settings, *, recorder: Recorder | None = None) -> FastAPI:
+    """The application; its lifespan is the solver's. Requests are recorded as spans where there is a recorder."""
+    app = _Application(solver, settings, recorder)
     answer_errors_as_problems(app)
     app.include_router(make_router(solver, settings))
-    app.add_middleware(RequestIds)
     return app
+
+
+def _layered(app: Application, settings: Settings, recorder: Recorder | None) -> Application:
+    keys = None if settings.api_keys is None else read_api_keys(settings.api_keys.get_secret_value())
+    app = Authentication(app, keys, refuse=cast(Any, _refuse))
+    if settings.cors_origins:
+        # Outside authentication: a browser asks for permission without a key, and shows pages no 401 that lacks it.
+        cors = CORSMiddleware(
+            cast(ASGIApp, app),
+            allow_origins=settings.cors_origins,
+            allow_methods=CORS_METHODS,
+            allow_headers=CORS_HEADERS,
+            expose_headers=CORS_EXPOSED,
+        )
+        app = cast(Application, cors)
+    app = SecurityHeaders(app)
+    if settings.access_log:
+        app = AccessLog(app)
+    return RequestIds(Traces(app, recorder))
+
+
+async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    response = problem_response(refusal, Request(scope), headers=CHALLENGE)
+    await response(scope, receive, send)

@@ -41,7 +41,7 @@ def started_server(on_progress: Callable[[Mapping[str, str]], None]) -> Generato
         # A signal between the start and the promise to stop would leave the server running.
         with _signals_held():
             process = subprocess.Popen(
-                [sys.executable, "-m", "server", "--host", _HOST, "--port", str(port)],
+                [sys.executable, "-m", "server", "--host", _HOST, "--port", str(port), "--drain-s", "0"],
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -111,9 +111,10 @@ def _free_port() -> int:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, settings included; and the server is found from any folder."""
+    """Ours, settings included, but for the keys: the demo is its server's only client. Found from any folder."""
     path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "PYTHONPATH": path}
+    ours = {name: value for name, value in os.environ.items() if not name.upper().startswith("RSTAR_API_KEYS")}
+    return {**ours, "PYTHONPATH": path}
 
 
 def _last_lines(log: IO[bytes]) -> str:

@@ -12,33 +12,36 @@ from typing import assert_never
 
 from search import AnswerChanged, Event, NodeAdded, SearchStarted, TrajectoryFinished
 from server.refusals import Refusal
+from server.running import RunningSearch, Watch
 from server.schemas import ProblemDetails
-from server.solver import RunningSearch
 from server.wire import HEARTBEAT, ServerEvent, frame
-
-HEARTBEAT_S = 10.0
-"""Proxies give up on connections that stay silent for some 30 seconds; readers expect a sign within 15."""
 
 
 async def stream_frames(
-    running: RunningSearch, *, describe: Callable[[Refusal], ProblemDetails], heartbeat_s: float = HEARTBEAT_S
+    watch: Watch, *, describe: Callable[[Refusal], ProblemDetails], heartbeat_s: float
 ) -> AsyncGenerator[bytes]:
-    """The frames to send. Whoever reads them gives the search up when the reader leaves."""
+    """The frames to send to one watcher of events, with a heartbeat whenever there was nothing for that long.
+
+    A first heartbeat goes out at once: proxies and clients want a byte before they believe in a stream.
+    """
+    progress = watch.progress
+    assert progress is not None
+    yield HEARTBEAT
     while True:
         try:
             async with asyncio.timeout(heartbeat_s):
-                event = await running.progress.next()
+                event = await progress.next()
         except TimeoutError:
             yield HEARTBEAT
             continue
         if event is None:
             break
-        yield frame(_server_event(event, running))
-    ending = await running.ending()
+        yield frame(_server_event(event, watch.search))
+    ending = await watch.ending()
     if isinstance(ending, Refusal):
         yield frame(ServerEvent("error", describe(ending).model_dump(exclude_none=True)))
     else:
-        yield frame(ServerEvent("done", ending.model_dump()))
+        yield frame(ServerEvent("done", ending.payload()))
 
 
 def _server_event(event: Event, running: RunningSearch) -> ServerEvent:

@@ -13,6 +13,7 @@ import httpx
 
 from search import Candidate, CodeRunner, Path, Policy, StepScorer
 from search.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
+from server.admission import limits_from
 from server.app import create_app
 from server.parts import OpenParts, Part, ServingParts
 from server.schemas import Models
@@ -78,8 +79,6 @@ def fake_parts(
     found = faults if faults is not None else {}
     return ServingParts(
         policy=lambda temperature, top_p: policy,
-        temperature=1.0,
-        top_p=1.0,
         scorer=scorer or FunctionScorer(lambda _: 0.5),
         equality=StringEquality(),
         open_runner=runner,
@@ -121,7 +120,10 @@ async def serve(
     settings = settings or Settings()
     ready = asyncio.Event()
     solver = Solver(
-        open_parts or opening(fake_parts()), concurrent_searches=settings.concurrent_searches, on_ready=ready.set
+        open_parts or opening(fake_parts()),
+        limits=limits_from(settings),
+        record_folder=settings.record_folder,
+        on_ready=ready.set,
     )
     app = create_app(solver, settings)
     # The transport does not know lifespans: this one is the application's own.

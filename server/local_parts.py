@@ -21,7 +21,7 @@ async def open_local_parts(
     folders: ModelFolders, settings: Settings, report: Callable[[Part], None]
 ) -> AsyncGenerator[ServingParts]:
     """See `server.parts.OpenParts`."""
-    sandbox = Sandbox(limits=STEP_LIMITS, workers=settings.sandbox_workers, min_level=Level(settings.sandbox_min_level))
+    sandbox = make_sandbox(settings)
     equality = EqualityPool()
 
     @asynccontextmanager
@@ -51,8 +51,6 @@ async def open_local_parts(
 
         yield ServingParts(
             policy=policy,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
             scorer=engines.ppm,
             equality=equality,
             open_runner=open_runner,
@@ -61,16 +59,24 @@ async def open_local_parts(
             models=Models(policy=engines.policy.model_id, ppm=engines.ppm.model_id),
             faults=lambda: _faults(engines),
             engine_stats=engines.stats,
+            sandbox_status=lambda: sandbox.status,
         )
+
+
+def make_sandbox(settings: Settings) -> Sandbox:
+    """The server's sandbox, not yet open."""
+    return Sandbox(limits=STEP_LIMITS, workers=settings.sandbox_workers, min_level=Level(settings.sandbox_min_level))
 
 
 async def _start_engines(
     stack: AsyncExitStack, folders: ModelFolders, settings: Settings, report: Callable[[Part], None]
 ) -> Engines:
     engines = await asyncio.to_thread(_make_engines, folders, settings)
-    from server.engines.self_check import check_scores  # noqa: PLC0415  # as below
+    from server.engine_choice import check_room  # noqa: PLC0415  # as below
+    from server.engines.self_check import check_scores  # noqa: PLC0415
 
     await stack.enter_async_context(engines.policy)
+    check_room(engines, settings)
     report(Part.POLICY)
     await stack.enter_async_context(engines.ppm)
     await check_scores(engines.ppm, folders.ppm)

@@ -23,7 +23,15 @@ def _problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
 
 
 _STREAM = {
-    "schema": {"type": "string"},
+    "schema": {
+        "type": "object",
+        "description": "One event of the stream",
+        "properties": {
+            "event": {"enum": ["search_started", "node", "trajectory", "answer_changed", "done", "error"]},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+        "required": ["event", "data"],
+    },
     "example": 'event: answer_changed\ndata: {"answer": "58", "confidence": 0.61}\n\n',
 }
 
@@ -38,14 +46,29 @@ SOLVE_RESPONSES: dict[int | str, dict[str, Any]] = {
         Kind.BODY_TOO_LARGE,
         Kind.UNSUPPORTED_MEDIA_TYPE,
         Kind.INVALID_REQUEST,
+        Kind.UNAUTHORIZED,
+        Kind.QUOTA_EXCEEDED,
         Kind.SEARCH_FAILED,
         Kind.NOT_READY,
     ),
 }
 
+CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = _problems(Kind.UNAUTHORIZED, Kind.NOT_FOUND, Kind.INVALID_REQUEST)
+
+METRICS_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+
 READYZ_RESPONSES: dict[int | str, dict[str, Any]] = {
     503: {"model": Readiness, "description": "Not every part is ready"}
 }
+
+
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""Either will do."""
 
 
 def complete_document(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -55,12 +78,19 @@ def complete_document(document: dict[str, Any], settings: Settings) -> dict[str,
     schemas.update(problems["$defs"])
     for model, field, limit in (
         ("SolveRequest", "trajectories", settings.max_trajectories),
+        ("SolveRequest", "max_tokens", settings.max_tokens),
         ("SolveRequest", "timeout_s", settings.max_timeout_s),
+        ("SolveRequest", "temperature", settings.max_temperature),
         ("SearchOptions", "candidates", settings.max_candidates),
         ("SearchOptions", "depth", settings.max_depth),
         ("SearchOptions", "parallel_rollouts", settings.max_parallel_rollouts),
+        ("SearchOptions", "beam_width", settings.max_beam_width),
     ):
         number, _ = schemas[model]["properties"][field]["anyOf"]
         number["maximum"] = limit
     schemas["SolveRequest"]["properties"]["problem"]["maxLength"] = settings.max_problem_chars
+    if settings.api_keys is not None:
+        document["components"]["securitySchemes"] = _SECURITY_SCHEMES
+        for path in ("/solve", "/solve/{search_id}/cancel"):
+            document["paths"][path]["post"]["security"] = [{name: []} for name in _SECURITY_SCHEMES]
     return document

@@ -3,12 +3,11 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from search import Budget, SearchConfig
-from search.config import BEAM_WIDTH
 from server.refusals import FieldError, invalid, over_limit
-from server.schemas import Models, SolveRequest
+from server.schemas import Effort, Models, SolveRequest
 from server.settings import Settings
 
 Value = TypeVar("Value")
@@ -24,6 +23,9 @@ class Order:
     timeout_s: float
     seed: int
     tokens: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    returns_tree: bool = False
 
     def budget(self, *, seconds: float) -> Budget:
         """What the search may spend, with `seconds` left of its time."""
@@ -31,7 +33,8 @@ class Order:
 
     def tree_id(self, models: Models) -> str:
         """Names the tree that this order grows: whatever shapes it goes in; the budget, and when to stop, stay out."""
-        shape = [self.problem, asdict(_shaping(self.config)), self.seed, models.policy, models.ppm]
+        drawing = [self.temperature, self.top_p, self.seed]
+        shape = [self.problem, asdict(_shaping(self.config)), drawing, models.policy, models.ppm]
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -47,19 +50,42 @@ def order_for(request: SolveRequest, settings: Settings) -> Order:
             exploration=_given(options.exploration, settings.exploration),
             tree_policy=options.tree_policy,
             parallel_rollouts=_given(options.parallel_rollouts, settings.parallel_rollouts),
-            beam_width=_given(options.beam_width, BEAM_WIDTH),
+            beam_width=_given(options.beam_width, settings.beam_width),
             selection=options.selection,
             stop_when_decided=_given(options.stop_when_decided, settings.stop_when_decided),
             stop_at_confidence=options.stop_at_confidence,
         ),
-        trajectories=_given(request.trajectories, settings.trajectories),
+        trajectories=_trajectories(request, settings),
+        tokens=_given(request.max_tokens, settings.tokens),
         timeout_s=_given(request.timeout_s, settings.timeout_s),
+        temperature=_given(request.temperature, settings.temperature),
+        top_p=_given(request.top_p, settings.top_p),
         seed=request.seed,
-        tokens=request.tokens,
+        returns_tree=request.return_tree,
     )
     if errors := _broken_limits(order, settings):
         raise invalid(*errors)
     return order
+
+
+def _trajectories(request: SolveRequest, settings: Settings) -> int:
+    if request.effort is None:
+        return _given(request.trajectories, settings.trajectories)
+    if request.trajectories is not None:
+        detail = "stands for a number of trajectories: give effort or trajectories, not both"
+        raise invalid(FieldError(field="effort", detail=detail, value=request.effort))
+    return min(_worth(request.effort, settings), settings.max_trajectories)
+
+
+def _worth(effort: Effort, settings: Settings) -> int:
+    match effort:
+        case Effort.LOW:
+            return settings.low_effort_trajectories
+        case Effort.MEDIUM:
+            return settings.medium_effort_trajectories
+        case Effort.HIGH:
+            return settings.high_effort_trajectories
+    assert_never(effort)
 
 
 def _broken_limits(order: Order, settings: Settings) -> list[FieldError]:
@@ -68,10 +94,13 @@ def _broken_limits(order: Order, settings: Settings) -> list[FieldError]:
         over_limit(field, value, limit=limit)
         for field, value, limit in (
             ("trajectories", order.trajectories, settings.max_trajectories),
+            ("max_tokens", order.tokens or 0, settings.max_tokens),
             ("timeout_s", order.timeout_s, settings.max_timeout_s),
+            ("temperature", order.temperature, settings.max_temperature),
             ("search.candidates", order.config.candidates, settings.max_candidates),
             ("search.depth", order.config.max_depth, settings.max_depth),
             ("search.parallel_rollouts", order.config.parallel_rollouts, settings.max_parallel_rollouts),
+            ("search.beam_width", order.config.beam_width, settings.max_beam_width),
         )
         if value > limit
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from sandbox import Status
 from search import AnswerEquality, CodeRunner, Policy, StepScorer
 from server.engines.protocols import EngineName
 from server.engines.stats import EngineStats
@@ -42,10 +43,6 @@ class ServingParts:
     """Everything opened and working; `faults` tells what has broken since."""
 
     policy: PolicyView
-    temperature: float
-    """What candidates are drawn with, where a search says nothing."""
-    top_p: float
-    """Likewise."""
     scorer: StepScorer
     equality: AnswerEquality
     open_runner: Callable[[int], AbstractAsyncContextManager[CodeRunner]]
@@ -59,16 +56,8 @@ class ServingParts:
     """The parts that do not work now, and why; empty while all is well."""
     engine_stats: Callable[[], Mapping[EngineName, EngineStats]] = field(default=_no_stats)
     """Totals and levels of each engine, for an exporter."""
-
-    @property
-    def sampling_policy(self) -> Policy:
-        """Draws as the operator set it."""
-        return self.policy(self.temperature, self.top_p)
-
-    @property
-    def greedy_policy(self) -> Policy:
-        """The same model, decoded without sampling."""
-        return self.policy(0.0, 1.0)
+    sandbox_status: Callable[[], Status | None] = lambda: None
+    """What the sandbox is and does now; None where steps run elsewhere."""
 
 
 class PartsUnavailable(Exception):

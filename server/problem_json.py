@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from server.refusals import FieldError, Kind, Refusal, invalid
-from server.request_ids import HEADER, STATE_KEY
+from server.request_ids import STATE_KEY
 from server.schemas import FieldProblem, ProblemDetails
 from server.wire import json_bytes
 
@@ -88,9 +88,8 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _on_error(request: Request, _: Exception) -> Response:
-    """Sent from outside the layer that adds the id. The server raises the exception again afterwards, into the log."""
-    refusal = Refusal(Kind.INTERNAL_ERROR, "the log says more under this request's id")
-    return problem_response(refusal, request, headers={HEADER: request_id_of(request)})
+    """The server raises the exception again afterwards, into the log."""
+    return problem_response(Refusal(Kind.INTERNAL_ERROR, "the log says more under this request's id"), request)
 
 
 def _field_error(detail: Mapping[str, object]) -> FieldError:

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-from search import Execution, Node, SearchResult
+from search import Execution, Node, PhaseSeconds, SearchResult, StopReason, Tree, Usage
 from search.observation import observation
+from server import schemas
+from server.latex import latex
 from server.orders import Order
-from server.schemas import Answer, Models, SolveResponse, Step, Timing, Usage
+from server.schemas import Answer, Models, SolveResponse, Step, Timing, TreeNode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,14 +18,33 @@ class Waited:
     queue_s: float
 
 
-def response_for(
-    result: SearchResult, *, search_id: str, order: Order, models: Models, waited: Waited
+def never_begun(problem: str) -> SearchResult:
+    """The result of a search that was cancelled before its turn came."""
+    nothing = Usage(
+        trajectories=0, cached_trajectories=0, policy_tokens=0, ppm_calls=0, ppm_step_tokens=0, code_steps=0
+    )
+    return SearchResult(
+        tree=Tree(problem),
+        answers=(),
+        answer=None,
+        confidence=0.0,
+        best_path=(),
+        trajectories_to_answer=None,
+        stop_reason=StopReason.CANCELLED,
+        usage=nothing,
+        phase_seconds=PhaseSeconds(policy=0.0, sandbox=0.0, ppm=0.0),
+    )
+
+
+def response_for(  # what a receipt is made of
+    result: SearchResult, *, search_id: str, order: Order, models: Models, waited: Waited, problem_tokens: int
 ) -> SolveResponse:
     """Everything a client may want to know about its search."""
     usage, phases = result.usage, result.phase_seconds
     return SolveResponse(
         id=search_id,
         answer=result.answer,
+        answer_latex=None if result.answer is None else latex(result.answer),
         confidence=result.confidence,
         stop_reason=result.stop_reason,
         steps=_steps(result),
@@ -31,10 +52,12 @@ def response_for(
             Answer(answer=group.answer, votes=group.votes, weight=group.weight, score=group.score)
             for group in result.answers
         ],
+        trajectories_to_answer=result.trajectories_to_answer,
         tree_id=order.tree_id(models),
-        usage=Usage(
+        usage=schemas.Usage(
             trajectories=usage.trajectories,
             policy_tokens=usage.policy_tokens,
+            ppm_tokens=usage.ppm_step_tokens + problem_tokens * usage.ppm_calls,
             ppm_calls=usage.ppm_calls,
             code_steps=usage.code_steps,
             cached_trajectories=usage.cached_trajectories,
@@ -47,6 +70,7 @@ def response_for(
             ppm=phases.ppm,
         ),
         models=models,
+        tree=[_tree_node(node) for node in result.tree.nodes] if order.returns_tree else None,
     )
 
 
@@ -63,6 +87,25 @@ def _steps(result: SearchResult) -> list[Step]:
     """Those that ran code; the answer step states what they found, and is in `answer`."""
     nodes = (result.tree[node_id] for node_id in result.best_path)
     return [_step(node, node.execution) for node in nodes if node.execution is not None]
+
+
+def _tree_node(node: Node) -> TreeNode:
+    return TreeNode(
+        node_id=node.id,
+        parent=node.parent,
+        depth=node.depth,
+        text="" if node.step is None else node.step.text,
+        output="" if node.execution is None else _output(node.execution),
+        outcome=node.outcome,
+        answer=node.answer,
+        score=node.score,
+        value=node.value,
+        visits=node.visits,
+    )
+
+
+def _output(execution: Execution) -> str:
+    return observation([execution]) if execution.error is None else execution.error
 
 
 def _step(node: Node, execution: Execution) -> Step:

@@ -1,10 +1,11 @@
 """Request ids: takes the client's `X-Request-Id` where it is well-formed, makes one elsewhere, and sends it back.
 
-An ASGI layer around the application, so that errors carry the id too. Looks at nothing else of a request.
+The outermost ASGI layer, so that every response and every log entry carries the id. Looks at nothing else of a request.
 """
 
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import ContextVar
 from typing import cast
 from uuid import uuid4
 
@@ -19,6 +20,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+
+current_request_id: ContextVar[str | None] = ContextVar("current_request_id", default=None)
+"""Of the request that this task works for; tasks inherit it from the one that made them."""
 
 
 class RequestIds:
@@ -35,11 +39,14 @@ class RequestIds:
         request_id = request_id_for(cast(Headers, scope["headers"]))
         # A copy: the server shares one state among all requests.
         scope["state"] = {**cast("dict[str, object]", scope.get("state") or {}), STATE_KEY: request_id}
+        # Not taken back at the end: the server logs what a request raised only afterwards, in the task of that request.
+        current_request_id.set(request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = cast(Headers, message.get("headers") or [])
-                message["headers"] = [*headers, (HEADER.encode(), request_id.encode())]
+                others = [(name, value) for name, value in headers if name.lower() != HEADER.encode()]
+                message["headers"] = [*others, (HEADER.encode(), request_id.encode())]
             await send(message)
 
         await self._app(scope, receive, send_with_id)

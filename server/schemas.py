@@ -1,20 +1,34 @@
 """Schemas: what crosses the wire as JSON, both ways. Limits that operators set are checked in `server.orders`."""
 
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, cast
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from search import Selection, StopReason, Strategy, TreePolicy
+from search import NodeOutcome, Selection, StopReason, Strategy, TreePolicy
 
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
 MAX_EXPLORATION = 1000.0
 """Far above any use; larger numbers only overflow."""
-MAX_BEAM_WIDTH = 32
-"""Four times the published width; each path of the beam has all its candidates in flight at once."""
 
-Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+
+def _whole(value: object) -> object:
+    """To JSON 16.0 is an integer like any other."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[int, Field(ge=1, le=MAX_INTEGER), BeforeValidator(_whole)]
+Seed = Annotated[int, Field(ge=0, le=MAX_INTEGER), BeforeValidator(_whole)]
+
+_NOT_BOTH = {
+    "not": {
+        "required": ["effort", "trajectories"],
+        "properties": {"effort": {"type": "string"}, "trajectories": {"type": "integer"}},
+    }
+}
 
 
 class _Request(BaseModel):
@@ -25,6 +39,23 @@ class _Request(BaseModel):
 
 class _Response(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class CancelState(StrEnum):
+    """Where a search stands that is to be cancelled."""
+
+    STOPPING = "stopping"
+    """It ends now, with its best answer so far."""
+    ENDED = "ended"
+    """It had ended already."""
+
+
+class Effort(StrEnum):
+    """How much to spend on a problem."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
 
 
 class SearchOptions(_Request):
@@ -42,8 +73,8 @@ class SearchOptions(_Request):
     """How a rollout chooses among the children of a node (mcts): `uct`, or `puct` with the policy's probabilities."""
     parallel_rollouts: Count | None = None
     """Rollouts in flight at once (mcts). With 1 the same request with the same seed gets the same tree."""
-    beam_width: Annotated[int, Field(ge=1, le=MAX_BEAM_WIDTH)] | None = None
-    """Paths followed at once (step_beam); null: 8."""
+    beam_width: Count | None = None
+    """Paths followed at once (step_beam)."""
     stop_when_decided: bool | None = None
     """Stop when no answer can overtake the leading one within the trajectories left."""
     stop_at_confidence: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -55,19 +86,29 @@ class SearchOptions(_Request):
 class SolveRequest(_Request):
     """A problem, and what its answer may cost."""
 
-    problem: Annotated[str, Field(min_length=1)]
+    model_config = ConfigDict(json_schema_extra=cast("JsonDict", _NOT_BOTH))
+
+    problem: Annotated[str, Field(min_length=1, json_schema_extra={"pattern": r"\S"})]
     """The problem in words and LaTeX; not blank."""
     trajectories: Count | None = None
-    """The budget."""
-    tokens: Count | None = None
+    """The budget: finished lines of thought."""
+    effort: Annotated[Effort, Field(strict=False)] | None = None
+    """The budget in words, instead of `trajectories`; the operator says what each is worth."""
+    max_tokens: Count | None = None
     """A second limit, on generated tokens, rejected candidates included; rollouts in flight are still finished."""
     timeout_s: Annotated[float, Field(gt=0)] | None = None
     """Wall-clock time from the request's arrival; the best answer so far is returned when it is over."""
-    seed: Annotated[int, Field(ge=0, le=MAX_INTEGER)] = 0
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    """Of sampling candidates; 0 decides greedily. The greedy strategy always does."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the probability mass that candidates are sampled from."""
+    seed: Seed = 0
     """What candidates are drawn with. The same request with the same seed gets the same answer, as far as the engine
     repeats itself and `parallel_rollouts` is 1."""
     stream: bool = False
     """Tell of the search as it goes on, as server-sent events."""
+    return_tree: bool = False
+    """Give the whole search tree with the answer."""
     search: SearchOptions = SearchOptions()
 
     @field_validator("problem")
@@ -104,11 +145,33 @@ class Answer(_Response):
     """Of the best-scored trajectory; null where none was scored."""
 
 
+class TreeNode(_Response):
+    """One candidate of the search tree, dead or alive; the root has no text."""
+
+    node_id: int
+    parent: int | None
+    """Null for the root."""
+    depth: int
+    text: str
+    """As the policy wrote it."""
+    output: str
+    """What its code printed; failing that, the value of its last expression, or the error."""
+    outcome: NodeOutcome
+    answer: str | None
+    score: float | None
+    value: float
+    visits: int
+
+
 class Usage(_Response):
     """What the search spent."""
 
     trajectories: int
+    """In the tree, those from an earlier search included."""
     policy_tokens: int
+    """Generated by the policy, those of candidates that were dropped included."""
+    ppm_tokens: int
+    """Of the paths scored by the PPM, each path as often as it was; a prefix cache runs fewer through the model."""
     ppm_calls: int
     """Paths scored."""
     code_steps: int
@@ -139,7 +202,9 @@ class SolveResponse(_Response):
     id: str
     """Names the search: the request's id (header X-Request-Id) and something unique."""
     answer: str | None
-    """Null where no trajectory states one."""
+    """As the policy states it; null where no trajectory states one."""
+    answer_latex: str | None
+    """The same for display: LaTeX, without dollar signs."""
     confidence: float
     """That the answer is right, in [0, 1)."""
     stop_reason: StopReason
@@ -147,11 +212,19 @@ class SolveResponse(_Response):
     """Code steps of the best-scored trajectory that gives the answer, from the first on."""
     answers: list[Answer]
     """Distinct answers, best first."""
+    trajectories_to_answer: int | None
+    """Trajectories made when the answer took the lead for good; null without one."""
     tree_id: str
     """Names the search tree: the same problem, models, seed and search options give the same id."""
     usage: Usage
     timing_s: Timing
     models: Models
+    tree: list[TreeNode] | None = None
+    """With `return_tree`: every node, parents before children."""
+
+    def payload(self) -> dict[str, object]:
+        """As it goes out: without the tree where none was asked for."""
+        return self.model_dump(exclude={"tree"} if self.tree is None else None)
 
 
 class FieldProblem(_Response):
@@ -179,12 +252,23 @@ class ProblemDetails(_Response):
     errors: list[FieldProblem]
 
 
+class Cancellation(_Response):
+    """What became of a request to cancel."""
+
+    id: str
+    """As it was given."""
+    state: CancelState
+    """Of the search, or of the searches that the request began."""
+
+
 class Readiness(_Response):
     """Whether the server can solve, part by part."""
 
     ready: bool
     parts: dict[str, str]
-    """`ready`, `starting`, or what is wrong."""
+    """`ready`, `starting`, `draining`, or what is wrong."""
+    sandbox_level: str | None
+    """How well code steps are confined: `full` or `reduced`; null until the sandbox is open."""
 
 
 class Health(_Response):

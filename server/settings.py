@@ -1,21 +1,51 @@
-"""Settings: everything an operator can turn, from the command line, the environment (`RSTAR_*`) or a default.
+"""Settings: everything an operator can turn, declared with its default and its bounds.
 
-Read once, at the start; a frozen value from then on. Nothing misspelt or out of range gets past the reading.
+A frozen value: made of what it is given and nothing else. `server.settings_sources` reads where the values come from.
 """
 
-import difflib
-import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from server.api_keys import read_api_keys
 from server.engines.remote_client import base_url
 
 PREFIX = "RSTAR_"
+"""Of every variable in the environment."""
 
+
+def _checked_api_keys(keys: SecretStr) -> SecretStr:
+    read_api_keys(keys.get_secret_value())
+    return keys
+
+
+def _otlp_address(url: str) -> str:
+    parts = urlsplit(url.strip())
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("expected the address of an OTLP collector over HTTP, such as http://collector:4318")
+    if parts.username or parts.password:
+        raise ValueError(
+            "an address must not hold a password; OTEL_EXPORTER_OTLP_HEADERS takes what the collector asks for"
+        )
+    return url.strip().rstrip("/")
+
+
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    if text != "*" and (parts.scheme not in {"http", "https"} or text != f"{parts.scheme}://{parts.netloc}".lower()):
+        raise ValueError(f"expected an origin as browsers send it, such as https://app.example.org, or *, got {text!r}")
+    return text
+
+
+def _split_at_commas(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+LIMITED = tuple("trajectories tokens timeout_s candidates depth parallel_rollouts beam_width temperature".split())
+"""What a request may choose up to `max_<name>`, and gets as `<name>` where it does not."""
 
 Engine = Literal["auto", "torch", "vllm", "openai"]
 """Spelt out as literals, not as an enumeration, for the sake of `--help`."""
@@ -25,16 +55,22 @@ RemoteURL = Annotated[str, AfterValidator(base_url)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Gigabytes = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+ApiKeys = Annotated[SecretStr, AfterValidator(_checked_api_keys)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split_at_commas)]
+OtlpAddress = Annotated[str, AfterValidator(_otlp_address)]
 
 
 class Settings(BaseSettings):
-    """Serve maths problems over HTTP. Each option can also be set as RSTAR_<NAME>; the command line wins."""
+    """Serve maths problems over HTTP. Options can also be RSTAR_<NAME> in the environment, or <name> in a TOML file."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_ignore_empty=True,
         frozen=True,
         extra="forbid",
+        hide_input_in_errors=True,
         use_attribute_docstrings=True,
         cli_kebab_case=True,
         cli_hide_none_type=True,
@@ -56,6 +92,16 @@ class Settings(BaseSettings):
     """Budget of a request that names none."""
     max_trajectories: Count = 256
     """Largest budget a request may ask for."""
+    low_effort_trajectories: Count = 4
+    """Budget of a request that asks for low effort; at most max_trajectories, as of the other two."""
+    medium_effort_trajectories: Count = 16
+    """Budget of a request that asks for medium effort."""
+    high_effort_trajectories: Count = 64
+    """Budget of a request that asks for high effort."""
+    tokens: Count = 1_000_000
+    """Tokens that a request which names no limit of its own may generate."""
+    max_tokens: Count = 4_000_000
+    """Most tokens a request may ask for."""
     timeout_s: Seconds = 120.0
     """Time allowed to a request that names none."""
     max_timeout_s: Seconds = 600.0
@@ -74,13 +120,19 @@ class Settings(BaseSettings):
     """Rollouts of one search in flight at once, where the request does not say; 1 makes searches repeatable."""
     max_parallel_rollouts: Count = 16
     """Most rollouts in flight a request may ask for."""
+    beam_width: Count = 8
+    """Paths that step_beam follows at once, where the request does not say."""
+    max_beam_width: Count = 32
+    """Most paths a request may ask for; all candidates of each are in flight at once."""
     stop_when_decided: bool = True
     """End a search whose answer cannot be overtaken any more within its budget, unless the request says otherwise."""
 
-    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    """Of sampling candidates; the greedy strategy always decides at 0."""
+    temperature: Temperature = 1.0
+    """Of sampling candidates, where the request does not say; the greedy strategy always decides at 0."""
+    max_temperature: Temperature = 2.0
+    """Highest temperature a request may ask for."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the probability mass that candidates are sampled from."""
+    """Share of the probability mass that candidates are sampled from, where the request does not say."""
     max_step_tokens: Count = 256
     """Length of one step; longer candidates are cut off and dropped."""
 
@@ -109,14 +161,50 @@ class Settings(BaseSettings):
 
     max_problem_chars: Count = 8000
     """Length of a problem; the policy's context sets a second limit, in tokens."""
+    record_folder: DirectoryPath | None = None
+    """Folder to write a record of each search to, problem included: `python -m server.replay` runs it again."""
     max_body_bytes: Count = 65536
     """Size of a request body."""
     concurrent_searches: Count = 4
     """Searches that run at once; more wait for their turn, within their own time limit."""
+    queued_searches: Annotated[int, Field(ge=0)] = 64
+    """Searches that may wait; more are refused at once."""
+    max_searches_per_key: Count | None = None
+    """Searches, running and waiting, of one API key; without keys, of one client's address. No limit by default."""
+    heartbeat_s: Seconds = 10.0
+    """Time after which a stream with nothing to say sends a comment, so that no proxy takes it for dead."""
+    drain_s: SecondsOrZero = 30.0
+    """Time that running searches get to end by themselves after SIGTERM; then each gives its best answer so far."""
     sandbox_workers: Count = 2
     """Code steps that run at once."""
     sandbox_min_level: Literal["full", "reduced"] = "full"
     """How well steps must be confined for the server to start; reduced: without namespaces or without Landlock."""
+
+    api_keys: ApiKeys | None = None
+    """Keys, one of which each request has to show: key or name=key, between commas or line ends. Open by default."""
+    cors_origins: Origins = ()
+    """Origins, between commas, whose web pages may use the server from a browser; * for all, none by default."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least grave entry that is logged; problems and answers appear at debug only."""
+    log_format: Literal["text", "json"] = "text"
+    """How entries are written on stderr: lines for people, or one JSON object a line."""
+    access_log: bool = True
+    """Log each request when it is over."""
+    otlp_endpoint: OtlpAddress | None = None
+    """Address of an OpenTelemetry collector (OTLP over HTTP) that gets traces; needs the extra otel."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments only: settings made in code do not change with the environment."""
+        return (init_settings,)
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -129,43 +217,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"vllm_policy_gpu_fraction and vllm_ppm_gpu_fraction are {shares:g} of a GPU together; at most 1"
             )
-        for name in ("trajectories", "timeout_s", "candidates", "depth", "parallel_rollouts"):
+        for name in LIMITED:
             default, limit = getattr(self, name), getattr(self, f"max_{name}")
             if default > limit:
                 raise ValueError(f"{name} is {default}, above its own limit: max_{name} is {limit}")
+        if "*" in self.cors_origins and len(self.cors_origins) > 1:
+            raise ValueError("cors_origins is * and more; * already stands for every origin")
         return self
-
-
-class SettingsRefused(Exception):
-    """The settings make no sense; one line per reason."""
-
-
-def load_settings(arguments: Sequence[str] = ()) -> Settings:
-    """Command line over environment over defaults. Raises `SettingsRefused`; `--help` prints and exits."""
-    refuse_misspelt(os.environ)
-    try:
-        # pydantic-settings takes this keyword, which type checkers cannot see.
-        return Settings(_cli_parse_args=list(arguments))  # pyright: ignore[reportCallIssue]
-    except ValidationError as error:
-        lines = (_line(detail["loc"], detail["msg"], detail["input"]) for detail in error.errors(include_url=False))
-        raise SettingsRefused("\n".join(lines)) from None
-
-
-def refuse_misspelt(environment: Mapping[str, str]) -> None:
-    """Raise `SettingsRefused` for a variable with our prefix that nothing reads."""
-    valid = [PREFIX + name.upper() for name in Settings.model_fields]
-    unknown = [name for name in sorted(environment) if name.upper().startswith(PREFIX) and name.upper() not in valid]
-    lines: list[str] = []
-    for name in unknown:
-        (nearest,) = difflib.get_close_matches(name.upper(), valid, n=1, cutoff=0.0)
-        lines.append(f"{name} is set in the environment, but there is no such setting; the nearest is {nearest}")
-    if lines:
-        raise SettingsRefused("\n".join(lines))
-
-
-def _line(location: tuple[int | str, ...], message: str, value: object) -> str:
-    if not location:
-        return message.removeprefix("Value error, ")
-    name = str(location[0])
-    message = message.replace("Input should be", "must be")
-    return f"{PREFIX}{name.upper()} or --{name.replace('_', '-')}: {message}, got {value!r}"

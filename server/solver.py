@@ -1,92 +1,73 @@
 """Solver: opens the parts, runs each search as a task of its own, and ends them all when the server stops.
 
 Every failure of a search becomes that search's ending, so that no search can take another or the server with it. A
-handler only watches: a search goes on until its end or until whoever watches gives it up.
+handler only watches: a search goes on until its end, or until nobody watches it any more.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from time import monotonic
 
-from search import OnEvent, Parts, SearchResult, Strategy, search
+from search import Event, NodeAdded, Parts, SearchResult, Strategy, search
+from server.admission import Admission, Limits
 from server.engines.errors import EngineError
+from server.metrics import Metrics
+from server.observed_parts import observed
 from server.orders import Order
 from server.parts import OpenParts, Part, PartsUnavailable, ServingParts
-from server.progress import Progress
-from server.receipt import Waited, response_for
+from server.receipt import Waited, never_begun, response_for
+from server.records import recorded
 from server.refusals import FieldError, Kind, Refusal, invalid
-from server.schemas import Models, SolveResponse
+from server.running import RETRY_AFTER_S, Register, RunningSearch
+from server.schemas import CancelState, Models, SolveResponse
+from server.traced_parts import traced
+from server.tracing import span
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER_S = 5
-"""About as long as loading small models, or a search on them, takes."""
-
 READY = "ready"
 STARTING = "starting"
+DRAINING = "draining"
 
-
-class RunningSearch:
-    """A search on its way, for the one who watches it."""
-
-    def __init__(self, search_id: str, order: Order, *, arrived_s: float) -> None:
-        self.id = search_id
-        self.order = order
-        self.arrived_s = arrived_s
-        self.progress = Progress()
-        self._ending: SolveResponse | Refusal | None = None
-        self._ended = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def run_as(self, task: asyncio.Task[None]) -> None:
-        """Ends when the task does, however that comes about."""
-        self._task = task
-        task.add_done_callback(lambda _: self._end())
-
-    async def ending(self) -> SolveResponse | Refusal:
-        """The response, once there is one, or why there is none."""
-        await self._ended.wait()
-        return self._ending or Refusal(Kind.STOPPING, "the search was cancelled", retry_after_s=RETRY_AFTER_S)
-
-    def conclude(self, ending: SolveResponse | Refusal) -> None:
-        """Said by the search itself as its last word."""
-        self._ending = ending
-
-    def give_up(self) -> None:
-        """Nobody watches any more: stop model and sandbox. After the end it does nothing."""
-        if self._task is not None:
-            self._task.cancel()
-
-    def _end(self) -> None:
-        self.progress.close()
-        self._ended.set()
+ENDPOINT = "/solve"
 
 
 class Solver:
     """All searches of one server; `running()` spans its life."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a server is put together from
         self,
         open_parts: OpenParts,
         *,
-        concurrent_searches: int,
+        limits: Limits,
+        metrics: Metrics | None = None,
+        record_folder: Path | None = None,
         on_ready: Callable[[], None] = lambda: None,
         on_failure: Callable[[str], None] = lambda _: None,
         now: Callable[[], float] = monotonic,
     ) -> None:
         """`on_failure` gets the reason why the parts could not be opened; the server is of no use then."""
         self._open_parts = open_parts
-        self._slots = asyncio.Semaphore(concurrent_searches)
         self._on_ready = on_ready
         self._on_failure = on_failure
         self._now = now
+        self._record_folder = record_folder
         self._parts: ServingParts | None = None
         self._states: dict[Part, str] = dict.fromkeys(Part, STARTING)
         self._group: asyncio.TaskGroup | None = None
-        self._searches: set[asyncio.Task[None]] = set()
+        self._admission = Admission(limits, now=now)
+        self._register = Register()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_draining = False
         self._closing = asyncio.Event()
+        self.metrics = metrics or Metrics()
+        self.metrics.follow(running=lambda: self._admission.running, waiting=lambda: self._admission.waiting)
+        self.metrics.read_parts(
+            lambda: self._parts, lambda: {part: state == READY for part, state in self.states.items()}
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -98,8 +79,7 @@ class Solver:
                 yield
             finally:
                 self.stop()
-                if self._searches:
-                    await asyncio.wait(self._searches)
+                await self._all_ended()
                 if self._parts is None:
                     keeper.cancel()
 
@@ -109,23 +89,60 @@ class Solver:
         return None if self._parts is None else self._parts.models
 
     @property
+    def sandbox_level(self) -> str | None:
+        """How well code steps are confined; None until the sandbox is open."""
+        status = None if self._parts is None else self._parts.sandbox_status()
+        return None if status is None else status.level
+
+    @property
     def states(self) -> Mapping[Part, str]:
         """`ready`, `starting` or a fault, part by part."""
         return self._states if self._parts is None else {**self._states, **self._parts.faults()}
 
     @property
+    def is_draining(self) -> bool:
+        """Whether the server is about to stop and takes nothing new."""
+        return self._is_draining
+
+    @property
     def is_ready(self) -> bool:
-        """Whether a search would be accepted."""
-        return self._parts is not None and not self._closing.is_set() and not self._parts.faults()
+        """Whether a search would be accepted, as far as the parts are concerned."""
+        return self._parts is not None and not self._is_draining and not self._parts.faults()
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new searches and let those that run end by themselves; after `seconds` with their best answers."""
+        self._is_draining = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for running in self._register:
+            running.ask_to_end()
+        await self._all_ended()
 
     def stop(self) -> None:
-        """Refuse new searches and cancel those that run."""
+        """Refuse new searches and end those that run, each with its best answer so far."""
+        self._is_draining = True
         self._closing.set()
-        for task in self._searches:
-            task.cancel()
+        for running in self._register:
+            running.ask_to_end()
 
-    def start(self, order: Order, *, search_id: str) -> RunningSearch:
+    def start(self, order: Order, *, search_id: str, client: str = "") -> RunningSearch:
         """Begin a search, or queue it. Raises a `Refusal`."""
+        try:
+            return self._start(order, search_id=search_id, client=client)
+        except Refusal as refusal:
+            self.metrics.refused(refusal.kind, endpoint=ENDPOINT, strategy=order.config.strategy)
+            raise
+
+    def cancel(self, name: str, *, client: str = "") -> CancelState:
+        """End the client's search of that id, or those that its request of that id began. Raises a `Refusal`."""
+        found = self._register.find(name, client=client)
+        if found is None:
+            raise Refusal(Kind.NOT_FOUND, f"there is no search, and was none lately, with the id {name[:128]!r}")
+        for running in found:
+            running.ask_to_end()
+        return CancelState.STOPPING if found else CancelState.ENDED
+
+    def _start(self, order: Order, *, search_id: str, client: str) -> RunningSearch:
         parts = self._working_parts()
         tokens = parts.prompt_tokens(order.problem)
         if tokens > parts.max_prompt_tokens:
@@ -133,15 +150,23 @@ class Solver:
             detail = f"at most {limit} tokens allowed by the policy's context, got {tokens} tokens"
             raise invalid(FieldError(field="problem", detail=detail, limit=limit, value=tokens))
         assert self._group is not None
-        running = RunningSearch(search_id, order, arrived_s=self._now())
+        ticket = self._admission.admit(client)
+        running = RunningSearch(search_id, order, ticket, arrived_s=self._now())
+        self._register.add(running)
         task = self._group.create_task(self._run(running, parts))
-        self._searches.add(task)
-        task.add_done_callback(self._searches.discard)
-        running.run_as(task)
+        self._tasks.add(task)
+
+        def end(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._register.remove(running)
+            self._admission.give_back(ticket)
+            running.end()
+
+        task.add_done_callback(end)
         return running
 
     def _working_parts(self) -> ServingParts:
-        if self._closing.is_set():
+        if self._is_draining:
             raise Refusal(Kind.STOPPING, "no new searches are taken", retry_after_s=RETRY_AFTER_S)
         if self._parts is None or not self.is_ready:
             lacking = ", ".join(f"{part}: {state}" for part, state in self.states.items() if state != READY)
@@ -150,51 +175,93 @@ class Solver:
 
     async def _run(self, running: RunningSearch, parts: ServingParts) -> None:
         """The outermost frame of a search."""
+        strategy = running.order.config.strategy
         try:
             running.conclude(await self._solve(running, parts))
         except Refusal as refusal:
+            self.metrics.refused(refusal.kind, endpoint=ENDPOINT, strategy=strategy)
             running.conclude(refusal)
         except EngineError as error:
             # An engine that broke is started again or comes back, if it can: worth another try.
             logger.warning("search %s: %s", running.id, error)
+            self.metrics.failed(endpoint=ENDPOINT, strategy=strategy)
             detail = "an engine broke off the search; /readyz says whether it works again"
             running.conclude(Refusal(Kind.NOT_READY, detail, retry_after_s=RETRY_AFTER_S))
         except Exception:
             logger.exception("search %s failed", running.id)
+            self.metrics.failed(endpoint=ENDPOINT, strategy=strategy)
             detail = "a part of the server failed during the search; the log says more under this request's id"
             running.conclude(Refusal(Kind.SEARCH_FAILED, detail))
 
     async def _solve(self, running: RunningSearch, parts: ServingParts) -> SolveResponse:
         order = running.order
-        try:
-            async with asyncio.timeout(order.timeout_s):
-                await self._slots.acquire()
-        except TimeoutError:
-            detail = f"other searches took up the {order.timeout_s:g} s allowed to this one"
-            raise Refusal(Kind.OVERLOADED, detail, retry_after_s=RETRY_AFTER_S) from None
-        try:
-            queue_s = self._now() - running.arrived_s
-            left_s = max(order.timeout_s - queue_s, 0.001)
-            result = await _search(order, parts, seconds=left_s, now=self._now, on_event=running.progress.put)
-        finally:
-            self._slots.release()
+        has_turn = await self._turn(running)
+        queue_s = self._now() - running.arrived_s
+        self.metrics.queue_wait.observe(queue_s)
+        result = await self._search(running, parts, queue_s=queue_s) if has_turn else never_begun(order.problem)
         waited = Waited(total_s=self._now() - running.arrived_s, queue_s=queue_s)
+        self._report(running, result, seconds=waited.total_s)
+        return response_for(
+            result,
+            search_id=running.id,
+            order=order,
+            models=parts.models,
+            waited=waited,
+            problem_tokens=parts.prompt_tokens(order.problem),
+        )
+
+    async def _turn(self, running: RunningSearch) -> bool:
+        """Whether the search may begin; else it was cancelled in the queue."""
+        timeout_s = running.order.timeout_s
+        try:
+            with span("queue"):
+                async with asyncio.timeout(timeout_s):
+                    return await running.ticket.turn()
+        except TimeoutError:
+            detail = f"other searches took up the {timeout_s:g} s allowed to this one"
+            raise Refusal(Kind.OVERLOADED, detail, retry_after_s=self._admission.retry_after_s) from None
+
+    async def _search(self, running: RunningSearch, parts: ServingParts, *, queue_s: float) -> SearchResult:
+        order = running.order
+        is_greedy = order.config.strategy is Strategy.GREEDY
+        draws = (0.0, 1.0) if is_greedy else (order.temperature, order.top_p)
+        with span("search", strategy=str(order.config.strategy)) as searching:
+            async with parts.open_runner(order.seed) as runner:
+                ours = Parts(policy=parts.policy(*draws), runner=runner, equality=parts.equality, scorer=parts.scorer)
+                ours = traced(observed(ours, self.metrics, now=self._now))
+                with recorded(ours, self._record_folder, search_id=running.id) as ours:
+                    result = await search(
+                        order.problem,
+                        parts=ours,
+                        config=order.config,
+                        budget=order.budget(seconds=max(order.timeout_s - queue_s, 0.001)),
+                        seed=order.seed,
+                        now=self._now,
+                        on_event=_Telling(running, self.metrics, self._now),
+                        stop=running.stop,
+                    )
+            searching.set(stop_reason=str(result.stop_reason), trajectories=result.usage.trajectories)
+        return result
+
+    def _report(self, running: RunningSearch, result: SearchResult, *, seconds: float) -> None:
+        strategy = running.order.config.strategy
+        self.metrics.ended(result, endpoint=ENDPOINT, strategy=strategy, seconds=seconds)
+        if running.is_abandoned:
+            self.metrics.wasted.labels("client_left").inc(result.usage.policy_tokens)
         logger.info(
             "search %s: %s after %d trajectories and %.2f s",
-            *(running.id, result.stop_reason, result.usage.trajectories, waited.total_s),
+            *(running.id, result.stop_reason, result.usage.trajectories, seconds),
         )
-        return response_for(result, search_id=running.id, order=order, models=parts.models, waited=waited)
 
     async def _keep_parts(self) -> None:
         """Open the parts, hold them until the server stops, close them: all in one task."""
         try:
-            async with self._open_parts(self._report) as parts:
+            async with self._open_parts(self._report_open) as parts:
                 self._states = dict.fromkeys(Part, READY)
                 self._parts = parts
                 self._on_ready()
                 await self._closing.wait()
-                if self._searches:
-                    await asyncio.wait(self._searches)
+                await self._all_ended()
         except PartsUnavailable as error:
             self._on_failure(str(error))
         except Exception as error:
@@ -203,26 +270,31 @@ class Solver:
         finally:
             self._parts = None
 
-    def _report(self, part: Part) -> None:
+    async def _all_ended(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _report_open(self, part: Part) -> None:
         self._states[part] = READY
 
 
-async def _search(
-    order: Order, parts: ServingParts, *, seconds: float, now: Callable[[], float], on_event: OnEvent
-) -> SearchResult:
-    is_greedy = order.config.strategy is Strategy.GREEDY
-    async with parts.open_runner(order.seed) as runner:
-        return await search(
-            order.problem,
-            parts=Parts(
-                policy=parts.greedy_policy if is_greedy else parts.sampling_policy,
-                runner=runner,
-                equality=parts.equality,
-                scorer=parts.scorer,
-            ),
-            config=order.config,
-            budget=order.budget(seconds=seconds),
-            seed=order.seed,
-            now=now,
-            on_event=on_event,
-        )
+class _Telling:
+    """Passes the events of one search on, and counts them."""
+
+    def __init__(self, running: RunningSearch, metrics: Metrics, now: Callable[[], float]) -> None:
+        self._running = running
+        self._metrics = metrics
+        self._now = now
+        self._has_begun = False
+        self._has_candidate = False
+
+    def __call__(self, event: Event) -> None:
+        waited_s = self._now() - self._running.arrived_s
+        if not self._has_begun:
+            self._has_begun = True
+            self._metrics.first_event.observe(waited_s)
+        if not self._has_candidate and isinstance(event, NodeAdded):
+            self._has_candidate = True
+            self._metrics.first_candidate.observe(waited_s)
+        self._metrics.event(event)
+        self._running.tell(event)

@@ -136,3 +136,16 @@ async def test_waiting_ends_with_the_turn() -> None:
         await asyncio.sleep(0)
         assert not turn.done()
         door.give_back(running)
+        assert await turn
+
+
+async def test_a_ticket_that_leaves_waits_no_longer_and_takes_no_turn() -> None:
+    door, _ = admission(slots=1)
+    running, leaving = door.admit("a"), door.admit("b")
+    leaving.leave()
+    async with asyncio.timeout(30):
+        assert not await leaving.turn()
+    door.give_back(leaving)
+    assert (door.running, door.waiting) == (1, 0)
+    running.leave()
+    assert await running.turn()

@@ -40,7 +40,8 @@ async def test_a_problem_is_answered_with_steps_votes_and_a_receipt() -> None:
     assert response.headers["content-type"] == "application/json"
     body = response.json()
     assert set(body) == {
-        *("id", "answer", "confidence", "stop_reason", "steps", "answers", "tree_id", "usage", "timing_s", "models"),
+        *("id", "answer", "answer_latex", "confidence", "stop_reason", "steps", "answers"),
+        *("trajectories_to_answer", "tree_id", "usage", "timing_s", "models"),
     }
     assert 0 < body["confidence"] < 1
     assert body["answers"][0]["answer"] == body["answer"]
@@ -50,7 +51,7 @@ async def test_a_problem_is_answered_with_steps_votes_and_a_receipt() -> None:
     assert body["steps"][-1]["code"] == "print(total)"
     assert body["steps"][-1]["output"] == body["answer"]
     assert set(body["usage"]) == {
-        *("trajectories", "policy_tokens", "ppm_calls", "code_steps", "cached_trajectories"),
+        *("trajectories", "policy_tokens", "ppm_tokens", "ppm_calls", "code_steps", "cached_trajectories"),
     }
     assert set(body["timing_s"]) == {"total", "queue", "policy", "sandbox", "ppm"}
     assert body["models"] == {"policy": "arithmetic@fake", "ppm": "constant@fake"}
@@ -87,6 +88,31 @@ async def test_the_greedy_strategy_asks_the_greedy_policy() -> None:
         body = {"problem": PROBLEM, "search": {"strategy": "greedy"}}
         response = await served.client.post("/solve", json=body)
     assert (response.status_code, sampling.entered.is_set()) == (200, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "draws"),
+    [
+        ({}, (0.7, 0.9)),
+        ({"temperature": 1.5}, (1.5, 0.9)),
+        ({"top_p": 0.5}, (0.7, 0.5)),
+        ({"temperature": 0, "top_p": 1}, (0.0, 1.0)),
+        ({"search": {"strategy": "greedy"}}, (0.0, 1.0)),
+    ],
+)
+async def test_candidates_are_drawn_as_the_request_or_the_operator_says(
+    body: dict[str, Any], draws: tuple[float, float]
+) -> None:
+    asked: list[tuple[float, float]] = []
+
+    def view(temperature: float, top_p: float) -> Policy:
+        asked.append((temperature, top_p))
+        return ArithmeticPolicy()
+
+    parts = dataclasses.replace(fake_parts(), policy=view)
+    async with serve(opening(parts), settings=Settings(temperature=0.7, top_p=0.9)) as served:
+        await served.client.post("/solve", json={"problem": PROBLEM, **body})
+    assert asked == [draws]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import uvicorn
 from rich.console import Console
 
 from search.fakes import ArithmeticPolicy
+from server.admission import Limits
 from server.app import create_app
 from server.bundle.folders import ModelFolders
 from server.demo import own_problem, run_demo
@@ -38,7 +39,7 @@ def _fake_server(_: Callable[[Mapping[str, str]], None]) -> Generator[str]:
     """A server of this process over fake parts that make no mistakes."""
     ready = threading.Event()
     parts = opening(fake_parts(policy=ArithmeticPolicy(error_rate=0.0)))
-    solver = Solver(parts, concurrent_searches=1, on_ready=ready.set)
+    solver = Solver(parts, limits=Limits(slots=1, queued=8), on_ready=ready.set)
     config = uvicorn.Config(create_app(solver, Settings()), port=0, log_config=None, lifespan="on")
     server = uvicorn.Server(config)
     listener = config.bind_socket()

@@ -15,6 +15,7 @@ from server.orders import Order
 from server.problem_json import problem_details
 from server.refusals import Refusal
 from server.schemas import ProblemDetails, SolveResponse
+from server.settings import Settings
 from server.wire import HEARTBEAT, ServerEvent, read_frames
 
 PROBLEM = "3+4+5"
@@ -36,7 +37,7 @@ async def test_a_stream_tells_the_search_in_order_and_ends_with_the_response() -
         plain = (await served.client.post("/solve", json={**body, "stream": False})).json()
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/event-stream")
-    assert response.headers["cache-control"] == "no-cache"
+    assert response.headers["cache-control"] == "no-cache, no-store"
     assert response.headers["x-accel-buffering"] == "no"
     events = _events(response.text)
     names = [event.name for event in events]
@@ -73,7 +74,9 @@ async def test_a_silent_search_gives_a_heartbeat() -> None:
     policy = GatedPolicy()
     async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10):
         running = served.solver.start(ORDER, search_id="s1")
-        async with aclosing(stream_frames(running, describe=_describe, heartbeat_s=0.01)) as frames:
+        watch = running.watch(events=True)
+        async with aclosing(stream_frames(watch, describe=_describe, heartbeat_s=0.01)) as frames:
+            assert await anext(frames) == HEARTBEAT
             assert (await anext(frames)).startswith(b"event: search_started")
             assert await anext(frames) == HEARTBEAT
             policy.gate.set()
@@ -81,14 +84,28 @@ async def test_a_silent_search_gives_a_heartbeat() -> None:
     assert _events(rest)[-1].name == "done"
 
 
+async def test_the_operator_says_how_often_a_silent_stream_gives_a_heartbeat() -> None:
+    policy = GatedPolicy()
+    settings = Settings(heartbeat_s=0.01)
+    async with serve(opening(fake_parts(policy=policy)), settings=settings) as served, asyncio.timeout(20):
+        call = AsgiCall(served, {"problem": PROBLEM, "stream": True})
+        async with asyncio.TaskGroup() as group:
+            group.create_task(call.run())
+            await call.has_sent(4 * [HEARTBEAT])
+            policy.gate.set()
+    assert b"event: done" in call.sent[-2]["body"] + call.sent[-1]["body"]
+
+
 async def test_a_client_that_never_reads_costs_events_but_not_the_answer() -> None:
     order = Order(problem="1+2+3+4+5", config=SearchConfig(), trajectories=200, timeout_s=60.0, seed=0)
     async with serve() as served, asyncio.timeout(20):
         running = served.solver.start(order, search_id="s1")
+        watch = running.watch(events=True)
         await running.ending()
-        assert running.progress.dropped > 0
-        stream = [chunk async for chunk in stream_frames(running, describe=_describe)]
-    assert len(stream) <= 257
+        assert watch.progress is not None
+        assert watch.progress.dropped > 0
+        stream = [chunk async for chunk in stream_frames(watch, describe=_describe, heartbeat_s=60.0)]
+    assert len(stream) <= 258
     assert _events(b"".join(stream).decode())[-1].name == "done"
 
 
@@ -101,6 +118,13 @@ class AsgiCall:
         if body is not None:
             self._incoming.put_nowait({"type": "http.request", "body": json.dumps(body).encode(), "more_body": False})
         self.sent: list[MutableMapping[str, Any]] = []
+        self._sent_more = asyncio.Event()
+
+    async def has_sent(self, bodies: list[bytes]) -> None:
+        """Until each of these has gone out, among others, as often as it is named."""
+        while any(sum(sent.get("body") == body for sent in self.sent) < bodies.count(body) for body in bodies):
+            self._sent_more.clear()
+            await self._sent_more.wait()
 
     def leave(self) -> None:
         self._incoming.put_nowait({"type": "http.disconnect"})
@@ -124,6 +148,7 @@ class AsgiCall:
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
         self.sent.append(message)
+        self._sent_more.set()
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -8,11 +8,12 @@ from pathlib import Path as FilePath
 
 import pytest
 
+from sandbox import Level
 from search import CandidateStop, Path
 from server.bundle.folders import ModelFolders
 from server.engines.protocols import EngineName
 from server.engines.self_check import FILE, write_self_check
-from server.local_parts import open_local_parts
+from server.local_parts import make_sandbox, open_local_parts
 from server.parts import Part, PartsUnavailable, ServingParts
 from server.settings import Settings
 
@@ -21,31 +22,17 @@ pytestmark = pytest.mark.slow
 PATH = Path(problem="What is 3 + 4?")
 
 
-async def _proposed(models: ModelFolders, settings: Settings) -> list[tuple[int, ...]]:
-    async with open_local_parts(models, settings, lambda _: None) as parts:
-        return [candidate.token_ids for candidate in await parts.sampling_policy.propose(PATH, 3, seed=1)]
-
-
 async def test_steps_are_cut_at_the_step_limit(model_folders: ModelFolders) -> None:
     async with open_local_parts(model_folders, Settings(max_step_tokens=3), lambda _: None) as parts:
-        candidates = await parts.sampling_policy.propose(PATH, 8, seed=1)
+        candidates = await parts.policy(1.0, 1.0).propose(PATH, 8, seed=1)
         assert parts.max_prompt_tokens == 512 - 3
     assert max(len(candidate.token_ids) for candidate in candidates) == 3
     assert CandidateStop.LENGTH in {candidate.stop for candidate in candidates}
 
 
-async def test_temperature_and_top_p_reach_the_sampling_policy(model_folders: ModelFolders) -> None:
-    sampled = await _proposed(model_folders, Settings(max_step_tokens=4))
-    cold = await _proposed(model_folders, Settings(max_step_tokens=4, temperature=0.0))
-    narrow = await _proposed(model_folders, Settings(max_step_tokens=4, top_p=1e-6))
-    assert len(set(sampled)) == 3
-    assert len(set(cold)) == 1
-    assert narrow == cold
-
-
 async def test_a_search_may_ask_for_another_way_of_drawing_and_greedy_stays_greedy(model_folders: ModelFolders) -> None:
     async with open_local_parts(model_folders, Settings(max_step_tokens=4, temperature=2.0), lambda _: None) as parts:
-        first, second = [await parts.greedy_policy.propose(PATH, 1, seed=seed) for seed in (1, 2)]
+        first, second = [await parts.policy(0.0, 1.0).propose(PATH, 1, seed=seed) for seed in (1, 2)]
         narrow = await parts.policy(1.0, 1e-6).propose(PATH, 1, seed=3)
         stats = parts.engine_stats()
     assert first[0].token_ids == second[0].token_ids == narrow[0].token_ids
@@ -73,6 +60,11 @@ async def test_all_parts_report_and_the_sandbox_runs_as_many_steps_as_it_may(mod
             running = [group.create_task(interval(parts)) for _ in range(2)]
     (_, first_end), (second_begin, _) = sorted(task.result() for task in running)
     assert first_end <= second_begin
+
+
+def test_the_least_level_reaches_the_sandbox() -> None:
+    assert make_sandbox(Settings()).min_level is Level.FULL
+    assert make_sandbox(Settings(sandbox_min_level="reduced")).min_level is Level.REDUCED
 
 
 async def test_models_that_cannot_be_loaded_are_one_reason(tmp_path: FilePath) -> None:

@@ -32,6 +32,17 @@ ODD_PROBLEMS = [
 ]
 
 
+UNBOUNDED = ("--max-trajectories", "1000000", "--max-timeout-s", "100000")
+ENDLESS = {
+    "problem": "1+1",
+    "stream": True,
+    "trajectories": 1_000_000,
+    "timeout_s": 100_000,
+    "search": {"strategy": "majority", "stop_when_decided": False},
+}
+"""A search that only a signal ends, with these settings."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """A server that said it is ready."""
@@ -42,8 +53,11 @@ class Running:
     def end(self, number: int) -> tuple[int, str]:
         """Signal it; exit code and stderr."""
         self.process.send_signal(number)
-        _, errors = self.process.communicate(timeout=30)
+        _, errors = self.process.communicate(timeout=60)
         return self.process.returncode, errors
+
+    def is_ready(self) -> bool:
+        return httpx.get(f"{self.url}/readyz", timeout=60).status_code == 200
 
 
 def _environment() -> dict[str, str]:
@@ -137,6 +151,7 @@ def test_a_problem_is_answered_over_http(server: Running) -> None:
     body = response.json()
     assert set(body) == {
         *("id", "answer", "confidence", "stop_reason", "steps", "answers", "tree_id", "usage", "timing_s", "models"),
+        *("answer_latex", "trajectories_to_answer"),
     }
     assert body["usage"]["policy_tokens"] > 0
     assert re.fullmatch(r"policy@[0-9a-f]{12}", body["models"]["policy"])
@@ -178,20 +193,53 @@ def test_a_refused_upload_gets_its_answer_although_nobody_reads_it(server: Runni
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_searches_and_processes_and_exits_with_0(model_folders: ModelFolders, number: int) -> None:
-    body = {"problem": "1+1", "stream": True, "trajectories": 256, "search": {"strategy": "majority"}}
-    with _running(model_folders) as server:
+    with _running(model_folders, *UNBOUNDED, "--drain-s", "0") as server:
         children = _descendants(server.process.pid)
         assert len(children) >= 2
+        with httpx.stream("POST", f"{server.url}/solve", json=ENDLESS, timeout=60) as response:
+            events = read_frames(response.iter_lines())
+            assert next(events).name == "search_started"
+            exit_code, errors = server.end(number)
+            last = list(events)[-1]
+        assert (exit_code, last.name, last.payload["stop_reason"]) == (0, "done", "cancelled")
+        assert "Traceback" not in errors
+        assert _are_gone(children)
+
+
+@pytest.mark.slow
+def test_searches_that_run_may_end_while_the_server_says_that_it_is_not_ready(model_folders: ModelFolders) -> None:
+    with _running(model_folders, *UNBOUNDED, "--drain-s", "500", "--log-format", "json") as server:
+        assert server.is_ready()
+        with httpx.stream("POST", f"{server.url}/solve", json=ENDLESS, timeout=60) as response:
+            events = read_frames(response.iter_lines())
+            assert next(events).name == "search_started"
+            server.process.send_signal(signal.SIGTERM)
+            assert _eventually(lambda: not server.is_ready(), seconds=30)
+            headers = {"x-request-id": "too-late", "traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}
+            refused = httpx.post(f"{server.url}/solve", json={"problem": "1+1"}, headers=headers, timeout=60)
+            assert (refused.status_code, refused.json()["type"]) == (503, "urn:rstar:problem:stopping")
+            assert int(refused.headers["retry-after"]) > 0
+            assert server.process.poll() is None
+            exit_code, errors = server.end(signal.SIGTERM)
+            last = list(events)[-1]
+        assert (exit_code, last.name, last.payload["stop_reason"]) == (0, "done", "cancelled")
+    entries = [json.loads(line) for line in errors.splitlines()]
+    (entry,) = [entry for entry in entries if entry.get("request_id") == "too-late"]
+    assert (entry["logger"], entry["status"], entry["trace_id"]) == ("server.access_log", 503, "1" * 32)
+
+
+@pytest.mark.slow
+def test_a_search_that_ends_within_the_drain_gives_its_whole_answer(model_folders: ModelFolders) -> None:
+    body = {"problem": "1+1", "stream": True, "trajectories": 8, "search": {"stop_when_decided": False}}
+    with _running(model_folders, "--depth", "4", "--drain-s", "500") as server:
         with httpx.stream("POST", f"{server.url}/solve", json=body, timeout=60) as response:
             events = read_frames(response.iter_lines())
             assert next(events).name == "search_started"
-            started_s = time.monotonic()
-            exit_code, errors = server.end(number)
-            names = [event.name for event in events]
-        assert (exit_code, names[-1]) == (0, "error")
-        assert time.monotonic() - started_s < 10
-        assert "Traceback" not in errors
-        assert _are_gone(children)
+            server.process.send_signal(signal.SIGTERM)
+            last = list(events)[-1]
+        assert (last.name, last.payload["stop_reason"]) in {("done", "budget"), ("done", "exhausted")}
+        server.process.wait(timeout=60)
+        assert server.process.returncode == 0
 
 
 @pytest.mark.slow
@@ -265,10 +313,26 @@ def test_an_engine_that_lacks_its_settings_is_one_line() -> None:
     assert "the engine openai needs policy_url and ppm_url" in ended.stderr
 
 
+def test_the_settings_are_printed_without_secrets_and_nothing_is_started() -> None:
+    ended = _run("--print-config", "--port", "7", "--api-keys", "a-secret-of-some-length")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "port = 7  # cli\n" in ended.stdout
+    assert "secret" not in ended.stdout
+
+
+def test_a_collector_without_the_extra_is_one_line(folders: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "opentelemetry.py").write_text("raise ImportError('as if it were not installed')\n")
+    command = _command("--port", "0", "--otlp-endpoint", "http://127.0.0.1:1", *folders)
+    environment = {**_environment(), "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert re.fullmatch(r"rstar: RSTAR_OTLP_ENDPOINT is set, .*; install the extra otel\n", ended.stderr)
+
+
 def test_the_command_imports_no_model_library() -> None:
     program = (
         "import sys, server.__main__, server.demo\n"
-        "print(sorted({'torch', 'transformers', 'sympy', 'numpy', 'tokenizers'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'sympy', 'numpy', 'tokenizers', 'opentelemetry'} & set(sys.modules)))"
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, text=True)
     assert ended.stdout == "[]\n"

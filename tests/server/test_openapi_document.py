@@ -4,6 +4,8 @@ import json
 import re
 from typing import Any
 
+from pydantic import SecretStr
+
 from server.fakes import serve
 from server.settings import Settings
 
@@ -23,7 +25,7 @@ async def test_every_reference_leads_somewhere() -> None:
 
 async def test_every_status_of_solve_is_documented_with_its_body() -> None:
     responses = (await _document())["paths"]["/solve"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "413", "415", "422", "500", "503"}
+    assert set(responses) == {"200", "400", "401", "413", "415", "422", "429", "500", "503"}
     assert set(responses["200"]["content"]) == {"application/json", "text/event-stream"}
     for status, response in responses.items():
         assert status == "200" or set(response["content"]) == {"application/problem+json"}
@@ -36,12 +38,30 @@ async def test_the_operators_limits_are_in_it() -> None:
         max_candidates=9,
         max_depth=17,
         max_parallel_rollouts=5,
+        max_beam_width=11,
+        max_tokens=2_000_000,
+        max_temperature=1.5,
         max_problem_chars=50,
     )
     schemas = (await _document(settings))["components"]["schemas"]
     request, options = schemas["SolveRequest"]["properties"], schemas["SearchOptions"]["properties"]
     assert request["problem"]["maxLength"] == 50
-    assert [request[name]["anyOf"][0]["maximum"] for name in ("trajectories", "timeout_s")] == [20, 200.0]
-    limited = ("candidates", "depth", "parallel_rollouts")
-    assert [options[name]["anyOf"][0]["maximum"] for name in limited] == [9, 17, 5]
+    assert [
+        request[name]["anyOf"][0]["maximum"] for name in ("trajectories", "timeout_s", "max_tokens", "temperature")
+    ] == [
+        20,
+        200.0,
+        2_000_000,
+        1.5,
+    ]
+    limited = ("candidates", "depth", "parallel_rollouts", "beam_width")
+    assert [options[name]["anyOf"][0]["maximum"] for name in limited] == [9, 17, 5, 11]
     assert schemas["SolveRequest"]["additionalProperties"] is False
+
+
+async def test_keys_are_asked_for_only_where_the_operator_wants_them() -> None:
+    assert "securitySchemes" not in (await _document())["components"]
+    document = await _document(Settings(api_keys=SecretStr("a-key-that-is-long-enough")))
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "api_key"}
+    assert document["paths"]["/solve"]["post"]["security"] == [{"bearer": []}, {"api_key": []}]
+    assert "security" not in document["paths"]["/metrics"]["get"]

@@ -19,14 +19,27 @@ def _request(**fields: Any) -> SolveRequest:
 
 
 def test_what_a_request_leaves_out_is_the_operators_default() -> None:
-    settings = Settings(trajectories=5, timeout_s=7.0, candidates=3, depth=4, exploration=0.5)
+    settings = Settings(
+        trajectories=5,
+        tokens=900,
+        timeout_s=7.0,
+        candidates=3,
+        depth=4,
+        exploration=0.5,
+        parallel_rollouts=2,
+        beam_width=3,
+        stop_when_decided=False,
+        temperature=0.7,
+        top_p=0.9,
+    )
     order = order_for(_request(), settings)
     assert (order.trajectories, order.timeout_s, order.seed) == (5, 7.0, 0)
     assert (order.config.candidates, order.config.max_depth, order.config.exploration) == (3, 4, 0.5)
     assert (order.config.strategy, order.config.selection) == (Strategy.MCTS, None)
-    assert (order.config.tree_policy, order.config.parallel_rollouts, order.config.beam_width) == (TreePolicy.UCT, 4, 8)
-    assert (order.config.stop_when_decided, order.config.stop_at_confidence) == (True, None)
-    assert order.budget(seconds=3.0) == Budget(trajectories=5, seconds=3.0)
+    assert (order.config.tree_policy, order.config.parallel_rollouts, order.config.beam_width) == (TreePolicy.UCT, 2, 3)
+    assert (order.config.stop_when_decided, order.config.stop_at_confidence) == (False, None)
+    assert (order.temperature, order.top_p) == (0.7, 0.9)
+    assert order.budget(seconds=3.0) == Budget(trajectories=5, tokens=900, seconds=3.0)
 
 
 def test_what_a_request_names_is_taken() -> None:
@@ -46,11 +59,14 @@ def test_how_to_search_and_when_to_stop_can_be_named() -> None:
         "stop_when_decided": False,
         "stop_at_confidence": 0.9,
     }
-    order = order_for(_request(tokens=5000, search=options), Settings())
+    order = order_for(
+        _request(max_tokens=5000, temperature=0.5, top_p=0.8, return_tree=True, search=options), Settings()
+    )
     assert (order.config.strategy, order.config.tree_policy) == (Strategy.STEP_BEAM, TreePolicy.PUCT)
     assert (order.config.parallel_rollouts, order.config.beam_width) == (1, 3)
     assert (order.config.stop_when_decided, order.config.stop_at_confidence) == (False, 0.9)
     assert order.budget(seconds=3.0) == Budget(trajectories=16, tokens=5000, seconds=3.0)
+    assert (order.temperature, order.top_p, order.returns_tree) == (0.5, 0.8, True)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +75,6 @@ def test_how_to_search_and_when_to_stop_can_be_named() -> None:
         {"stop_at_confidence": 0},
         {"stop_at_confidence": 1},
         {"beam_width": 0},
-        {"beam_width": 33},
         {"parallel_rollouts": 0},
         {"tree_policy": "best"},
         {"stop_when_decided": "yes"},
@@ -88,6 +103,9 @@ def test_zero_exploration_is_not_mistaken_for_none() -> None:
             8,
             9,
         ),
+        ({"search": {"beam_width": 33}}, {"max_beam_width": 32}, "search.beam_width", 32, 33),
+        ({"max_tokens": 2001}, {"max_tokens": 2000, "tokens": 10}, "max_tokens", 2000, 2001),
+        ({"temperature": 1.5}, {"max_temperature": 1.0}, "temperature", 1.0, 1.5),
         ({"problem": "1+" * 6}, {"max_problem_chars": 11}, "problem", 11, 12),
     ],
 )
@@ -104,6 +122,22 @@ def test_a_limit_error_names_field_limit_and_value(
     assert field in refused.value.detail
 
 
+@pytest.mark.parametrize(("effort", "expected"), [("low", 2), ("medium", 6), ("high", 20)])
+def test_effort_stands_for_a_budget_up_to_the_limit(effort: str, expected: int) -> None:
+    settings = Settings(
+        low_effort_trajectories=2, medium_effort_trajectories=6, high_effort_trajectories=64, max_trajectories=20
+    )
+    assert order_for(_request(effort=effort), settings).trajectories == expected
+
+
+def test_effort_beside_trajectories_is_refused() -> None:
+    with pytest.raises(Refusal) as refused:
+        order_for(_request(effort="low", trajectories=4), Settings())
+    (error,) = refused.value.errors
+    assert error.field == "effort"
+    assert "not both" in error.detail
+
+
 def test_all_broken_limits_are_named_at_once() -> None:
     with pytest.raises(Refusal) as refused:
         order_for(_request(trajectories=1000, timeout_s=1000), Settings())
@@ -113,14 +147,16 @@ def test_all_broken_limits_are_named_at_once() -> None:
 def test_the_tree_id_depends_on_what_shapes_the_tree_and_not_on_the_budget() -> None:
     settings = Settings()
     base = order_for(_request(), settings).tree_id(MODELS)
-    assert order_for(_request(trajectories=3, timeout_s=9, tokens=500), settings).tree_id(MODELS) == base
+    assert order_for(_request(trajectories=3, timeout_s=9, max_tokens=500), settings).tree_id(MODELS) == base
     stopping = {"stop_when_decided": False, "stop_at_confidence": 0.5}
     assert order_for(_request(search=stopping), settings).tree_id(MODELS) == base
     assert order_for(_request(problem="  1+1\n"), settings).tree_id(MODELS) == base
     others = [
         order_for(_request(problem="1+2"), settings).tree_id(MODELS),
         order_for(_request(seed=1), settings).tree_id(MODELS),
+        order_for(_request(temperature=0.5), settings).tree_id(MODELS),
+        order_for(_request(top_p=0.5), settings).tree_id(MODELS),
         order_for(_request(search={"candidates": 2}), settings).tree_id(MODELS),
         order_for(_request(), settings).tree_id(Models(policy="p@2", ppm="q@1")),
     ]
-    assert len({base, *others}) == 5
+    assert len({base, *others}) == 7

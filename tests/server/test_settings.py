@@ -1,8 +1,11 @@
-"""Settings: where they come from, and what is refused at the start."""
+"""Settings: what is refused, and that they depend on their arguments alone."""
 
 import pytest
 
-from server.settings import Settings, SettingsRefused, load_settings, refuse_misspelt
+from server.settings import LIMITED, Settings
+from server.settings_sources import SettingsRefused, load_settings
+
+KEY = "0123456789abcdef"
 
 
 @pytest.fixture(autouse=True)
@@ -11,49 +14,35 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"RSTAR_{name.upper()}", raising=False)
 
 
-def test_the_command_line_wins_over_the_environment_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RSTAR_PORT", "9000")
-    monkeypatch.setenv("RSTAR_CANDIDATES", "3")
-    settings = load_settings(["--port", "9001"])
-    assert (settings.port, settings.candidates, settings.trajectories) == (9001, 3, 16)
-
-
-def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RSTAR_POLICY_MODEL", "")
-    assert load_settings().policy_model is None
-
-
-@pytest.mark.parametrize(
-    ("name", "nearest"),
-    [
-        ("RSTAR_PROT", "RSTAR_PORT"),
-        ("RSTAR_TRAJECTORY", "RSTAR_TRAJECTORIES"),
-        ("rstar_policy_modle", "RSTAR_POLICY_MODEL"),
-        ("RSTAR_", "RSTAR_PORT"),
-    ],
-)
-def test_a_misspelt_variable_is_refused_with_the_nearest_name(name: str, nearest: str) -> None:
-    with pytest.raises(SettingsRefused, match=f"{name} is set .*the nearest is {nearest}"):
-        refuse_misspelt({name: "1", "HOME": "/", "RSTAR_HOST": "::1"})
-
-
-def test_a_misspelt_variable_stops_the_loading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RSTAR_PROT", "1")
-    with pytest.raises(SettingsRefused, match="RSTAR_PROT"):
-        load_settings()
-
-
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--port", "65536"], "RSTAR_PORT or --port: must be less than or equal to 65535, got '65536'"),
-        (["--port", "http"], "RSTAR_PORT or --port: must be a valid integer"),
-        (["--top-p", "0"], "RSTAR_TOP_P or --top-p: must be greater than 0"),
+        (["--port", "65536"], "--port: must be less than or equal to 65535, got '65536'"),
+        (["--port", "http"], "--port: must be a valid integer"),
+        (["--top-p", "0"], "--top-p: must be greater than 0"),
         (["--exploration", "inf"], "--exploration: must be a finite number"),
         (["--temperature", "-1"], "--temperature: must be greater than or equal to 0"),
+        (["--max-temperature", "nan"], "--max-temperature: must be a finite number"),
         (["--concurrent-searches", "0"], "--concurrent-searches: must be greater than or equal to 1"),
+        (["--queued-searches", "-1"], "--queued-searches: must be greater than or equal to 0"),
+        (["--max-searches-per-key", "0"], "--max-searches-per-key: must be greater than or equal to 1"),
+        (["--drain-s", "-1"], "--drain-s: must be greater than or equal to 0"),
+        (["--heartbeat-s", "0"], "--heartbeat-s: must be greater than 0"),
+        (["--tokens", "0"], "--tokens: must be greater than or equal to 1"),
+        (["--max-tokens", "0"], "--max-tokens: must be greater than or equal to 1"),
+        (["--max-beam-width", "0"], "--max-beam-width: must be greater than or equal to 1"),
+        (["--low-effort-trajectories", "0"], "--low-effort-trajectories: must be greater than or equal to 1"),
+        (["--log-level", "INFO"], "--log-level: must be 'debug', 'info', 'warning' or 'error', got 'INFO'"),
+        (["--log-format", "xml"], "--log-format: must be 'text' or 'json', got 'xml'"),
+        (["--access-log", "perhaps"], "--access-log: must be a valid boolean"),
+        (["--otlp-endpoint", "collector:4317"], "--otlp-endpoint: expected the address of an OTLP collector over HTTP"),
+        (["--otlp-endpoint", "http://me:secret@c:1"], "--otlp-endpoint: an address must not hold a password"),
+        (["--policy-url", "http://me:secret@c:1"], "give the API key as a setting of its own, got 'http://...@c:1'"),
+        (["--cors-origins", "https://a.org/app"], "--cors-origins: expected an origin as browsers send it"),
+        (["--cors-origins", "a.org"], "--cors-origins: expected an origin as browsers send it"),
+        (["--cors-origins", "*,https://a.org"], "cors_origins is * and more; * already stands for every origin"),
         (["--engine", "openai", "--policy-url", "http://a:1"], "the engine openai needs policy_url and ppm_url"),
-        (["--policy-url", "gpu-1:8000"], "--policy-url: Value error, expected an address such as http://gpu-1:8000"),
+        (["--policy-url", "gpu-1:8000"], "--policy-url: expected an address such as http://gpu-1:8000"),
         (["--vllm-ppm-gpu-fraction", "1"], "--vllm-ppm-gpu-fraction: must be less than 1"),
         (["--vllm-ppm-gpu-fraction", "0.5"], "are 1.05 of a GPU together; at most 1"),
         (["--vllm-policy-kv-gb", "0"], "--vllm-policy-kv-gb: must be greater than 0"),
@@ -64,12 +53,38 @@ def test_a_misspelt_variable_stops_the_loading(monkeypatch: pytest.MonkeyPatch) 
         (["--candidates", "33"], "candidates is 33, above its own limit: max_candidates is 32"),
         (["--depth", "33"], "depth is 33, above its own limit: max_depth is 32"),
         (["--parallel-rollouts", "17"], "parallel_rollouts is 17, above its own limit: max_parallel_rollouts is 16"),
+        (["--tokens", "4000001"], "tokens is 4000001, above its own limit: max_tokens is 4000000"),
+        (["--beam-width", "33"], "beam_width is 33, above its own limit: max_beam_width is 32"),
+        (["--temperature", "2.5"], "temperature is 2.5, above its own limit: max_temperature is 2.0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_with_the_reason(arguments: list[str], reason: str) -> None:
     with pytest.raises(SettingsRefused) as refused:
         load_settings(arguments)
     assert reason in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_every_limit_on_a_request_has_a_default_within_it() -> None:
+    limits = {name.removeprefix("max_") for name in Settings.model_fields if name.startswith("max_")}
+    assert set(LIMITED) == limits & set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ("tooshort", "api_keys: API key 1 has 8 characters; at least 16 are needed"),
+        (f"{KEY},{KEY}", "api_keys: key-1 and key-2 are the same API key"),
+        (f"a={KEY},a={KEY}2", "api_keys: two API keys have the name a"),
+    ],
+)
+def test_bad_api_keys_are_refused_without_being_printed(keys: str, reason: str) -> None:
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings(["--api-keys", keys])
+    assert str(refused.value) == f"--{reason.replace('_', '-', 1)}"
+    with pytest.raises(ValueError, match="1 validation error") as invalid:
+        Settings(api_keys=keys)  # pyright: ignore[reportArgumentType] # as it is written by hand
+    assert keys not in str(invalid.value)
 
 
 def test_every_reason_is_on_a_line_of_its_own() -> None:
@@ -78,19 +93,12 @@ def test_every_reason_is_on_a_line_of_its_own() -> None:
     assert len(str(refused.value).splitlines()) == 2
 
 
-def test_help_lists_every_setting_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        load_settings(["--help"])
-    assert left.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
-    for name, field in Settings.model_fields.items():
-        assert f"--{name.replace('_', '-')}" in text
-        assert field.description
-    assert "{auto,torch,vllm,openai}" in text
-    assert "(default: 8000)" in text
+def test_settings_made_in_code_do_not_depend_on_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RSTAR_PORT", "9000")
+    assert Settings().port == 8000
 
 
 def test_settings_cannot_be_changed_later() -> None:
-    settings = load_settings()
+    settings = Settings()
     with pytest.raises(ValueError, match="frozen"):
         settings.port = 1

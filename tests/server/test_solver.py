@@ -6,11 +6,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from search import SearchConfig
+from search import AnswerChanged, SearchConfig, StopReason
+from server.admission import Limits
 from server.fakes import FAKE_MODELS, GatedPolicy, fake_parts, opening, serve
 from server.orders import Order
 from server.parts import OpenParts, Part, PartsUnavailable, ServingParts
 from server.refusals import Kind, Refusal
+from server.schemas import CancelState, SolveResponse
+from server.settings import Settings
 from server.solver import Solver
 
 ORDER = Order(problem="1+2", config=SearchConfig(), trajectories=2, timeout_s=60.0, seed=0)
@@ -38,6 +41,7 @@ async def test_until_the_parts_are_open_each_is_named_and_searches_are_refused()
         assert response.json() == {
             "ready": False,
             "parts": {"policy": "starting", "ppm": "starting", "sandbox": "ready", "equality": "starting"},
+            "sandbox_level": None,
         }
         with pytest.raises(Refusal) as refused:
             served.solver.start(ORDER, search_id="s1")
@@ -68,22 +72,22 @@ async def test_parts_that_do_not_open_are_reported_with_the_reason(error: Except
         yield
 
     failures: asyncio.Queue[str] = asyncio.Queue()
-    solver = Solver(open_parts, concurrent_searches=1, on_failure=failures.put_nowait)
+    solver = Solver(open_parts, limits=Limits(slots=1, queued=8), on_failure=failures.put_nowait)
     async with asyncio.timeout(10), solver.running():
         assert (await failures.get()).endswith("no such model folder")
         assert not solver.is_ready
     assert failures.empty()
 
 
-async def test_stopping_cancels_what_runs_and_refuses_what_comes() -> None:
+async def test_stopping_ends_what_runs_with_what_it_has_and_refuses_what_comes() -> None:
     policy = GatedPolicy()
     async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10):
         running = served.solver.start(ORDER, search_id="s1")
         await policy.entered.wait()
         served.solver.stop()
         ending = await running.ending()
-        assert isinstance(ending, Refusal)
-        assert ending.kind is Kind.STOPPING
+        assert isinstance(ending, SolveResponse)
+        assert (ending.stop_reason, ending.answer) == (StopReason.CANCELLED, None)
         assert policy.cancelled == 1
         assert not served.solver.is_ready
         with pytest.raises(Refusal) as refused:
@@ -105,23 +109,146 @@ async def test_leaving_stops_searches_before_it_closes_the_parts() -> None:
         await policy.entered.wait()
     assert order_of_events == ["closed with 0 calls in flight, 4 cancelled"]
     endings = [await one.ending() for one in running]
-    assert all(isinstance(ending, Refusal) for ending in endings)
+    assert [isinstance(one, SolveResponse) and one.stop_reason for one in endings] == [StopReason.CANCELLED] * 6
 
 
-async def test_a_search_given_up_before_it_began_still_ends() -> None:
+async def test_a_search_cancelled_before_it_began_ends_with_nothing() -> None:
     async with serve() as served, asyncio.timeout(10):
         running = served.solver.start(ORDER, search_id="s1")
-        running.give_up()
-        assert isinstance(await running.ending(), Refusal)
-
-
-async def test_giving_up_after_the_end_changes_nothing() -> None:
-    async with serve() as served, asyncio.timeout(10):
-        running = served.solver.start(ORDER, search_id="s1")
+        running.ask_to_end()
         ending = await running.ending()
-        running.give_up()
+    assert isinstance(ending, SolveResponse)
+    assert (ending.stop_reason, ending.answer) == (StopReason.CANCELLED, None)
+
+
+async def test_one_cancelled_in_the_queue_leaves_it_at_once() -> None:
+    policy = GatedPolicy()
+    settings = Settings(concurrent_searches=1)
+    async with serve(opening(fake_parts(policy=policy)), settings=settings) as served, asyncio.timeout(10):
+        first = served.solver.start(ORDER, search_id="r1-1")
+        await policy.entered.wait()
+        second = served.solver.start(ORDER, search_id="r2-1")
+        assert served.solver.cancel("r2-1") is CancelState.STOPPING
+        ending = await second.ending()
+        assert isinstance(ending, SolveResponse)
+        assert ending.stop_reason is StopReason.CANCELLED
+        policy.gate.set()
+        last = await first.ending()
+    assert isinstance(last, SolveResponse)
+    assert last.answer is not None
+
+
+async def test_cancelling_gives_the_best_answer_so_far_and_may_be_repeated() -> None:
+    policy = GatedPolicy()
+    policy.gate.set()
+    order = Order(problem="1+2+3+4", config=SearchConfig(), trajectories=10_000, timeout_s=60.0, seed=0)
+    async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10):
+        running = served.solver.start(order, search_id="r1-1", client="ann")
+        watch = running.watch(events=True)
+        assert watch.progress is not None
+        while not isinstance(await watch.progress.next(), AnswerChanged):
+            pass
+        policy.gate.clear()
+        assert served.solver.cancel("r1", client="ann") is CancelState.STOPPING
+        ending = await watch.ending()
+        assert isinstance(ending, SolveResponse)
+        assert ending.stop_reason in (StopReason.CANCELLED, StopReason.EXHAUSTED)
+        assert ending.answer is not None
+        for name in ("r1", "r1-1"):
+            assert served.solver.cancel(name, client="ann") is CancelState.ENDED
+        for name, client in (("r1-1", "bob"), ("r1-1", ""), ("r2", "ann"), ("", "ann")):
+            with pytest.raises(Refusal) as refused:
+                served.solver.cancel(name, client=client)
+            assert refused.value.kind is Kind.NOT_FOUND
+
+
+async def test_a_search_goes_on_until_its_last_watcher_leaves() -> None:
+    policy = GatedPolicy()
+    async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10):
+        running = served.solver.start(ORDER, search_id="r1-1")
+        first, second = running.watch(), running.watch(events=True)
+        await policy.entered.wait()
+        first.leave()
+        first.leave()
+        assert not running.stop.is_asked
+        second.leave()
+        assert running.is_abandoned
+        await running.ending()
+        assert (policy.waiting, policy.cancelled) == (0, 1)
+        assert len(asyncio.all_tasks()) >= 1
+        page = served.solver.metrics.page().decode()
+    assert 'rstar_wasted_tokens_total{reason="client_left"} 0.0' in page
+
+
+async def test_leaving_after_the_end_changes_nothing() -> None:
+    async with serve() as served, asyncio.timeout(10):
+        running = served.solver.start(ORDER, search_id="s1")
+        watch = running.watch()
+        ending = await watch.ending()
+        watch.leave()
+        assert not running.is_abandoned
         assert await running.ending() == ending
         assert not isinstance(ending, Refusal)
+
+
+async def test_draining_lets_searches_end_and_takes_none() -> None:
+    policy = GatedPolicy()
+    async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10), asyncio.TaskGroup() as group:
+        running = served.solver.start(ORDER, search_id="s1")
+        await policy.entered.wait()
+        draining = group.create_task(served.solver.drain(60.0))
+        await asyncio.sleep(0)
+        ready = await served.client.get("/readyz")
+        assert (ready.status_code, ready.json()["parts"]["server"]) == (503, "draining")
+        refused = await served.client.post("/solve", json={"problem": "1+1"})
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:rstar:problem:stopping")
+        assert int(refused.headers["retry-after"]) > 0
+        policy.gate.set()
+        await draining
+        ending = await running.ending()
+    assert isinstance(ending, SolveResponse)
+    assert ending.answer is not None
+    assert ending.stop_reason is not StopReason.CANCELLED
+
+
+async def test_draining_ends_what_takes_too_long_with_what_it_has() -> None:
+    policy = GatedPolicy()
+    async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10):
+        running = served.solver.start(ORDER, search_id="s1")
+        await policy.entered.wait()
+        await served.solver.drain(0.01)
+        ending = await running.ending()
+    assert isinstance(ending, SolveResponse)
+    assert ending.stop_reason is StopReason.CANCELLED
+
+
+async def test_what_does_not_fit_in_slots_and_queue_is_refused_with_a_time_to_come_back() -> None:
+    policy = GatedPolicy()
+    settings = Settings(concurrent_searches=1, queued_searches=1)
+    async with serve(opening(fake_parts(policy=policy)), settings=settings) as served, asyncio.timeout(10):
+        running = [served.solver.start(ORDER, search_id=str(number)) for number in range(2)]
+        response = await served.client.post("/solve", json={"problem": "1+1"})
+        assert (response.status_code, response.json()["type"]) == (503, "urn:rstar:problem:overloaded")
+        assert int(response.headers["retry-after"]) > 0
+        policy.gate.set()
+        for one in running:
+            await one.ending()
+        assert (await served.client.post("/solve", json={"problem": "1+1"})).status_code == 200
+        page = served.solver.metrics.page().decode()
+    assert 'rstar_admission_rejections_total{reason="overloaded"} 1.0' in page
+
+
+async def test_a_client_above_its_share_gets_429_and_others_are_served() -> None:
+    policy = GatedPolicy()
+    settings = Settings(max_searches_per_key=1)
+    async with serve(opening(fake_parts(policy=policy)), settings=settings) as served:
+        served.solver.start(ORDER, search_id="1", client="ann")
+        with pytest.raises(Refusal) as refused:
+            served.solver.start(ORDER, search_id="2", client="ann")
+        assert refused.value.kind is Kind.QUOTA_EXCEEDED
+        assert refused.value.retry_after_s
+        served.solver.start(ORDER, search_id="3", client="bob")
+        policy.gate.set()
 
 
 async def test_waiting_in_the_queue_counts_towards_time() -> None:

@@ -1,0 +1,170 @@
+"""Load: many clients that leave at once, and more than the server holds; in the end nothing is left and all add up."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from search import Candidate, Path, SearchConfig
+from server.admission import Ticket
+from server.fakes import GatedPolicy, Message, Served, fake_parts, opening, serve
+from server.orders import Order
+from server.refusals import Kind, Refusal
+from server.running import RunningSearch
+from server.settings import Settings
+from server.wire import read_frames
+
+PROBLEM = "3+4+5"
+CLIENTS = 100
+PATIENCE_S = 60.0
+"""Nothing here waits for time to pass; this only keeps a broken server from hanging the test."""
+
+
+@dataclass(slots=True)
+class CountingPolicy:
+    """Waits at a gate, and counts the calls that came."""
+
+    gated: GatedPolicy = field(default_factory=GatedPolicy)
+    begun: int = 0
+
+    async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
+        self.begun += 1
+        return await self.gated.propose(path, n, seed=seed)
+
+    async def until_begun(self, calls: int) -> None:
+        while self.begun < calls:
+            self.gated.entered.clear()
+            await self.gated.entered.wait()
+
+
+class Client:
+    """A client that can leave; every second one streams."""
+
+    def __init__(self, served: Served, number: int) -> None:
+        self._app = served.app
+        self._number = number
+        self._incoming: asyncio.Queue[Message] = asyncio.Queue()
+        body = {"problem": PROBLEM, "seed": number, "stream": number % 2 == 0}
+        self._incoming.put_nowait({"type": "http.request", "body": json.dumps(body).encode(), "more_body": False})
+
+    def leave(self) -> None:
+        self._incoming.put_nowait({"type": "http.disconnect"})
+
+    async def run(self) -> None:
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": "/solve",
+            "raw_path": b"/solve",
+            "root_path": "",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+            "server": ("fake", 80),
+            "client": (f"fake{self._number % 7}", 1),
+        }
+        await self._app(scope, self._incoming.get, _ignore)
+
+
+async def _ignore(_: Message) -> None:
+    pass
+
+
+def _totals(served: Served, name: str, label: str | None = None) -> Counter[str]:
+    """Of one metric by that label's values."""
+    totals: Counter[str] = Counter()
+    for family in text_string_to_metric_families(served.solver.metrics.page().decode()):
+        for sample in family.samples:
+            if sample.name == name:
+                totals["" if label is None else sample.labels[label]] += round(sample.value)
+    return totals
+
+
+def _held(served: Served) -> int:
+    return _totals(served, "rstar_requests_in_flight")[""] + _totals(served, "rstar_queue_depth")[""]
+
+
+async def _until(served: Served, held: int) -> None:
+    """The application tells nobody; each turn of the event loop brings it nearer."""
+    while _held(served) != held:  # noqa: ASYNC110  # as said
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("slots", [CLIENTS, 4], ids=["all_running", "most_waiting"])
+async def test_nothing_goes_on_for_a_hundred_clients_that_leave(slots: int) -> None:
+    policy = CountingPolicy()
+    settings = Settings(concurrent_searches=slots, queued_searches=CLIENTS)
+    async with (
+        serve(opening(fake_parts(policy=policy)), settings=settings) as served,
+        asyncio.timeout(PATIENCE_S),
+    ):
+        async with asyncio.TaskGroup() as group:
+            clients = [Client(served, number) for number in range(CLIENTS)]
+            for client in clients:
+                group.create_task(client.run())
+            await policy.until_begun(slots)
+            await _until(served, CLIENTS)
+            for client in clients:
+                client.leave()
+        await _until(served, 0)
+        assert (policy.gated.waiting, policy.gated.cancelled) == (0, policy.begun)
+        assert policy.begun == slots
+        assert _totals(served, "rstar_requests_total", "outcome") == {"cancelled": CLIENTS}
+        policy.gated.gate.set()
+        response = await served.client.post("/solve", json={"problem": PROBLEM, "trajectories": 2})
+        assert response.status_code == 200
+        assert policy.gated.cancelled == slots
+
+
+async def test_of_three_times_too_many_each_is_answered_or_told_when_to_come_back() -> None:
+    policy = GatedPolicy()
+    settings = Settings(concurrent_searches=4, queued_searches=8)
+    holds, offered = 12, 36
+
+    async def ask(served: Served, number: int) -> httpx.Response:
+        body = {"problem": PROBLEM, "trajectories": 2, "seed": number, "stream": number % 2 == 0}
+        return await served.client.post("/solve", json=body)
+
+    async with (
+        serve(opening(fake_parts(policy=policy)), settings=settings) as served,
+        asyncio.timeout(PATIENCE_S),
+    ):
+        async with asyncio.TaskGroup() as group:
+            waiting = {group.create_task(ask(served, number)) for number in range(offered)}
+            responses: list[httpx.Response] = []
+            while len(waiting) > holds:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                responses += [task.result() for task in done]
+            assert {response.status_code for response in responses} == {503}
+            assert _held(served) == holds
+            policy.gate.set()
+        responses += [task.result() for task in waiting]
+        assert Counter(response.status_code for response in responses) == {503: offered - holds, 200: holds}
+        for response in responses:
+            if response.status_code == 503:
+                assert response.json()["type"] == "urn:rstar:problem:overloaded"
+                assert int(response.headers["retry-after"]) > 0
+            elif response.headers["content-type"].startswith("text/event-stream"):
+                assert list(read_frames(response.text.splitlines()))[-1].name == "done"
+        outcomes = _totals(served, "rstar_requests_total", "outcome")
+        assert (outcomes["refused"], outcomes.total()) == (offered - holds, offered)
+        assert _totals(served, "rstar_admission_rejections_total", "reason") == {"overloaded": offered - holds}
+        await _until(served, 0)
+
+
+async def test_a_search_that_the_end_of_the_server_cut_off_says_when_to_come_back() -> None:
+    order = Order(problem=PROBLEM, config=SearchConfig(), trajectories=2, timeout_s=60.0, seed=0)
+    running = RunningSearch("s1", order, Ticket("ann"), arrived_s=0.0)
+    running.end()
+    refusal = await running.ending()
+    assert isinstance(refusal, Refusal)
+    assert refusal.kind is Kind.STOPPING
+    assert refusal.retry_after_s

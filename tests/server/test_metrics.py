@@ -1,0 +1,160 @@
+"""Metrics: what a scrape finds after searches, refusals, cancels and abandoned clients."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from sandbox import Sandbox
+from search import Path, SearchConfig, Strategy, TrajectoryFinished
+from server.engines.errors import EngineError
+from server.engines.protocols import EngineName
+from server.engines.stats import EngineCounters, EngineStats
+from server.fakes import GatedPolicy, Served, fake_parts, opening, serve
+from server.orders import Order
+from server.parts import Part, ServingParts
+from server.runner import STEP_LIMITS
+
+PROBLEM = "3+4+5"
+
+
+async def samples(served: Served) -> dict[str, float]:
+    """Every sample of the scrape by its name and labels, spelt as Prometheus does."""
+    response = await served.client.get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(response.text):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+async def test_a_search_leaves_its_traces() -> None:
+    async with serve() as served:
+        response = (await served.client.post("/solve", json={"problem": PROBLEM, "trajectories": 4})).json()
+        found = await samples(served)
+    usage = response["usage"]
+    outcome = f'endpoint="/solve",outcome="{response["stop_reason"]}",strategy="mcts"'
+    assert found[f"rstar_requests_total{{{outcome}}}"] == 1
+    assert found['rstar_request_duration_seconds_count{strategy="mcts"}'] == 1
+    assert found["rstar_queue_wait_seconds_count"] == 1
+    assert found["rstar_time_to_first_event_seconds_count"] == 1
+    assert found["rstar_time_to_first_candidate_seconds_count"] == 1
+    assert found["rstar_rollouts_total"] == usage["trajectories"]
+    assert found["rstar_trajectories_used_sum"] == usage["trajectories"]
+    assert found["rstar_trajectories_to_final_answer_sum"] == response["trajectories_to_answer"]
+    assert found["rstar_policy_tokens_total"] >= usage["policy_tokens"]
+    assert sum(value for name, value in found.items() if name.startswith("rstar_nodes_total")) > 0
+    assert found["rstar_ppm_scores_count"] > 0
+    executed = sum(value for name, value in found.items() if name.startswith("rstar_sandbox_executions_total"))
+    assert executed == usage["code_steps"]
+    assert found["rstar_sandbox_duration_seconds_count"] == usage["code_steps"]
+    assert found['rstar_engine_request_duration_seconds_count{engine="policy"}'] > 0
+    assert found['rstar_engine_request_duration_seconds_count{engine="ppm"}'] > 0
+    assert {found[f'rstar_part_up{{part="{part}"}}'] for part in Part} == {1.0}
+    assert (found["rstar_requests_in_flight"], found["rstar_queue_depth"]) == (0, 0)
+
+
+async def test_the_queue_is_seen_while_it_is_there() -> None:
+    policy = GatedPolicy()
+    async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(20):
+        order = Order(problem=PROBLEM, config=SearchConfig(), trajectories=2, timeout_s=60.0, seed=0)
+        running = [served.solver.start(order, search_id=str(number)) for number in range(7)]
+        found = await samples(served)
+        assert (found["rstar_requests_in_flight"], found["rstar_queue_depth"]) == (4, 3)
+        policy.gate.set()
+        for one in running:
+            await one.ending()
+        found = await samples(served)
+    assert (found["rstar_requests_in_flight"], found["rstar_queue_depth"]) == (0, 0)
+
+
+@pytest.mark.parametrize(("broken", "expected"), [(False, "failed"), (True, "failed")])
+async def test_a_search_that_fails_is_counted(*, broken: bool, expected: str) -> None:
+    class Failing:
+        async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[object]:
+            raise EngineError("out of memory") if broken else ValueError("no")
+
+    async with serve(opening(fake_parts(policy=Failing()))) as served:  # pyright: ignore[reportArgumentType]
+        await served.client.post("/solve", json={"problem": PROBLEM, "search": {"strategy": "majority"}})
+        found = await samples(served)
+    outcome = f'endpoint="/solve",outcome="{expected}",strategy="{Strategy.MAJORITY}"'
+    assert found[f"rstar_requests_total{{{outcome}}}"] == 1
+    assert (found['rstar_engine_errors_total{engine="policy"}'] > 0) == broken
+
+
+async def test_tokens_of_an_abandoned_search_are_wasted() -> None:
+    policy = GatedPolicy()
+    policy.gate.set()
+    order = Order(problem="1+2+3+4+5", config=SearchConfig(), trajectories=10_000, timeout_s=60.0, seed=0)
+    async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(20):
+        running = served.solver.start(order, search_id="s1")
+        watch = running.watch(events=True)
+        assert watch.progress is not None
+        while not isinstance(await watch.progress.next(), TrajectoryFinished):
+            pass
+        policy.gate.clear()
+        watch.leave()
+        await running.ending()
+        found = await samples(served)
+    wasted = found['rstar_wasted_tokens_total{reason="client_left"}']
+    assert 0 < wasted <= found["rstar_policy_tokens_total"]
+
+
+def engine_stats() -> Mapping[EngineName, EngineStats]:
+    counters = EngineCounters(requests=3, aborted=1, forward_passes=5, tokens_generated=70, running=2, waiting=4)
+    for size in (1, 4, 4, 300):
+        counters.observe_batch(size)
+    return dict.fromkeys(EngineName, counters.snapshot())
+
+
+async def test_engines_and_sandbox_tell_of_themselves() -> None:
+    base = fake_parts()
+    async with Sandbox(limits=STEP_LIMITS) as sandbox:
+        parts = ServingParts(
+            policy=base.policy,
+            scorer=base.scorer,
+            equality=base.equality,
+            open_runner=base.open_runner,
+            prompt_tokens=base.prompt_tokens,
+            max_prompt_tokens=base.max_prompt_tokens,
+            models=base.models,
+            faults=base.faults,
+            engine_stats=engine_stats,
+            sandbox_status=lambda: sandbox.status,
+        )
+        async with sandbox.tree(seed=1) as tree:
+            await tree.run(None, "x = 1")
+            async with serve(opening(parts)) as served:
+                ready = (await served.client.get("/readyz")).json()
+                found = await samples(served)
+        level = sandbox.status.level
+    assert ready["sandbox_level"] == level
+    assert found[f'rstar_sandbox_level{{level="{level}"}}'] == 1
+    assert found["rstar_sandbox_snapshots"] == 1
+    assert found['rstar_engine_generated_tokens_total{engine="policy"}'] == 70
+    assert found['rstar_engine_aborted_requests_total{engine="ppm"}'] == 1
+    assert found['rstar_engine_waiting{engine="policy"}'] == 4
+    buckets = [
+        found[f'rstar_engine_batch_size_bucket{{engine="ppm",le="{bound}"}}'] for bound in ("1.0", "4.0", "+Inf")
+    ]
+    assert buckets == [1, 3, 4]
+    assert found['rstar_engine_batch_size_sum{engine="ppm"}'] == 309
+
+
+async def test_a_broken_part_is_down() -> None:
+    async with serve(opening(fake_parts(faults={Part.PPM: "it died"}))) as served:
+        found = await samples(served)
+    assert (found['rstar_part_up{part="ppm"}'], found['rstar_part_up{part="policy"}']) == (0, 1)
+
+
+async def test_no_label_holds_what_a_client_sent() -> None:
+    headers = {"x-request-id": "secret-id", "x-api-key": "secret-key"}
+    async with serve() as served:
+        await served.client.post("/solve", json={"problem": "123456+1"}, headers=headers)
+        page = (await served.client.get("/metrics")).text
+    assert "secret" not in page
+    assert "123456" not in page
