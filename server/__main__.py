@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             folders = _model_folders(settings)
             recorder = _recorder(settings, stack)
-            listener = stack.enter_context(_listen(settings))
+            listener = stack.enter_context(listening_socket(settings))
         except (ModelsMissing, TelemetryMissing) as error:
             _fail(str(error))
         except OSError as error:
@@ -151,9 +151,14 @@ def _recorder(settings: Settings, stack: ExitStack) -> OtelRecorder | None:
     return stack.enter_context(recording(settings.otlp_endpoint, version=running_version()))
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listening_socket(settings: Settings) -> socket.socket:
+    """Bound to the address that the settings name. Raises OSError."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    # asyncio does it for connections whose listener names its protocol, and this one does not: without it Linux holds
+    # the second write of each response back until the client has acknowledged the first, some 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _url(host: str, listener: socket.socket) -> str:

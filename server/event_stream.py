@@ -36,7 +36,8 @@ async def stream_frames(
             continue
         if event is None:
             break
-        yield frame(_server_event(event, watch.search))
+        # An expansion tells all its nodes at once: one chunk for them, not one each.
+        yield b"".join(frame(_server_event(one, watch.search)) for one in (event, *progress.take_rest()))
     ending = await watch.ending()
     if isinstance(ending, Refusal):
         yield frame(ServerEvent("error", describe(ending).model_dump(exclude_none=True)))

@@ -39,6 +39,7 @@ def problem_details(refusal: Refusal, *, request_id: str, instance: str) -> Prob
         detail=refusal.detail,
         instance=instance,
         request_id=request_id,
+        retry_after_s=refusal.retry_after_s,
         errors=[_field_problem(error) for error in refusal.errors],
     )
 

@@ -43,6 +43,12 @@ class Progress:
             await self._changed.wait()
         return self._events.popleft() if self._events else None
 
+    def take_rest(self) -> list[Event]:
+        """All that have come already, oldest first."""
+        taken = list(self._events)
+        self._events.clear()
+        return taken
+
     def _drop_one(self) -> None:
         self.dropped += 1
         for index, event in enumerate(self._events):

@@ -249,6 +249,8 @@ class ProblemDetails(_Response):
     instance: str
     """The path asked for."""
     request_id: str
+    retry_after_s: int | None = None
+    """When to come back, as in the header Retry-After, which an event of a stream cannot have."""
     errors: list[FieldProblem]
 
 

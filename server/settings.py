@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     """Folder to write a record of each search to, problem included: `python -m server.replay` runs it again."""
     max_body_bytes: Count = 65536
     """Size of a request body."""
-    concurrent_searches: Count = 4
+    concurrent_searches: Count = 16
     """Searches that run at once; more wait for their turn, within their own time limit."""
     queued_searches: Annotated[int, Field(ge=0)] = 64
     """Searches that may wait; more are refused at once."""

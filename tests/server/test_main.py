@@ -17,7 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from server.__main__ import listening_socket
 from server.bundle.folders import ModelFolders
+from server.settings import Settings
 from server.wire import read_frames
 
 ROOT = Path(__file__).parents[2]
@@ -226,6 +228,11 @@ def test_searches_that_run_may_end_while_the_server_says_that_it_is_not_ready(mo
     entries = [json.loads(line) for line in errors.splitlines()]
     (entry,) = [entry for entry in entries if entry.get("request_id") == "too-late"]
     assert (entry["logger"], entry["status"], entry["trace_id"]) == ("server.access_log", 503, "1" * 32)
+
+
+def test_no_response_waits_for_the_client_to_acknowledge_its_head() -> None:
+    with listening_socket(Settings(port=0)) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 @pytest.mark.slow

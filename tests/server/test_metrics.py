@@ -15,6 +15,7 @@ from server.fakes import GatedPolicy, Served, fake_parts, opening, serve
 from server.orders import Order
 from server.parts import Part, ServingParts
 from server.runner import STEP_LIMITS
+from server.settings import Settings
 
 PROBLEM = "3+4+5"
 
@@ -60,7 +61,8 @@ async def test_a_search_leaves_its_traces() -> None:
 
 async def test_the_queue_is_seen_while_it_is_there() -> None:
     policy = GatedPolicy()
-    async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(20):
+    settings = Settings(concurrent_searches=4)
+    async with serve(opening(fake_parts(policy=policy)), settings=settings) as served, asyncio.timeout(20):
         order = Order(problem=PROBLEM, config=SearchConfig(), trajectories=2, timeout_s=60.0, seed=0)
         running = [served.solver.start(order, search_id=str(number)) for number in range(7)]
         found = await samples(served)

@@ -104,7 +104,7 @@ async def test_leaving_stops_searches_before_it_closes_the_parts() -> None:
         yield fake_parts(policy=policy)
         order_of_events.append(f"closed with {policy.waiting} calls in flight, {policy.cancelled} cancelled")
 
-    async with asyncio.timeout(10), serve(open_parts) as served:
+    async with asyncio.timeout(10), serve(open_parts, settings=Settings(concurrent_searches=4)) as served:
         running = [served.solver.start(ORDER, search_id=str(number)) for number in range(6)]
         await policy.entered.wait()
     assert order_of_events == ["closed with 0 calls in flight, 4 cancelled"]
