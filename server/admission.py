@@ -1,8 +1,9 @@
 """Admission: who may search, and when. A fixed number of slots, a bounded queue, and turns that go round the clients.
 
-A slot that falls free goes to the client that runs the fewest searches; among equals to the one served longest ago; its
-own searches come in the order of their arrival. So a client with a thousand problems delays one with a single problem
-by about one search, not by a thousand.
+A slot that falls free goes to the client that runs the fewest searches; among equals to the one served longest ago;
+its own searches come in the order of their arrival. When the queue is full, the newest search of the client that has
+most of it gives way to a client that has less. So a client with a thousand problems delays one with a single problem
+by about one search, not by a thousand, and cannot shut it out.
 """
 
 import asyncio
@@ -70,9 +71,8 @@ class Admission:
         client = self._clients.setdefault(client_name, _Client(served=self._served))
         try:
             self._check_quota(client)
-            if self.waiting >= self.limits.queued and self.running + self.waiting >= self.limits.slots:
-                detail = f"{self.running} searches are running and {self.waiting} waiting, which is as many as may"
-                raise Refusal(Kind.OVERLOADED, detail, retry_after_s=self.retry_after_s)
+            if self.waiting >= self.limits.queued and self.running >= self.limits.slots:
+                self._make_room(client)
         except Refusal:
             self._forget(client_name)
             raise
@@ -80,6 +80,15 @@ class Admission:
         client.waiting.append(ticket)
         self._give_turns()
         return ticket
+
+    def _make_room(self, client: "_Client") -> None:
+        """Displace somebody who waits, or refuse."""
+        detail = f"{self.running} searches are running and {self.waiting} waiting, which is as many as may"
+        refusal = Refusal(Kind.OVERLOADED, detail, retry_after_s=self.retry_after_s)
+        greediest = max(self._clients.values(), key=lambda one: len(one.waiting))
+        if len(greediest.waiting) <= len(client.waiting) + 1:
+            raise refusal
+        greediest.waiting.pop().displace(refusal)
 
     def _check_quota(self, client: "_Client") -> None:
         limit = self.limits.per_client
@@ -96,14 +105,15 @@ class Admission:
             client.running += 1
             client.waiting.popleft().call(now_s=self._now())
 
-    def give_back(self, ticket: "Ticket") -> None:
-        """The ticket's search is over, or will not begin."""
-        client = self._clients[ticket.client]
-        if ticket.called_s is None:
-            client.waiting.remove(ticket)
-        else:
+    def give_back(self, ticket: "Ticket", *, is_typical: bool = True) -> None:
+        """The ticket's search is over, or will not begin; whether its length says something about the next one's."""
+        client = self._clients.setdefault(ticket.client, _Client(served=self._served))
+        if ticket.called_s is not None:
             client.running -= 1
-            self._mean_s += SMOOTHING * (self._now() - ticket.called_s - self._mean_s)
+            if is_typical:
+                self._mean_s += SMOOTHING * (self._now() - ticket.called_s - self._mean_s)
+        elif ticket in client.waiting:
+            client.waiting.remove(ticket)
         self._forget(ticket.client)
         self._give_turns()
 
@@ -121,6 +131,7 @@ class Ticket:
         self.client = client
         self.called_s: float | None = None
         """When its turn came."""
+        self._refusal: Refusal | None = None
         self._decided = asyncio.Event()
 
     def call(self, *, now_s: float) -> None:
@@ -132,9 +143,16 @@ class Ticket:
         """Waits no more; does nothing once its turn has come."""
         self._decided.set()
 
+    def displace(self, refusal: Refusal) -> None:
+        """Its place is another's."""
+        self._refusal = refusal
+        self._decided.set()
+
     async def turn(self) -> bool:
-        """Waits until its turn comes, or it leaves: False."""
+        """Waits until its turn comes, or it leaves: False. Raises the `Refusal` with which it was displaced."""
         await self._decided.wait()
+        if self._refusal is not None:
+            raise self._refusal
         return self.called_s is not None
 
 

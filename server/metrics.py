@@ -36,6 +36,11 @@ SCORES = (-0.9, -0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 
 REFUSED = "refused"
 FAILED = "failed"
+CLIENT_LEFT = "client_left"
+
+_AT_THE_DOOR = (Kind.OVERLOADED, Kind.QUOTA_EXCEEDED, Kind.NOT_READY, Kind.STOPPING)
+_TYPICAL = (StopReason.BUDGET, StopReason.CONVERGED, StopReason.EXHAUSTED)
+"""Ends that say how much thinking a problem takes; the others say how patient the client was."""
 
 
 class Metrics:
@@ -104,11 +109,14 @@ class Metrics:
         )
         self.scores = Histogram("rstar_ppm_scores", "PPM scores of nodes", buckets=SCORES, registry=registry)
         self.trajectories_used = Histogram(
-            "rstar_trajectories_used", "Trajectories of a search", buckets=TRAJECTORIES, registry=registry
+            "rstar_trajectories_used",
+            "Trajectories of a search that ended by itself",
+            buckets=TRAJECTORIES,
+            registry=registry,
         )
         self.trajectories_to_answer = Histogram(
             "rstar_trajectories_to_final_answer",
-            "The trajectory at which the final answer took the lead for good",
+            "The trajectory at which the final answer of such a search took the lead for good",
             buckets=TRAJECTORIES,
             registry=registry,
         )
@@ -117,7 +125,7 @@ class Metrics:
         )
         self.wasted = Counter(
             "rstar_wasted_tokens",
-            "Of these, the tokens of searches whose answer nobody got, for their clients had left",
+            "Of these, the tokens of searches whose answer nobody got: the clients had left, or the search failed",
             ["reason"],
             registry=registry,
         )
@@ -150,6 +158,8 @@ class Metrics:
             self.executions.labels(outcome)
         for outcome in NodeOutcome:
             self.nodes.labels(outcome)
+        for reason in (CLIENT_LEFT, FAILED):
+            self.wasted.labels(reason)
         for name in EngineName:
             self.engine_errors.labels(name)
             self.engine_calls.labels(name)
@@ -179,12 +189,14 @@ class Metrics:
 
     def refused(self, kind: Kind, *, endpoint: str, strategy: Strategy) -> None:
         """A search was refused at the door, or in the queue."""
-        self.rejections.labels(kind.value.name).inc()
+        if kind in _AT_THE_DOOR:
+            self.rejections.labels(kind.value.name).inc()
         self.requests.labels(endpoint, strategy, REFUSED).inc()
 
-    def failed(self, *, endpoint: str, strategy: Strategy) -> None:
-        """A part of the server failed during a search."""
+    def failed(self, *, endpoint: str, strategy: Strategy, tokens: int) -> None:
+        """A part of the server failed during a search that had received so many tokens."""
         self.requests.labels(endpoint, strategy, FAILED).inc()
+        self.wasted.labels(FAILED).inc(tokens)
 
     def ended(self, result: SearchResult, *, endpoint: str, strategy: Strategy, seconds: float) -> None:
         """A search has given its result."""
@@ -192,9 +204,13 @@ class Metrics:
         self.duration.labels(strategy).observe(seconds)
         if result.stop_reason is not StopReason.BUDGET:
             self.stops.labels(result.stop_reason).inc()
+        if not result.tree.root.children:
+            return  # it never began, or was cut off before anything was there to measure
         for phase in ("policy", "sandbox", "ppm"):
             self.phases.labels(phase).observe(getattr(result.phase_seconds, phase))
         self.depth.observe(max(node.depth for node in result.tree.nodes))
+        if result.stop_reason not in _TYPICAL:
+            return
         self.trajectories_used.observe(result.usage.trajectories)
         if result.trajectories_to_answer is not None:
             self.trajectories_to_answer.observe(result.trajectories_to_answer)
@@ -239,6 +255,11 @@ _ENGINE_TOTALS: tuple[tuple[str, str, Callable[[EngineStats], int]], ...] = (
         "rstar_engine_generated_tokens",
         "Tokens sampled, those of aborted calls included",
         lambda stats: stats.tokens_generated,
+    ),
+    (
+        "rstar_engine_aborted_tokens",
+        "Of these, tokens of calls that were cut off, as far as the engine tells",
+        lambda stats: stats.tokens_aborted,
     ),
     ("rstar_engine_encoded_tokens", "Path tokens run through the model", lambda stats: stats.tokens_encoded),
     (

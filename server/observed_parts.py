@@ -10,9 +10,11 @@ from server.engines.protocols import EngineName
 from server.metrics import Metrics
 
 
-def observed(parts: Parts, metrics: Metrics, *, now: Callable[[], float]) -> Parts:
-    """The same parts, observed."""
-    observer = _Observer(metrics, now)
+def observed(
+    parts: Parts, metrics: Metrics, *, now: Callable[[], float], on_tokens: Callable[[int], None] = lambda _: None
+) -> Parts:
+    """The same parts, observed; `on_tokens` hears how many tokens of candidates this search has received."""
+    observer = _Observer(metrics, now, on_tokens)
     return replace(
         parts,
         policy=_ObservedPolicy(parts.policy, observer),
@@ -25,6 +27,7 @@ def observed(parts: Parts, metrics: Metrics, *, now: Callable[[], float]) -> Par
 class _Observer:
     metrics: Metrics
     now: Callable[[], float]
+    on_tokens: Callable[[int], None]
 
     @contextmanager
     def engine_call(self, name: EngineName) -> Generator[None]:
@@ -45,7 +48,9 @@ class _ObservedPolicy:
     async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
         with self.observer.engine_call(EngineName.POLICY):
             candidates = await self.policy.propose(path, n, seed=seed)
-        self.observer.metrics.tokens.inc(sum(len(candidate.token_ids) for candidate in candidates))
+        tokens = sum(len(candidate.token_ids) for candidate in candidates)
+        self.observer.on_tokens(tokens)
+        self.observer.metrics.tokens.inc(tokens)
         return candidates
 
 

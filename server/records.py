@@ -6,7 +6,7 @@ folder that cannot be written to costs the record, never the search.
 
 import logging
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -18,13 +18,15 @@ logger = logging.getLogger(__name__)
 @contextmanager
 def recorded(parts: Parts, folder: Path | None, *, search_id: str) -> Generator[Parts]:
     """The same parts; what they say is written to a file named after the search, where there is a folder."""
-    with ExitStack() as stack:
-        file = None if folder is None else _open(folder, search_id, stack)
-        if file is None:
-            yield parts
-            return
-        writer = _Writer(file)
+    file = None if folder is None else _open(folder, search_id)
+    if file is None:
+        yield parts
+        return
+    writer = RecordWriter(file)
+    try:
         yield Recorder(lambda line: writer.write(dump_line(line))).wrap(parts)
+    finally:
+        writer.close()
 
 
 def record_path(folder: Path, search_id: str) -> Path:
@@ -32,16 +34,16 @@ def record_path(folder: Path, search_id: str) -> Path:
     return folder / f"{search_id}.jsonl"
 
 
-def _open(folder: Path, search_id: str, stack: ExitStack) -> IO[str] | None:
+def _open(folder: Path, search_id: str) -> IO[str] | None:
     path = record_path(folder, search_id)
     try:
-        return stack.enter_context(path.open("x", encoding="ascii", buffering=1 << 16))
+        return path.open("x", encoding="ascii", buffering=1 << 16)
     except OSError as error:
         logger.warning("the search %s is not recorded: %s: %s", search_id, path, error.strerror)
         return None
 
 
-class _Writer:
+class RecordWriter:
     """Writes until the first failure: a full disk is no reason to end a search."""
 
     def __init__(self, file: IO[str]) -> None:
@@ -53,5 +55,21 @@ class _Writer:
         try:
             self._file.write(text)
         except OSError as error:
-            logger.warning("%s: the record ends early: %s", self._file.name, error.strerror)
-            self._file = None
+            self._give_up(error)
+
+    def close(self) -> None:
+        """Writes what is left."""
+        if self._file is None:
+            return
+        try:
+            self._file.close()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """Closing tries to write the rest once more, and closes the file although that fails again."""
+        assert self._file is not None
+        logger.warning("%s: the record ends early: %s", self._file.name, error.strerror)
+        with suppress(OSError):
+            self._file.close()
+        self._file = None

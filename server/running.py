@@ -52,6 +52,8 @@ class RunningSearch:
         self.stop = Stop()
         self.is_abandoned = False
         """Whether its last watcher left before its end."""
+        self.tokens = 0
+        """Of the candidates that it has received so far."""
         self._watches: list[Watch] = []
         self._ending: SolveResponse | Refusal | None = None
         self._ended = asyncio.Event()
@@ -78,6 +80,10 @@ class RunningSearch:
         """End with the best answer so far; in the queue, without any. After the end it does nothing."""
         self.stop.ask()
         self.ticket.leave()
+
+    def count_tokens(self, tokens: int) -> None:
+        """It has received candidates of so many tokens."""
+        self.tokens += tokens
 
     def tell(self, event: Event) -> None:
         """Pass an event on to the watchers. Never waits."""
@@ -124,7 +130,7 @@ class Register:
 
     def remove(self, running: RunningSearch) -> None:
         """It has ended; its id is known for some time still."""
-        del self._running[running.id]
+        self._running.pop(running.id, None)
         self._ended[running.id] = running.client
         if len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)

@@ -87,6 +87,7 @@ def load_settings(arguments: Sequence[str] = ()) -> LoadedSettings:
     """Raises `SettingsRefused`; `--help` prints and exits."""
     options = CliSettingsSource[Any](CommandLine, cli_parse_args=list(arguments))()
     refuse_misspelt(os.environ)
+    _refuse_empty_secrets(os.environ)
     variables = EnvSettingsSource(CommandLine)()
     named = options.get("config_file") or variables.get("config_file")
     path = None if named is None else Path(named)
@@ -120,6 +121,14 @@ def refuse_misspelt(environment: Mapping[str, str]) -> None:
         valid,
         "{} is set in the environment, but there is no such setting; the nearest is {}",
     )
+
+
+def _refuse_empty_secrets(environment: Mapping[str, str]) -> None:
+    """A variable that was to hold a secret and is empty: a server without keys is open, and must be so on purpose."""
+    names = {PREFIX + name.upper() + suffix for name in SECRETS for suffix in ("", "_FILE")}
+    empty = [name for name in sorted(environment) if name.upper() in names and not environment[name]]
+    if empty:
+        raise SettingsRefused("\n".join(f"{name} is set and empty; unset it, or give it its secret" for name in empty))
 
 
 def _refuse_unknown(given: Mapping[str, str], valid: Iterable[str], sentence: str) -> None:

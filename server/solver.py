@@ -6,15 +6,19 @@ handler only watches: a search goes on until its end, or until nobody watches it
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic
 
+from sandbox import SandboxError
 from search import Event, NodeAdded, Parts, SearchResult, Strategy, search
 from server.admission import Admission, Limits
 from server.engines.errors import EngineError
-from server.metrics import Metrics
+from server.engines.remote_errors import RemoteMismatch, RemoteRefused
+from server.equality import EqualityUnavailable
+from server.metrics import CLIENT_LEFT, Metrics
 from server.observed_parts import observed
 from server.orders import Order
 from server.parts import OpenParts, Part, PartsUnavailable, ServingParts
@@ -27,6 +31,9 @@ from server.traced_parts import traced
 from server.tracing import span
 
 logger = logging.getLogger(__name__)
+
+LAST_BOUND_S = 10.0
+"""For searches that were asked to end: a hundred times what they need."""
 
 READY = "ready"
 STARTING = "starting"
@@ -158,8 +165,8 @@ class Solver:
 
         def end(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
+            self._admission.give_back(ticket, is_typical=not running.stop.is_asked)
             self._register.remove(running)
-            self._admission.give_back(ticket)
             running.end()
 
         task.add_done_callback(end)
@@ -181,23 +188,36 @@ class Solver:
         except Refusal as refusal:
             self.metrics.refused(refusal.kind, endpoint=ENDPOINT, strategy=strategy)
             running.conclude(refusal)
-        except EngineError as error:
-            # An engine that broke is started again or comes back, if it can: worth another try.
-            logger.warning("search %s: %s", running.id, error)
-            self.metrics.failed(endpoint=ENDPOINT, strategy=strategy)
-            detail = "an engine broke off the search; /readyz says whether it works again"
+        except asyncio.CancelledError as error:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+            self._fail(running, error)  # a part that cancelled itself has failed like any other
+        except Exception as error:  # noqa: BLE001  # whatever a part raises is told to those who wait, and logged
+            self._fail(running, error)
+
+    def _fail(self, running: RunningSearch, error: BaseException) -> None:
+        """The ending of a search that a part has failed. What the part said may quote the problem: at debug only."""
+        where = "".join(traceback.format_tb(error.__traceback__))
+        logger.warning("search %s failed: %s\n%s", running.id, type(error).__name__, where)
+        logger.debug("search %s failed", running.id, exc_info=error)
+        self.metrics.failed(endpoint=ENDPOINT, strategy=running.order.config.strategy, tokens=running.tokens)
+        if _comes_back(error):
+            detail = "a part of the server broke off the search; /readyz says whether it works again"
             running.conclude(Refusal(Kind.NOT_READY, detail, retry_after_s=RETRY_AFTER_S))
-        except Exception:
-            logger.exception("search %s failed", running.id)
-            self.metrics.failed(endpoint=ENDPOINT, strategy=strategy)
-            detail = "a part of the server failed during the search; the log says more under this request's id"
-            running.conclude(Refusal(Kind.SEARCH_FAILED, detail))
+            return
+        detail = "a part of the server failed during the search; the log says more under this request's id"
+        running.conclude(Refusal(Kind.SEARCH_FAILED, detail))
 
     async def _solve(self, running: RunningSearch, parts: ServingParts) -> SolveResponse:
         order = running.order
         has_turn = await self._turn(running)
         queue_s = self._now() - running.arrived_s
         self.metrics.queue_wait.observe(queue_s)
+        if not has_turn and self._is_draining:
+            raise Refusal(
+                Kind.STOPPING, "the server stops before this search had its turn", retry_after_s=RETRY_AFTER_S
+            )
         result = await self._search(running, parts, queue_s=queue_s) if has_turn else never_begun(order.problem)
         waited = Waited(total_s=self._now() - running.arrived_s, queue_s=queue_s)
         self._report(running, result, seconds=waited.total_s)
@@ -225,21 +245,24 @@ class Solver:
         order = running.order
         is_greedy = order.config.strategy is Strategy.GREEDY
         draws = (0.0, 1.0) if is_greedy else (order.temperature, order.top_p)
+        left_s = max(order.timeout_s - queue_s, 0.001)
         with span("search", strategy=str(order.config.strategy)) as searching:
-            async with parts.open_runner(order.seed) as runner:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(left_s):
+                    runner = await stack.enter_async_context(parts.open_runner(order.seed))
                 ours = Parts(policy=parts.policy(*draws), runner=runner, equality=parts.equality, scorer=parts.scorer)
-                ours = traced(observed(ours, self.metrics, now=self._now))
-                with recorded(ours, self._record_folder, search_id=running.id) as ours:
-                    result = await search(
-                        order.problem,
-                        parts=ours,
-                        config=order.config,
-                        budget=order.budget(seconds=max(order.timeout_s - queue_s, 0.001)),
-                        seed=order.seed,
-                        now=self._now,
-                        on_event=_Telling(running, self.metrics, self._now),
-                        stop=running.stop,
-                    )
+                ours = traced(observed(ours, self.metrics, now=self._now, on_tokens=running.count_tokens))
+                ours = stack.enter_context(recorded(ours, self._record_folder, search_id=running.id))
+                result = await search(
+                    order.problem,
+                    parts=ours,
+                    config=order.config,
+                    budget=order.budget(seconds=left_s),
+                    seed=order.seed,
+                    now=self._now,
+                    on_event=_Telling(running, self.metrics, self._now),
+                    stop=running.stop,
+                )
             searching.set(stop_reason=str(result.stop_reason), trajectories=result.usage.trajectories)
         return result
 
@@ -247,7 +270,7 @@ class Solver:
         strategy = running.order.config.strategy
         self.metrics.ended(result, endpoint=ENDPOINT, strategy=strategy, seconds=seconds)
         if running.is_abandoned:
-            self.metrics.wasted.labels("client_left").inc(result.usage.policy_tokens)
+            self.metrics.wasted.labels(CLIENT_LEFT).inc(result.usage.policy_tokens)
         logger.info(
             "search %s: %s after %d trajectories and %.2f s",
             *(running.id, result.stop_reason, result.usage.trajectories, seconds),
@@ -265,17 +288,34 @@ class Solver:
         except PartsUnavailable as error:
             self._on_failure(str(error))
         except Exception as error:
+            if self._closing.is_set():
+                logger.exception("a part of the server did not close in good order")
+                return
             logger.exception("the server could not start")
             self._on_failure(f"{type(error).__name__}: {error}")
         finally:
             self._parts = None
 
     async def _all_ended(self) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        """Searches that were asked to end do so at once; one whose part does not let go is cancelled in the end."""
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=LAST_BOUND_S)
+        for task in late:
+            logger.error("a search did not end within %g s of being asked to", LAST_BOUND_S)
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=LAST_BOUND_S)
 
     def _report_open(self, part: Part) -> None:
         self._states[part] = READY
+
+
+def _comes_back(error: BaseException) -> bool:
+    """Whether it is worth another try: engines, sandbox and checker are started again when they break."""
+    if isinstance(error, RemoteRefused | RemoteMismatch):
+        return False
+    return isinstance(error, EngineError | SandboxError | EqualityUnavailable | TimeoutError)
 
 
 class _Telling:

@@ -129,6 +129,7 @@ class DecodeLoop:
         if abandoned:
             self._held -= abandoned
             self.counters.aborted += len(abandoned)
+            self.counters.tokens_aborted += sum(len(one.token_ids) for request in abandoned for one in request.samples)
             self._waiting = deque(group for group in self._waiting if group.request not in abandoned)
             self._leave([row for row, group in self._running.items() if group.request in abandoned])
 

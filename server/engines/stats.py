@@ -20,6 +20,8 @@ class EngineStats:
     """Runs of the model, over path tokens or over a decoding batch."""
     tokens_generated: int
     """Tokens sampled, those of aborted calls included."""
+    tokens_aborted: int
+    """Of these, those known to be of aborted calls; vLLM and remote servers do not tell."""
     tokens_encoded: int
     """Path tokens run through the model."""
     tokens_reused: int
@@ -42,6 +44,7 @@ class EngineCounters:
     aborted: int = 0
     forward_passes: int = 0
     tokens_generated: int = 0
+    tokens_aborted: int = 0
     tokens_encoded: int = 0
     tokens_reused: int = 0
     batch_size_counts: list[int] = field(default_factory=lambda: [0] * (len(BATCH_SIZE_BOUNDS) + 1))
@@ -60,6 +63,7 @@ class EngineCounters:
             aborted=self.aborted,
             forward_passes=self.forward_passes,
             tokens_generated=self.tokens_generated,
+            tokens_aborted=self.tokens_aborted,
             tokens_encoded=self.tokens_encoded,
             tokens_reused=self.tokens_reused,
             batch_size_counts=tuple(self.batch_size_counts),
@@ -76,6 +80,7 @@ def total(parts: Sequence[EngineStats]) -> EngineStats:
         aborted=sum(part.aborted for part in parts),
         forward_passes=sum(part.forward_passes for part in parts),
         tokens_generated=sum(part.tokens_generated for part in parts),
+        tokens_aborted=sum(part.tokens_aborted for part in parts),
         tokens_encoded=sum(part.tokens_encoded for part in parts),
         tokens_reused=sum(part.tokens_reused for part in parts),
         batch_size_counts=tuple(map(sum, zip(*(part.batch_size_counts for part in parts), strict=True))),

@@ -149,3 +149,34 @@ async def test_a_ticket_that_leaves_waits_no_longer_and_takes_no_turn() -> None:
     assert (door.running, door.waiting) == (1, 0)
     running.leave()
     assert await running.turn()
+
+
+async def test_nobody_is_shut_out_by_one_client_that_fills_the_queue() -> None:
+    door, _ = admission(slots=1, queued=4)
+    greedy = [door.admit("greedy") for _ in range(5)]
+    modest = door.admit("modest")
+    with pytest.raises(Refusal) as displaced:
+        await greedy[-1].turn()
+    assert displaced.value.kind is Kind.OVERLOADED
+    assert displaced.value.retry_after_s
+    door.give_back(greedy[-1])
+    assert (door.running, door.waiting) == (1, 4)
+    with pytest.raises(Refusal):
+        door.admit("greedy")
+    door.give_back(greedy[0])
+    door.give_back(modest)
+    for ticket in greedy[1:4]:
+        door.give_back(ticket)
+    assert (door.running, door.waiting) == (0, 0)
+
+
+async def test_searches_that_were_cut_short_say_nothing_about_the_usual_length() -> None:
+    door, clock = admission(slots=1, queued=8)
+    for _ in range(50):
+        ticket = door.admit("a")
+        clock.now_s += 60.0
+        door.give_back(ticket)
+    usual = door.retry_after_s
+    for _ in range(50):
+        door.give_back(door.admit("a"), is_typical=False)
+    assert door.retry_after_s == usual >= 55

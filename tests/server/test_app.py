@@ -25,7 +25,8 @@ def check_problem(response: httpx.Response, status: int, name: str) -> dict[str,
     assert (response.status_code, body["status"]) == (status, status)
     assert response.headers["content-type"] == "application/problem+json"
     assert body["type"] == f"urn:rstar:problem:{name}"
-    assert {"type", "title", "status", "detail", "instance", "request_id", "errors"} == set(body)
+    assert {"type", "title", "status", "detail", "instance", "request_id", "errors"} == set(body) - {"retry_after_s"}
+    assert str(body.get("retry_after_s", "")) == response.headers.get("retry-after", "")
     assert body["request_id"] == response.headers["x-request-id"]
     assert body["title"]
     assert body["detail"]

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from server.fakes import serve
+from server.records import RecordWriter
 from server.replay import main
 from server.settings import Settings
 
@@ -70,3 +71,15 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
 def test_a_folder_that_does_not_exist_is_refused_at_the_start() -> None:
     with pytest.raises(ValueError, match="directory"):
         Settings(record_folder=Path("/nowhere/at/all"))
+
+
+@pytest.mark.parametrize("length", [1, 1 << 20])
+def test_a_full_disk_costs_the_record_and_not_the_search(length: int, caplog: pytest.LogCaptureFixture) -> None:
+    file = Path("/dev/full").open("w", encoding="ascii")  # noqa: SIM115  # the writer closes it; it takes no byte
+    writer = RecordWriter(file)
+    writer.write("x" * length)
+    writer.write("more")
+    writer.close()
+    writer.close()
+    assert file.closed
+    assert "the record ends early" in caplog.text

@@ -55,9 +55,14 @@ def test_the_file_may_be_named_by_the_environment(monkeypatch: pytest.MonkeyPatc
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RSTAR_POLICY_MODEL", "")
-    monkeypatch.setenv("RSTAR_API_KEYS", "")
-    settings = load_settings().settings
-    assert (settings.policy_model, settings.api_keys) == (None, None)
+    assert load_settings().settings.policy_model is None
+
+
+@pytest.mark.parametrize("name", ["RSTAR_API_KEYS", "RSTAR_API_KEYS_FILE", "rstar_policy_api_key"])
+def test_a_variable_for_a_secret_must_not_be_empty(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "")
+    with pytest.raises(SettingsRefused, match=f"{name} is set and empty"):
+        load_settings()
 
 
 def test_origins_are_split_at_commas_and_may_be_repeated(monkeypatch: pytest.MonkeyPatch, config_file: Path) -> None:
