@@ -14,9 +14,10 @@ from search import Budget, Judge, Parts, SearchConfig, SearchResult, search
 from search.protocols import Policy, StepScorer
 from server.bundle.folders import ModelFolders
 from server.engines.compute import ComputeThread
+from server.engines.matrices import Precision
 from server.engines.protocols import Sampling as Drawing
 from server.engines.torch_engines import torch_engines, torch_policy_engine
-from server.engines.torch_runtime import Precision, TorchRuntime
+from server.engines.torch_runtime import TorchRuntime
 from server.equality import EqualityPool
 from server.runner import STEP_LIMITS, SandboxRunner
 

@@ -107,15 +107,33 @@ class TimedComputeThread(ComputeThread):
 
 def shares(policy: Sequence[ComputeThread], ppm: Sequence[ComputeThread]) -> tuple[Clock, Clock]:
     """The core-seconds of all threads but the event loop's, divided between the two engines."""
+    division = _Division(policy, ppm)
+    return lambda: division.read()[0], lambda: division.read()[1]
 
-    def stepped_s(threads: Sequence[ComputeThread]) -> float:
-        return sum(thread.stepped_s for thread in threads if isinstance(thread, TimedComputeThread))
 
-    def share_of(threads: Sequence[ComputeThread]) -> float:
-        both_s = stepped_s(policy) + stepped_s(ppm)
-        return (time.process_time() - time.thread_time()) * stepped_s(threads) / both_s if both_s else 0.0
+class _Division:
+    """Divides what was spent since it was last read, so that no reading is below an earlier one."""
 
-    return lambda: share_of(policy), lambda: share_of(ppm)
+    def __init__(self, *engines: Sequence[ComputeThread]) -> None:
+        self._engines = engines
+        self._spent_s = [0.0] * len(engines)
+        self._seen_s = 0.0
+        self._seen_stepped_s = [0.0] * len(engines)
+
+    def read(self) -> Sequence[float]:
+        """Core-seconds of each engine."""
+        now_s = time.process_time() - time.thread_time()
+        stepped_s = [sum(map(_stepped_s, threads)) for threads in self._engines]
+        news_s = [now - seen for now, seen in zip(stepped_s, self._seen_stepped_s, strict=True)]
+        if sum(news_s) > 0:
+            each = (now_s - self._seen_s) / sum(news_s)
+            self._spent_s = [spent + each * new for spent, new in zip(self._spent_s, news_s, strict=True)]
+            self._seen_s, self._seen_stepped_s = now_s, stepped_s
+        return self._spent_s
+
+
+def _stepped_s(thread: ComputeThread) -> float:
+    return thread.stepped_s if isinstance(thread, TimedComputeThread) else 0.0
 
 
 class _Timed:

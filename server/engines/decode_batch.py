@@ -10,7 +10,6 @@ would spend its time. Groups and rows stay dense: the last one moves into a gap.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -138,51 +137,36 @@ class _GroupedAttention:
         prefix_lengths = torch.tensor([group.prefix_length for group in groups])
         self._prefixes = prefixes[:, :, : len(groups), :, : int(prefix_lengths.max())]
         self._suffixes = suffixes[:, :, : len(rows), :, : 1 + int(self._lengths.max())]
-        heads = prefixes.shape[3]
-        self._prefix_bias = _length_bias(prefix_lengths, heads=heads)
-        self._suffix_bias = _length_bias(self._lengths + 1, heads=heads)
+        self._prefix_bias = _length_bias(prefix_lengths)
+        self._suffix_bias = _length_bias(self._lengths + 1)
 
     def __call__(self, layer: int, queries_N_K_Q_D: Tensor, keys_N_K_D: Tensor, values_N_K_D: Tensor) -> Tensor:
-        _, heads, per_key, size = queries_N_K_Q_D.shape
         self._suffixes[layer, 0][self._rows, :, self._lengths] = keys_N_K_D
         self._suffixes[layer, 1][self._rows, :, self._lengths] = values_N_K_D
-        own, own_mass, own_peak = _attend(queries_N_K_Q_D, self._suffixes[layer], self._suffix_bias)
+        own, own_mass = _attend(queries_N_K_Q_D, self._suffixes[layer], self._suffix_bias)
+        shared, shared_mass = self._over_prefixes(layer, queries_N_K_Q_D)
+        return torch.lerp(shared, own, torch.sigmoid(own_mass - shared_mass).unsqueeze(-1))
 
-        grid = queries_N_K_Q_D.new_zeros(self._prefixes.shape[2], heads, self._ranks_per_group, per_key, size)
+    def _over_prefixes(self, layer: int, queries_N_K_Q_D: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of a group are queries of one slot."""
+        _, heads, per_key, size = queries_N_K_Q_D.shape
+        groups, ranks = self._prefixes.shape[2], self._ranks_per_group
+        # Zeros, not empty: places of no row are computed too, and what is not finite takes longer.
+        grid = queries_N_K_Q_D.new_zeros(groups, heads, ranks, per_key, size)
         grid[self._slots, :, self._ranks] = queries_N_K_Q_D
-        over_prefix = _attend(grid.flatten(2, 3), self._prefixes[layer], self._prefix_bias)
-        shared, shared_mass, shared_peak = (
-            part.view(*grid.shape[:-1], -1)[self._slots, :, self._ranks] for part in over_prefix
-        )
-        peak = own_peak.maximum(shared_peak)
-        own_weight, shared_weight = torch.exp(own_peak - peak), torch.exp(shared_peak - peak)
-        return (own * own_weight + shared * shared_weight) / (own_mass * own_weight + shared_mass * shared_weight)
+        mixed, mass = _attend(grid.flatten(2, 3), self._prefixes[layer], self._prefix_bias)
+        mixed, mass = mixed.view(grid.shape), mass.view(grid.shape[:-1])
+        return mixed[self._slots, :, self._ranks], mass[self._slots, :, self._ranks]
 
 
-class _Attended(NamedTuple):
-    """Attention that is not normalised yet, [slot, head, query, dimension or 1]."""
-
-    mixed: Tensor
-    """Values summed by weight."""
-    mass: Tensor
-    """Sum of the weights."""
-    peak: Tensor
-    """The largest score, by whose exponential the weights are divided."""
+def _attend(queries: Tensor, store: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention of [slot, head, query, dimension] over one layer's slots, and the logarithm of its weights' sum."""
+    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001  # no public name tells the sum
+    return attend(queries, store[0], store[1], attn_mask=bias)
 
 
-def _attend(queries: Tensor, store: Tensor, bias: Tensor) -> _Attended:
-    """Attention of [slot, head, query, dimension] over one layer's slots."""
-    keys, values = store.flatten(1, 2)
-    scores = torch.baddbmm(bias, queries.flatten(0, 1), keys.transpose(1, 2), alpha=queries.shape[-1] ** -0.5)
-    peak = scores.amax(dim=-1, keepdim=True)
-    weights = scores.sub_(peak).exp_()
-    parts = torch.bmm(weights, values), weights.sum(dim=-1, keepdim=True), peak
-    return _Attended(*(part.view(*queries.shape[:-1], -1) for part in parts))
-
-
-def _length_bias(lengths: Tensor, *, heads: int) -> Tensor:
-    """[slot times head, 1, token]: 0 below the slot's length, minus infinity from there on."""
+def _length_bias(lengths: Tensor) -> Tensor:
+    """[slot, 1, 1, token]: 0 below the slot's length, minus infinity from there on."""
     longest = int(lengths.max())
     hidden = torch.arange(longest) >= lengths.unsqueeze(1)
-    bias = torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
-    return bias.repeat_interleave(heads, dim=0).unsqueeze(1)
+    return torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf"))[:, None, None]

@@ -67,7 +67,7 @@ class PolicyWeights:
         self.tokenizer = checkpoint.tokenizer
         self.model = runtime.model(checkpoint)
         # Without the padding of the vocabulary, whose tokens have no text.
-        self.head = self.model.matrix(checkpoint.head[: checkpoint.tokenizer.size])
+        self.head = self.model.product(checkpoint.head[: checkpoint.tokenizer.size])
         self.encoder = runtime.encoder(self.model, self.counters)
 
 
@@ -175,7 +175,7 @@ class DecodeLoop:
 
     def _write(self, pairs: list[tuple[ProposeRequest, Sample]], hidden: Tensor) -> None:
         """Sample one more token for each, from the hidden state before it."""
-        logits = self._model.linear(hidden, self._head)
+        logits = self._head(hidden)
         numbers = [[sample.rng.random() for _ in range(NUMBERS_PER_TOKEN)] for _, sample in pairs]
         choice = choose(logits, numbers, [request.rule for request, _ in pairs])
         self.counters.tokens_generated += len(pairs)

@@ -2,8 +2,8 @@
 """The Qwen2 transformer on the CPU: weights laid out for serving, and one forward pass over packed tokens.
 
 Every token of every sequence is one row; what a row may look at is the business of the `Attention` passed in, so that
-prefill and decoding share this code. The residual stream, the rotations and the attention are float32; the weight
-matrices alone take the compute type. Never samples, never keeps state between calls.
+prefill and decoding share this code. All rows are float32; how the weight matrices are held is the business of
+`server.engines.matrices`. Never samples, never keeps state between calls.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from server.engines.matrices import Precision, Product, product
 
 EMBEDDING = "model.embed_tokens.weight"
 
@@ -74,20 +76,19 @@ class _Layer:
     """One block's weights; projections that read the same input are stacked into one matrix."""
 
     input_norm: Tensor
-    qkv_weight: Tensor
-    qkv_bias: Tensor
-    out_weight: Tensor
+    qkv: Product
+    out: Product
     mlp_norm: Tensor
-    gate_up_weight: Tensor
-    down_weight: Tensor
+    gate_up: Product
+    down: Product
 
 
 class Qwen2:
     """A Qwen2 decoder without its head."""
 
-    def __init__(self, shape: Qwen2Shape, weights: Mapping[str, Tensor], *, compute_dtype: torch.dtype) -> None:
+    def __init__(self, shape: Qwen2Shape, weights: Mapping[str, Tensor], *, precision: Precision) -> None:
         self.shape = shape
-        self._dtype = compute_dtype
+        self._precision = precision
         self._embedding = weights[EMBEDDING].float()
         self._final_norm = weights["model.norm.weight"].float()
         self._layers = [self._load_layer(weights, f"model.layers.{i}.") for i in range(shape.layers)]
@@ -95,13 +96,9 @@ class Qwen2:
         angles = torch.outer(torch.arange(shape.context_tokens).double(), frequencies)
         self._rotations = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
 
-    def matrix(self, weight: Tensor) -> Tensor:
-        """`weight` as `linear` wants it."""
-        return weight.to(self._dtype).contiguous()
-
-    def linear(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """A float32 product whatever the compute type."""
-        return F.linear(inputs.to(self._dtype), weight, bias).float()
+    def product(self, weight: Tensor, bias: Tensor | None = None) -> Product:
+        """With `weight`, in the model's precision."""
+        return product(weight, bias, precision=self._precision)
 
     def forward(self, ids_N: Tensor, positions_N: Tensor, attention: Attention) -> Tensor:
         """The final normalised hidden state of each row."""
@@ -112,15 +109,15 @@ class Qwen2:
         hidden = self._embedding[ids_N]
         for index, layer in enumerate(self._layers):
             normed = F.rms_norm(hidden, (shape.hidden_size,), layer.input_norm, shape.norm_epsilon)
-            qkv = self.linear(normed, layer.qkv_weight, layer.qkv_bias).view(rows, -1, shape.head_size)
+            qkv = layer.qkv(normed).view(rows, -1, shape.head_size)
             pairs = torch.view_as_complex(qkv[:, :rotated].unflatten(-1, (-1, 2)))
             queries_keys = torch.view_as_real(pairs * rotations).flatten(-2)
             queries = queries_keys[:, : shape.heads].unflatten(1, (shape.key_value_heads, shape.queries_per_key))
             mixed = attention(index, queries, queries_keys[:, shape.heads :], qkv[:, rotated:])
-            hidden += self.linear(mixed.reshape(rows, -1), layer.out_weight)
+            hidden += layer.out(mixed.reshape(rows, -1))
             normed = F.rms_norm(hidden, (shape.hidden_size,), layer.mlp_norm, shape.norm_epsilon)
-            gate, up = F.linear(normed.to(self._dtype), layer.gate_up_weight).chunk(2, dim=-1)
-            hidden += self.linear(F.silu(gate) * up, layer.down_weight)
+            gate, up = layer.gate_up(normed).chunk(2, dim=-1)
+            hidden += layer.down(F.silu(gate) * up)
         return F.rms_norm(hidden, (shape.hidden_size,), self._final_norm, shape.norm_epsilon)
 
     def _load_layer(self, weights: Mapping[str, Tensor], prefix: str) -> _Layer:
@@ -134,12 +131,11 @@ class Qwen2:
 
         return _Layer(
             input_norm=part("input_layernorm.weight").float(),
-            qkv_weight=self.matrix(stacked("weight")),
-            qkv_bias=self.matrix(stacked("bias")),
-            out_weight=self.matrix(part("self_attn.o_proj.weight")),
+            qkv=self.product(stacked("weight"), stacked("bias")),
+            out=self.product(part("self_attn.o_proj.weight")),
             mlp_norm=part("post_attention_layernorm.weight").float(),
-            gate_up_weight=self.matrix(torch.cat([part("mlp.gate_proj.weight"), part("mlp.up_proj.weight")])),
-            down_weight=self.matrix(part("mlp.down_proj.weight")),
+            gate_up=self.product(torch.cat([part("mlp.gate_proj.weight"), part("mlp.up_proj.weight")])),
+            down=self.product(part("mlp.down_proj.weight")),
         )
 
     def _pair_halves(self, rows: Tensor) -> Tensor:

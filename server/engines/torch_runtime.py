@@ -3,31 +3,17 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
-
-import torch
 
 from server.engines.checkpoint import Checkpoint
 from server.engines.compute import ComputeThread
 from server.engines.errors import EngineError, EngineFailed
+from server.engines.matrices import Precision
 from server.engines.openmp import default_threads
 from server.engines.path_encoder import PathEncoder
 from server.engines.qwen2 import Qwen2
 from server.engines.stats import EngineCounters
 
 _BYTES_PER_MB = 1 << 20
-
-
-class Precision(StrEnum):
-    """The type of the weight matrices while computing; everything else is float32 always."""
-
-    FLOAT32 = "float32"
-    """The default. A matrix product rounds a little differently with the number of rows, so a sample may still turn on
-    what else is in the batch: 2 of 384 sequences of a random model did. A lone search on
-    a fresh engine repeats itself."""
-    BFLOAT16 = "bfloat16"
-    """A third faster at 64 sequences and more where the processor has the instructions, but its coarser rounding turned
-    163 of those 384 sequences. For making training data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +35,7 @@ class TorchRuntime:
         return self.lanes or (self.compute,)
 
     def model(self, checkpoint: Checkpoint) -> Qwen2:
-        return Qwen2(checkpoint.shape, checkpoint.weights, compute_dtype=getattr(torch, self.precision.value))
+        return Qwen2(checkpoint.shape, checkpoint.weights, precision=self.precision)
 
     def encoder(self, model: Qwen2, counters: EngineCounters) -> PathEncoder:
         return PathEncoder(model, cache_bytes=self.prefix_cache_mb * _BYTES_PER_MB, counters=counters)

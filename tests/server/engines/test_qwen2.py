@@ -10,6 +10,7 @@ from torch import Tensor
 
 from server.engines.checkpoint import load_policy
 from server.engines.decode_batch import DecodeBatch
+from server.engines.matrices import Precision
 from server.engines.path_encoder import PathEncoder
 from server.engines.qwen2 import Qwen2
 from server.engines.stats import EngineCounters
@@ -30,14 +31,14 @@ class Reference:
         import transformers
 
         checkpoint = load_policy(folder)
-        self.model = Qwen2(checkpoint.shape, checkpoint.weights, compute_dtype=torch.float32)
-        self.head = self.model.matrix(checkpoint.head)
+        self.model = Qwen2(checkpoint.shape, checkpoint.weights, precision=Precision.FLOAT32)
+        self.head = self.model.product(checkpoint.head)
         self.counters = EngineCounters()
         self.encoder = PathEncoder(self.model, cache_bytes=1 << 20, counters=self.counters)
         self._reference = transformers.Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return self.model.linear(hidden, self.head)
+        return self.head(hidden.view(-1, hidden.shape[-1])).view(*hidden.shape[:-1], -1)
 
     @torch.inference_mode()
     def expected(self, ids: tuple[int, ...]) -> Tensor:

@@ -13,10 +13,11 @@ from search.protocols import Path
 from server.engines.checkpoint import Checkpoint, load_policy
 from server.engines.compute import ComputeThread
 from server.engines.errors import EngineClosed, EngineError, EngineFailed
+from server.engines.matrices import Precision
 from server.engines.protocols import Sampling
 from server.engines.torch_policy import TorchPolicyEngine
 from server.engines.torch_ppm import TorchScorer
-from server.engines.torch_runtime import Precision, TorchRuntime
+from server.engines.torch_runtime import TorchRuntime
 
 ENDLESS = Sampling(temperature=0.0, max_step_tokens=900)
 """With the endless checkpoint: a sequence ends at the limit or at the end of the context."""
