@@ -8,7 +8,7 @@ Standalone: standard library only, and nothing of the other packages. See README
 """
 
 from sandbox.confinement import Mechanism
-from sandbox.counters import Counters
+from sandbox.counters import WAIT_BOUNDS_S, Counters
 from sandbox.ending import SnapshotId, StepResult
 from sandbox.errors import SandboxError, SandboxMisuse, SandboxUnavailable
 from sandbox.levels import Level, Protection, wanted_level
@@ -19,6 +19,7 @@ from sandbox.status import Status
 from sandbox.tree import Tree
 
 __all__ = [
+    "WAIT_BOUNDS_S",
     "CacheLimits",
     "Counters",
     "Level",

@@ -52,7 +52,6 @@ class Confinement:
         self, options: TreeOptions, *, hand_over: Callable[[int], None], close_others: Callable[[], None]
     ) -> None:
         """Confine this process. `hand_over` gets the fork gate's descriptor; `close_others` leaves only the socket."""
-        os.setpgid(0, 0)  # by its group the whole tree can be killed at once
         self._set_limits(options)
         if os.getuid() == 0:
             os.setgroups([])

@@ -163,7 +163,7 @@ class Family:
             return child
 
     async def _await_hello(self, hello: asyncio.Future[Heard], parent: NodeProcess) -> None:
-        """Until a child speaks, or there is no more hope of one that is alone.
+        """Until a child speaks and no other is on its way, or there is no more hope of one that is alone.
 
         That the parent is gone need not close the child's socket: it may wait in the parent's, of which a process that
         was stopped too early has a copy.
@@ -172,10 +172,13 @@ class Family:
         while not hello.done() and (left_s := deadline - time.monotonic()) > 0:
             await asyncio.wait([hello], timeout=min(_GLANCE_S, left_s))
             if hello.done():
-                return
+                break
             is_busy_otherwise = parent.cpu_seconds() - cpu_before_s > _FORK_CPU_S
             if is_busy_otherwise or is_dying(parent.pid) or self._gate.is_overrun(parent.pid, self._processes):
                 return
+        if hello.done() and (heard := hello.result()).frame == HELLO:
+            parent.stop()
+            await self._gate.narrow(parent.pid, heard.pid)
 
     async def run(self, node: NodeProcess, task: Task, *, on_look: Callable[[Usage], None]) -> Ending:
         """Have a running node run a step, and stop it. Raises FamilyEnded. Cancelling kills the node."""

@@ -13,7 +13,7 @@ import resource
 import select
 import struct
 from collections.abc import Callable, Collection
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 _RECEIVE = 0xC0502100
 _SEND = 0xC0182101
@@ -23,6 +23,14 @@ _ANSWER = struct.Struct("<QqiI")
 
 _MOST_REFUSALS = 20_000
 """Each costs the server some 25 µs and the asking step nothing: a step that asks more often is up to no good."""
+
+_QUIET_S = 5.0
+"""A fork takes milliseconds; the machine may be busy. One that takes longer costs the tree its processes."""
+
+_QUIET_LOOK_S = 0.001
+
+_MOST_LOOKS = 10
+"""Somebody else's process ends during one look in ten at the most; ten times in a row, it is somebody's doing."""
 
 
 class Gate(Protocol):
@@ -35,6 +43,10 @@ class Gate(Protocol):
 
     def is_overrun(self, pid: int, known: Collection[int]) -> bool:
         """Before `shut`: whether more processes than one have been made already, so that waiting on is of no use."""
+        ...
+
+    async def narrow(self, pid: int, child: int) -> None:
+        """After the child's hello, before `shut`: until a process that is being made now would be there to be seen."""
         ...
 
     def shut(self, pid: int, child: int | None, known: Collection[int]) -> bool:
@@ -69,6 +81,9 @@ class NotificationGate:
 
     def is_overrun(self, pid: int, known: Collection[int]) -> bool:
         return False  # the kernel lets one through
+
+    async def narrow(self, pid: int, child: int) -> None:
+        pass
 
     def shut(self, pid: int, child: int | None, known: Collection[int]) -> bool:
         self._may_fork.discard(pid)
@@ -128,20 +143,32 @@ class LimitGate:
 
     def is_overrun(self, pid: int, known: Collection[int]) -> bool:
         with contextlib.suppress(ProcessLookupError):
-            return len(_group_members(os.getpgid(pid)) - {*known, *self._dying}) > 1
+            return len(_look_at_group(os.getpgid(pid)).members - {*known, *self._dying}) > 1
         return False
+
+    async def narrow(self, pid: int, child: int) -> None:
+        """A fork that began before the limit was there goes on, and cannot be seen before it is done."""
+        processes = (pid, child)
+        for process in processes:
+            _limit_processes(process, is_lifted=False)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_QUIET_S):
+                while any(map(_may_be_forking, processes)):  # noqa: ASYNC110  # the kernel tells nobody
+                    await asyncio.sleep(_QUIET_LOOK_S)
 
     def shut(self, pid: int, child: int | None, known: Collection[int]) -> bool:
         """The child inherits the lifted limit, and hooks of its parent's steps may have used it: counts the tree."""
         for process in (pid, child):
             if process is not None:
                 _limit_processes(process, is_lifted=False)
-        if child is None:
+        if child is None or _may_be_forking(pid) or _may_be_forking(child):
             return True
         try:
-            members = _group_members(os.getpgid(child))
+            members = _all_of_group(os.getpgid(child))
         except ProcessLookupError:
             return True  # it is gone again, and with it the name of its group
+        if members is None:
+            return True
         self._dying &= members
         return not members <= {child, *known, *self._dying}
 
@@ -163,6 +190,9 @@ class NoGate:
     def is_overrun(self, pid: int, known: Collection[int]) -> bool:
         return False
 
+    async def narrow(self, pid: int, child: int) -> None:
+        pass
+
     def shut(self, pid: int, child: int | None, known: Collection[int]) -> bool:
         return child is None
 
@@ -179,11 +209,39 @@ def _limit_processes(pid: int, *, is_lifted: bool) -> None:
         resource.prlimit(pid, resource.RLIMIT_NPROC, (hard if is_lifted else 0, hard))
 
 
-def _group_members(group: int) -> set[int]:
+def _may_be_forking(pid: int) -> bool:
+    """False where the kernel says that it waits for something, is stopped, or is gone: it makes no process then."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            state = file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state in "RD"
+
+
+class _Look(NamedTuple):
+    """One look at the machine's processes."""
+
+    members: set[int]
+    """Of the group asked for."""
+    is_sure: bool
+    """No process went away before it could be asked: one may have been of the group, and have left a child."""
+
+
+def _look_at_group(group: int) -> _Look:
     members: set[int] = set()
+    is_sure = True
     for entry in os.listdir("/proc"):
         if entry.isdigit():
-            with contextlib.suppress(ProcessLookupError):
+            try:
                 if os.getpgid(int(entry)) == group:
                     members.add(int(entry))
-    return members
+            except ProcessLookupError:
+                is_sure = False
+    return _Look(members, is_sure)
+
+
+def _all_of_group(group: int) -> set[int] | None:
+    """None where processes come and go so fast that some might never be met."""
+    looks = (_look_at_group(group) for _ in range(_MOST_LOOKS))
+    return next((look.members for look in looks if look.is_sure), None)

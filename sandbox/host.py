@@ -6,6 +6,7 @@ Keeps a few trees ready, so that a search need not wait for one.
 import asyncio
 import contextlib
 import json
+import os
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections import deque
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sandbox.channel import Channel
 from sandbox.confinement import Mechanism
@@ -76,8 +77,11 @@ class ZygoteReport:
 class ZygoteProcess:
     """A running zygote with its launcher; belongs to one event loop."""
 
-    def __init__(self, process: Process, control: Channel, report: ZygoteReport, *, pool: int) -> None:
+    def __init__(
+        self, process: Process, control: Channel, report: ZygoteReport, *, lifeline: BinaryIO, pool: int
+    ) -> None:
         self._process = process
+        self._lifeline = lifeline
         self._control = control
         self._pool = pool
         self._ready: deque[tuple[Limits, Channel]] = deque()
@@ -102,10 +106,15 @@ class ZygoteProcess:
     @classmethod
     async def _start(cls, off: dict[Mechanism, str], *, pool: int) -> "ZygoteProcess":
         control, theirs = Channel.pair()
+        lifeline, their_lifeline = _open_lifeline()
         try:
-            with theirs:
-                visible = asdict(find_visible())
-                plan = {"control_fd": theirs.fileno(), "switched_off": list(off), "visible": visible}
+            with theirs, their_lifeline:
+                plan = {
+                    "control_fd": theirs.fileno(),
+                    "lifeline_fd": their_lifeline.fileno(),
+                    "switched_off": list(off),
+                    "visible": asdict(find_visible()),
+                }
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-s", "-S", "-P", "-c", _ENTRY, _PACKAGE, json.dumps(plan)),
                     env=_ENVIRONMENT,
@@ -114,14 +123,16 @@ class ZygoteProcess:
                     stdout=DEVNULL,
                     stderr=DEVNULL,
                     start_new_session=True,
-                    pass_fds=(theirs.fileno(),),
+                    pass_fds=(theirs.fileno(), their_lifeline.fileno()),
                 )
         except BaseException:
+            lifeline.close()
             control.close()
             raise
         try:
             ready, pid = await _hear_ready(control, process.pid)
         except BaseException:
+            lifeline.close()
             control.close()
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -136,7 +147,7 @@ class ZygoteProcess:
             off=off,
             pid=pid,
         )
-        return cls(process, control, report, pool=pool)
+        return cls(process, control, report, lifeline=lifeline, pool=pool)
 
     @property
     def pid(self) -> int:
@@ -188,6 +199,7 @@ class ZygoteProcess:
                 async with asyncio.timeout(_STOP_S):
                     await self._process.wait()
         finally:
+            self._lifeline.close()
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
         await self._process.wait()
@@ -230,6 +242,12 @@ class _CannotUse(Exception):
     def __init__(self, mechanism: Mechanism, reason: str) -> None:
         super().__init__(reason)
         self.mechanism = mechanism
+
+
+def _open_lifeline() -> tuple[BinaryIO, BinaryIO]:
+    """The end to hold as long as the zygote is wanted, and the one that it watches."""
+    theirs, ours = os.pipe()
+    return os.fdopen(ours, "wb", buffering=0), os.fdopen(theirs, "rb", buffering=0)
 
 
 async def _hear_ready(control: Channel, launcher_pid: int) -> tuple[dict[str, Any], int]:

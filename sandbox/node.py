@@ -5,10 +5,12 @@ except inside `Interpreter`. Decides nothing: who may fork or run is the server'
 """
 
 import _socket
+import fcntl
 import os
 import socket
 import struct
 
+from sandbox.lifeline import Keeper
 from sandbox.step import Interpreter
 from sandbox.wire import EXIT_MEMORY, FORK, HELLO, MAX_FRAME_BYTES, RUN, decode_run, encode_report
 
@@ -28,18 +30,26 @@ class Link:
         self.descriptor_space = _socket.CMSG_SPACE(4)
 
 
-def adopt(descriptor: int) -> None:
-    """Make `descriptor` this process's socket and its only descriptor but the standard three."""
+def adopt(descriptor: int, *, lifeline: int | None) -> None:
+    """Make `descriptor` this process's socket, the next one its lifeline if it has one, and close all others.
+
+    Nodes close the lifeline with whatever else their parent has open: that the first process holds it is enough.
+    """
+    if lifeline is not None:
+        lifeline = fcntl.fcntl(lifeline, fcntl.F_DUPFD_CLOEXEC, SOCKET + 2)  # out of the way of the socket
     os.dup2(descriptor, SOCKET)
-    os.closerange(SOCKET + 1, _MOST_DESCRIPTORS)
+    if lifeline is not None:
+        os.dup2(lifeline, SOCKET + 1)
+    os.closerange(SOCKET + (1 if lifeline is None else 2), _MOST_DESCRIPTORS)
 
 
-def serve(link: Link, interpreter: Interpreter) -> None:
+def serve(link: Link, interpreter: Interpreter, keeper: Keeper) -> None:
     """Serve as a node until the server closes the socket. Never returns."""
     receive, space, exit_now = link.receive, link.descriptor_space, os._exit
     write, fork, dup2, close, closerange = os.write, os.fork, os.dup2, os.close, os.closerange
     unpack = struct.Struct("i").unpack
     run, restore_builtins = interpreter.run, interpreter.restore_builtins
+    let_go, outlast = keeper.let_go, keeper.outlast
     try:
         while True:
             frame, ancillary, _, _ = receive(MAX_FRAME_BYTES, space)
@@ -51,13 +61,15 @@ def serve(link: Link, interpreter: Interpreter) -> None:
                     # Files that the parent's step left open would be read by its siblings too: they are closed.
                     dup2(descriptor, SOCKET)
                     closerange(SOCKET + 1, _MOST_DESCRIPTORS)
+                    let_go()
                     write(SOCKET, HELLO)
                 else:
                     close(descriptor)
             elif operation == RUN:
                 write(SOCKET, encode_report(run(*decode_run(frame))))
-            else:
-                exit_now(0)  # the server is gone
+            else:  # the server is gone
+                outlast()
+                exit_now(0)
     except MemoryError:
         exit_now(EXIT_MEMORY)
     finally:

@@ -119,6 +119,8 @@ class Sandbox:
             live_bytes=self.snapshots.live_bytes,
             live_trees=sum(tree.has_processes for tree in self._trees.values()),
             queue_depth=self.slots.queue_depth,
+            busy_workers=self.slots.busy,
+            idle_workers=self.slots.idle,
             counters=self.counters,
         )
 

@@ -8,8 +8,17 @@ class Slots:
     """Belongs to one event loop."""
 
     def __init__(self, count: int) -> None:
+        self._count = count
         self._free = count
         self._waiting: deque[asyncio.Future[bool]] = deque()
+
+    @property
+    def busy(self) -> int:
+        return self._count - self._free
+
+    @property
+    def idle(self) -> int:
+        return self._free
 
     @property
     def queue_depth(self) -> int:

@@ -23,4 +23,7 @@ class Status:
     live_bytes: int
     live_trees: int
     queue_depth: int
+    busy_workers: int
+    """Steps that run now."""
+    idle_workers: int
     counters: Counters

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import itertools
 import logging
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -123,9 +124,11 @@ class Tree:
             return self._counted(StepResult(outcome=Outcome.VIOLATION, error=error))
         digest = hashlib.sha256((self._states[parent].digest if parent else self._root_digest) + encoded).digest()
         task = Task(seed=int.from_bytes(digest[:8], "little"), code=code)
+        queued_s = time.monotonic()
         with self._place() as place:
             if not await place:
                 return self._counted(StepResult(outcome=Outcome.LOST, error=_CLOSED_WORDS))
+            self._workshop.counters.count_wait(time.monotonic() - queued_s)
             return self._counted(await self._execute(parent, task, digest))
 
     async def close(self) -> None:

@@ -19,6 +19,7 @@ from typing import NoReturn
 from sandbox.confinement import Confinement, Mechanism
 from sandbox.landlock import Ruleset
 from sandbox.libc import PR_SET_PDEATHSIG, Libc
+from sandbox.lifeline import Keeper, tie_group
 from sandbox.mounts import enter_view
 from sandbox.namespaces import TreeNamespaces, enter_namespaces
 from sandbox.node import SOCKET, Link, adopt, descriptor_of, serve
@@ -37,6 +38,7 @@ class Plan:
     def __init__(self, text: str) -> None:
         fields = json.loads(text)
         self.control_fd: int = fields["control_fd"]
+        self.lifeline_fd: int = fields["lifeline_fd"]
         self.switched_off = frozenset(Mechanism(name) for name in fields["switched_off"])
         self.is_apart: bool = Mechanism.NAMESPACES not in self.switched_off
         visible = fields["visible"]
@@ -50,6 +52,7 @@ def start(arguments: list[str]) -> NoReturn:
     plan = Plan(arguments[0])
     sys.argv = [""]
     control = socket.socket(fileno=plan.control_fd)
+    _forget_the_servers_signals()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits, so nobody becomes a zombie
     libc = Libc()
     if plan.is_apart:
@@ -57,6 +60,8 @@ def start(arguments: list[str]) -> NoReturn:
             enter_namespaces(libc, lambda: _ask_for_maps(control))
         except OSError as error:
             _refuse(control, Mechanism.NAMESPACES, error)
+    else:
+        _tie_group(plan.lifeline_fd)  # the launcher's own, which the zygote stays in
     _lower_oom_rank()
     launcher = os.pidfd_open(os.getpid())
     zygote_pid = os.fork()
@@ -64,6 +69,26 @@ def start(arguments: list[str]) -> NoReturn:
         _be_zygote(plan, control, libc, launcher)
     os.close(launcher)
     _watch(control, zygote_pid, is_apart=plan.is_apart)
+
+
+def _forget_the_servers_signals() -> None:
+    """What a server ignores or blocks is its own affair (`nohup` has it ignore SIGHUP): steps find Python's defaults.
+
+    Where there are no namespaces, SIGHUP is also what the kernel ends a tree's stopped processes by.
+    """
+    python_ignores = {signal.SIGPIPE, signal.SIGXFSZ}
+    for number in signal.valid_signals() - python_ignores - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _tie_group(lifeline: int) -> int | None:
+    """Killed launcher, zygote and server have nobody left who would kill the trees: the kernel does, where it can."""
+    try:
+        return tie_group(lifeline)
+    except OSError:
+        return None  # a machine that only imitates Linux, or one without /proc: the three still watch each other
 
 
 def _ask_for_maps(control: socket.socket) -> None:
@@ -126,7 +151,8 @@ def _be_zygote(plan: Plan, control: socket.socket, libc: Libc, launcher: int) ->
     }
     _forget_ourselves()
     control.send(json.dumps({"ready": findings}).encode())
-    _Zygote(control, confinement, interpreter, namespaces).serve(launcher, is_apart=plan.is_apart)
+    lifeline = None if plan.is_apart else plan.lifeline_fd
+    _Zygote(control, confinement, interpreter, namespaces, lifeline).serve(launcher)
     os._exit(0)
 
 
@@ -150,16 +176,19 @@ class _Zygote:
         confinement: Confinement,
         interpreter: Interpreter,
         namespaces: TreeNamespaces | None,
+        lifeline: int | None,
     ) -> None:
+        """`lifeline`: given where there are no namespaces."""
         self._control = control
         self._confinement = confinement
         self._interpreter = interpreter
         self._namespaces = namespaces
+        self._lifeline = lifeline
 
-    def serve(self, launcher: int, *, is_apart: bool) -> None:
+    def serve(self, launcher: int) -> None:
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
-        if not is_apart:
+        if self._namespaces is None:
             # In a namespace of its own this process dies with its parent, by the kernel.
             poll.register(launcher, select.POLLIN)
         while {descriptor for descriptor, _ in poll.poll()} == {self._control.fileno()}:
@@ -169,7 +198,7 @@ class _Zygote:
             descriptor = descriptor_of(ancillary)
             self._make_tree(frame, descriptor)
             os.close(descriptor)
-        if not is_apart:
+        if self._namespaces is None:
             kill_session()
 
     def _make_tree(self, frame: bytes, descriptor: int) -> None:
@@ -188,9 +217,11 @@ class _Zygote:
         interpreter = self._interpreter
         links: list[Link] = []
         try:
+            os.setpgid(0, 0)  # by its group the whole tree can be killed at once
+            tied = None if self._lifeline is None else _tie_group(self._lifeline)
 
             def close_others() -> None:
-                adopt(descriptor)
+                adopt(descriptor, lifeline=tied)
                 links.append(Link())
 
             def hand_over(listener: int) -> None:
@@ -203,8 +234,9 @@ class _Zygote:
             message = f"{type(error).__name__}: {error}".encode()[:MAX_ERROR_BYTES]
             _say(descriptor if not links else SOCKET, FAILED + message)
             os._exit(1)
+        keeper = Keeper(is_holding=tied is not None)
         _say(SOCKET, HELLO)
-        serve(links[0], interpreter)
+        serve(links[0], interpreter, keeper)
         os._exit(1)
 
 

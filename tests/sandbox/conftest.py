@@ -1,7 +1,10 @@
-"""Fixtures of the sandbox tests: one sandbox per module with short limits, and a look at who is alive."""
+"""Fixtures of the sandbox tests: two sandboxes for all, with short limits and long ones, and a look at who is alive."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,9 @@ from sandbox import Limits, Sandbox, Tree
 
 LIMITS = Limits(cpu_s=0.5, wall_s=60, memory_mb=256)
 """A generous wall: on a busy machine half a second of CPU time can take many."""
+
+PATIENT = Limits(cpu_s=60, wall_s=60)
+"""For steps that are ended otherwise than by a limit."""
 
 Nodes = Callable[[int | None], set[int]]
 
@@ -41,14 +47,37 @@ async def until_gone(session: int | None) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@contextmanager
+def _something_to_inherit() -> Generator[None]:
+    """What this process must not pass on: a variable, a descriptor, a signal ignored as below nohup, a blocked one."""
+    with Path("/etc/hostname").open() as held, pytest.MonkeyPatch.context() as patch:
+        os.set_inheritable(held.fileno(), True)
+        patch.setenv("RSTAR_SECRET", "hush")
+        was_handled = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        was_blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGHUP, was_handled)
+            signal.pthread_sigmask(signal.SIG_SETMASK, was_blocked)
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(limits=LIMITS) as sandbox:
+    async with AsyncExitStack() as stack:
+        with _something_to_inherit():
+            sandbox = await stack.enter_async_context(Sandbox(limits=LIMITS))
         yield sandbox
         await until_gone(sandbox.zygote_pid)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def patient() -> AsyncIterator[Sandbox]:
+    async with Sandbox(limits=PATIENT, workers=2) as sandbox:
+        yield sandbox
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def tree(sandbox: Sandbox) -> AsyncIterator[Tree]:
     async with sandbox.tree(seed=7) as tree:
         yield tree

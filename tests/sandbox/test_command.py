@@ -25,6 +25,7 @@ def test_run_prints_outcome_and_output(tmp_path: Path) -> None:
     assert finished.stdout == "outcome: ok\noutput:\né 10000000000000000000001\nvalue: 42\n"
 
 
+@pytest.mark.slow
 def test_run_as_json_tells_a_failure(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text("print('half')\n1 / 0")
@@ -46,6 +47,7 @@ def test_a_missing_file_is_said_in_one_line(tmp_path: Path) -> None:
     assert finished.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_doctor_tells_level_protections_and_limits() -> None:
     finished = _sandbox("doctor")
     assert finished.returncode == 0

@@ -63,7 +63,7 @@ def test_a_refusal_names_what_failed_and_what_would_permit_it() -> None:
 _LAYERS = {Mechanism.NAMESPACES: "namespaces", Mechanism.LANDLOCK: "Landlock"}
 
 
-@pytest.mark.parametrize("mechanism", _LAYERS)
+@pytest.mark.parametrize("mechanism", [Mechanism.NAMESPACES, pytest.param(Mechanism.LANDLOCK, marks=pytest.mark.slow)])
 async def test_one_file_confinement_is_enough_for_the_reduced_level(mechanism: Mechanism) -> None:
     async with Sandbox(min_level=Level.REDUCED, switched_off=frozenset({mechanism})) as sandbox:
         assert sandbox.level is Level.REDUCED
@@ -75,6 +75,7 @@ async def test_one_file_confinement_is_enough_for_the_reduced_level(mechanism: M
             assert (await tree.run(None, "open('/etc/passwd')")).outcome is Outcome.ERROR
 
 
+@pytest.mark.slow
 async def test_less_than_is_wanted_is_no_start() -> None:
     words = "full is wanted.*Landlock: switched off.*RSTAR_SANDBOX_MIN_LEVEL=reduced would permit it"
     with pytest.raises(SandboxUnavailable, match=words):
@@ -90,6 +91,7 @@ async def test_without_any_file_confinement_there_is_no_start() -> None:
             pass
 
 
+@pytest.mark.slow
 async def test_the_canaries_bite_without_the_filter() -> None:
     off = frozenset({Mechanism.SECCOMP})
     async with Sandbox(limits=Limits(cpu_s=2), min_level=Level.NONE, switched_off=off) as sandbox:
@@ -98,6 +100,7 @@ async def test_the_canaries_bite_without_the_filter() -> None:
         assert {"processes", "threads", "network", "signals", "shared memory", "seccomp"} <= failing
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_the_status_names_everything_that_was_looked_at(sandbox: Sandbox) -> None:
     status = sandbox.status
     assert status.level is Level.FULL
@@ -111,6 +114,7 @@ def _is_python_private() -> bool:
     return any(not folder.stat().st_mode & 0o001 for folder in Path(os.__file__).resolve().parents)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only under root do steps have another user's rights")
 async def test_a_python_below_a_private_home_is_reported_where_no_mount_view_shows_it() -> None:
     off = frozenset({Mechanism.NAMESPACES})

@@ -7,18 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from sandbox import Limits, Outcome, Sandbox, SandboxMisuse, StepResult, Tree
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENT = Limits(cpu_s=60, wall_s=60)
 FOREVER = "while True: pass"
-SHARED = pytest.mark.asyncio(loop_scope="module")
+SHARED = pytest.mark.asyncio(loop_scope="session")
 
 Nodes = Callable[[int | None], set[int]]
 
@@ -56,12 +55,6 @@ def _is_gone(pidfd: int, *, within_s: float) -> bool:
 
 def _open_descriptors(pid: int | None) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def patient() -> AsyncIterator[Sandbox]:
-    async with Sandbox(limits=PATIENT, workers=2) as sandbox:
-        yield sandbox
 
 
 @SHARED
@@ -134,6 +127,7 @@ async def test_descriptors_do_not_grow(patient: Sandbox) -> None:
     assert len(counts) == 1
 
 
+@pytest.mark.slow
 async def test_closing_the_sandbox_leaves_no_process(nodes: Nodes) -> None:
     async with Sandbox(limits=PATIENT) as sandbox, asyncio.TaskGroup() as group:
         step = group.create_task(sandbox.tree().run(None, FOREVER))
@@ -150,6 +144,7 @@ async def test_closing_the_sandbox_leaves_no_process(nodes: Nodes) -> None:
         sandbox.tree()
 
 
+@pytest.mark.slow
 async def test_a_killed_zygote_is_replaced_and_only_its_steps_are_lost(nodes: Nodes) -> None:
     async with Sandbox(limits=PATIENT) as sandbox, sandbox.tree() as tree:
         first = await tree.run(None, "x = 6")
@@ -164,6 +159,7 @@ async def test_a_killed_zygote_is_replaced_and_only_its_steps_are_lost(nodes: No
         assert (await tree.run(first.snapshot, "print(x * 7)")).stdout == "42\n"
 
 
+@pytest.mark.slow
 async def test_steps_right_after_the_death_of_the_zygote_just_work(nodes: Nodes) -> None:
     async with Sandbox(limits=PATIENT) as sandbox, sandbox.tree() as tree:
         first = await tree.run(None, "x = 6")
@@ -299,9 +295,10 @@ def _listeners() -> list[int]:
 
 
 _SERVER = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
 from pathlib import Path
 from sandbox import Level, Limits, Mechanism, Sandbox
+from sandbox.process import is_dying
 
 switched_off = frozenset(map(Mechanism, sys.argv[1:]))
 
@@ -310,11 +307,21 @@ def session(pid):
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if os.getsid(int(entry.name)) == pid:
+                if os.getsid(int(entry.name)) == pid and not is_dying(int(entry.name)):
                     found.append(entry.name)
             except OSError:
                 pass
     return found
+
+def ignores_hangup(pid):
+    try:
+        mask = Path(f"/proc/{pid}/status").read_text().partition("SigIgn:")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return int(mask, 16) & 1
+
+deaf = "import signal, time; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+deaf += "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\\n"
 
 async def main():
     limits = Limits(cpu_s=60, wall_s=60)
@@ -323,12 +330,13 @@ async def main():
             for _ in range(3):
                 assert (await tree.run(None, "1")).value == "1"
             async with asyncio.TaskGroup() as group:
-                group.create_task(tree.run(None, "while True: pass"))
-                group.create_task(tree.run(None, "import time; time.sleep(60)"))
-                while len(pids := session(sandbox.zygote_pid)) < 10:
+                group.create_task(tree.run(None, deaf + "while True: pass"))
+                group.create_task(tree.run(None, deaf + "time.sleep(60)"))
+                while len(pids := session(sandbox.zygote_pid)) < 10 or sum(map(ignores_hangup, pids)) < 2:
                     await asyncio.sleep(0.01)
                 print(sandbox.zygote_pid, *pids, flush=True)
 
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as below nohup
 asyncio.run(main())
 """
 
@@ -336,13 +344,14 @@ asyncio.run(main())
 @pytest.mark.parametrize(
     ("switched_off", "is_alone"),
     [
-        pytest.param([], True, id="full-server"),
+        pytest.param([], True, id="full-server", marks=pytest.mark.slow),
         pytest.param(["namespaces"], True, id="reduced-server"),
         pytest.param([], False, id="full-server-launcher-zygote", marks=pytest.mark.slow),
         pytest.param(["namespaces"], False, id="reduced-server-launcher-zygote", marks=pytest.mark.slow),
     ],
 )
 def test_sigkill_of_the_server_leaves_nothing_alive(switched_off: list[str], *, is_alone: bool) -> None:
+    """Neither steps that are deaf to every signal that they may be deaf to, nor those who would have killed them."""
     command = [sys.executable, "-c", _SERVER, *switched_off]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -351,7 +360,8 @@ def test_sigkill_of_the_server_leaves_nothing_alive(switched_off: list[str], *, 
             len(pids) >= 10
         )  # launcher, zygote, the tree's root and two ready ones, three snapshots, two running steps
         pidfds = [os.pidfd_open(pid) for pid in pids]
-        victims = [server.pid] if is_alone else [server.pid, launcher, _child_in_session(launcher)]
+        # The server last: with it the kernel takes the others.
+        victims = [server.pid] if is_alone else [_child_in_session(launcher), launcher, server.pid]
         for signal_number in (signal.SIGSTOP, signal.SIGKILL):  # so that none has the time to see another's end
             for pid in victims:
                 os.kill(pid, signal_number)

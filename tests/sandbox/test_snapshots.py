@@ -16,16 +16,10 @@ PATIENT = Limits(cpu_s=20, wall_s=60)
 DEAR = "import time\nspent = time.thread_time() + 0.01\nwhile time.thread_time() < spent: pass\n"
 """Too dear for a replay in the next step's own process."""
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def patient() -> AsyncIterator[Sandbox]:
-    async with Sandbox(limits=PATIENT) as sandbox:
-        yield sandbox
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def cramped() -> AsyncIterator[Sandbox]:
     """Keeps one snapshot of each tree."""
     async with Sandbox(limits=PATIENT, cache=CacheLimits(per_tree=1)) as sandbox:
@@ -86,6 +80,7 @@ async def test_a_step_runs_in_its_parents_state_and_no_earlier_step_runs_again(p
     assert patient.counters.replayed_steps == before
 
 
+@pytest.mark.slow
 async def test_the_bounds_of_the_cache_hold() -> None:
     cache = CacheLimits(per_tree=3, overall=5)
     async with Sandbox(limits=PATIENT, cache=cache) as sandbox:
@@ -110,6 +105,7 @@ async def test_the_newest_state_is_kept_however_little_it_is_worth(cramped: Sand
         assert (counters.hits, counters.replayed_steps) == (hits + 2, replays)
 
 
+@pytest.mark.slow
 async def test_idle_trees_give_up_their_processes_and_come_back() -> None:
     async with Sandbox(limits=PATIENT, cache=CacheLimits(trees=2)) as sandbox:
         trees = [sandbox.tree(seed=number) for number in range(5)]
@@ -119,6 +115,7 @@ async def test_idle_trees_give_up_their_processes_and_come_back() -> None:
         assert values == ["0", "1", "2", "3", "4"]
 
 
+@pytest.mark.slow
 async def test_a_state_too_big_to_keep_is_replayed() -> None:
     async with Sandbox(limits=PATIENT, cache=CacheLimits(snapshot_mb=20)) as sandbox, sandbox.tree() as tree:
         first = await tree.run(None, "x = bytearray(b'1') * (30 << 20)")
@@ -126,6 +123,7 @@ async def test_a_state_too_big_to_keep_is_replayed() -> None:
         assert (await tree.run(first.snapshot, "len(x)")).value == str(30 << 20)
 
 
+@pytest.mark.slow
 async def test_a_state_for_which_there_is_no_room_is_replayed_as_often_as_needed() -> None:
     cache = CacheLimits(overall_mb=4, snapshot_mb=100)
     async with Sandbox(limits=PATIENT, cache=cache) as sandbox, sandbox.tree() as tree:
@@ -147,7 +145,13 @@ async def test_a_step_that_ends_differently_when_replayed_loses_what_is_below_it
         assert (await tree.run(other.snapshot, "y")).value == "2"
 
 
-@pytest.mark.parametrize("start", ["", DEAR], ids=["in-the-next-step's-process", "in-one-of-its-own"])
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param("", id="in-the-next-step's-process"),
+        pytest.param(DEAR, id="in-one-of-its-own", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     ("otherwise", "reason"),
     {
@@ -181,6 +185,7 @@ async def test_a_dead_snapshot_is_replayed(patient: Sandbox, nodes: Nodes) -> No
         assert patient.counters.replayed_steps == before + 1
 
 
+@pytest.mark.slow
 async def test_a_timer_left_behind_costs_a_replay_and_no_more(patient: Sandbox) -> None:
     async with patient.tree() as tree:
         first = await tree.run(None, DEAR + "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0.3)\nx = 6")
@@ -226,6 +231,7 @@ os.register_at_fork(before=speak)
         assert (await tree.run(sound.snapshot, "x * 7")).value == "42"
 
 
+@pytest.mark.slow
 async def test_a_forged_report_is_the_nodes_own_loss() -> None:
     code = """
 import os, struct
@@ -242,6 +248,7 @@ while True: pass
         assert (await tree.run(sound.snapshot, "x * 7")).value == "42"
 
 
+@pytest.mark.slow
 async def test_memory_bombs_beside_live_snapshots_stay_below_the_cap() -> None:
     cache = CacheLimits(per_tree=100, overall=200, overall_mb=600, snapshot_mb=300)
     limits = Limits(cpu_s=20, wall_s=60, memory_mb=256)
@@ -255,6 +262,13 @@ async def test_memory_bombs_beside_live_snapshots_stay_below_the_cap() -> None:
         assert (await tree.run(kept[0].snapshot, "x * 7")).value == "42"
 
 
+async def _until_only_snapshots_live(sandbox: Sandbox, nodes: Nodes) -> None:
+    """What was given up needs a moment to go."""
+    async with asyncio.timeout(60):
+        while len(nodes(sandbox.zygote_pid)) > sandbox.status.live_snapshots:  # noqa: ASYNC110  # the kernel tells nobody
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.slow
 async def test_two_hundred_live_snapshots_make_room_for_ten_siblings_of_a_hundred_megabytes(nodes: Nodes) -> None:
     cache = CacheLimits(overall=200, overall_mb=800, snapshot_mb=200)
@@ -265,7 +279,9 @@ async def test_two_hundred_live_snapshots_make_room_for_ten_siblings_of_a_hundre
         for tree, first in zip(trees, firsts, strict=True):
             for number in range(20):
                 assert (await tree.run(first.snapshot, f"y = {number}")).outcome is Outcome.OK
-        assert sandbox.status.live_snapshots == len(nodes(sandbox.zygote_pid)) == 200
+        assert sandbox.status.live_snapshots == 200
+        await _until_only_snapshots_live(sandbox, nodes)
+        assert len(nodes(sandbox.zygote_pid)) == 200
         most: list[int] = []
 
         async def bomb(number: int) -> StepResult:
@@ -278,9 +294,7 @@ async def test_two_hundred_live_snapshots_make_room_for_ten_siblings_of_a_hundre
             bombs = [group.create_task(bomb(number)) for number in range(10)]
         assert {bomb.result().outcome for bomb in bombs} == {Outcome.OK}
         assert max(most) <= 200
-        async with asyncio.timeout(60):
-            while len(nodes(sandbox.zygote_pid)) > sandbox.status.live_snapshots:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)  # what was given up needs a moment to go, and the kernel tells nobody
+        await _until_only_snapshots_live(sandbox, nodes)
         # A hundred megabytes hold as much as a good many of the others: some of either kind went.
         assert 10 < sandbox.status.live_snapshots <= 200
         values = [(await tree.run(first.snapshot, "x")).value for tree, first in zip(trees, firsts, strict=True)]

@@ -11,6 +11,7 @@ from tests.sandbox.hostile.configurations import Configuration, sandbox_of
 from tests.sandbox.hostile.forgery import FORGED, GREETING
 from tests.sandbox.hostile.ground import Ground
 from tests.sandbox.hostile.processes import open_descriptors, processes_of
+from tests.sandbox.hostile.shown import shown_folders
 
 CASE_DEADLINE_S = 60.0
 """Far beyond every limit inside: only a hang gets there."""
@@ -37,6 +38,7 @@ class Arena:
                 "VICTIM": str(ground.victim),
                 "PORT": ground.port,
                 "SOURCE": __file__,
+                "SHOWN": shown_folders(),
                 "FORGED": FORGED,
                 "GREETING": GREETING,
             }

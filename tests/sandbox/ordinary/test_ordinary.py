@@ -72,9 +72,8 @@ async def _behaviour(sandbox: Sandbox, steps: list[str]) -> Behaviour:
     return printed, value, None
 
 
-async def _run_confined(programs: dict[str, list[str]]) -> dict[str, Behaviour]:
-    limits = Limits(cpu_s=60, wall_s=300)  # sandboxed or not, it is not about time
-    async with Sandbox(limits=limits) as sandbox, asyncio.TaskGroup() as group:
+async def _run_confined(sandbox: Sandbox, programs: dict[str, list[str]]) -> dict[str, Behaviour]:
+    async with asyncio.TaskGroup() as group:
         tasks = {name: group.create_task(_behaviour(sandbox, steps)) for name, steps in programs.items()}
     return {name: task.result() for name, task in tasks.items()}
 
@@ -84,14 +83,17 @@ def plain() -> dict[str, Behaviour]:
     return _run_plain(PROGRAMS)
 
 
-async def test_a_sample_behaves_as_in_plain_python() -> None:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_sample_behaves_as_in_plain_python(patient: Sandbox) -> None:
     assert len(SAMPLE) >= 20
-    assert await _run_confined(SAMPLE) == _run_plain(SAMPLE)
+    assert await _run_confined(patient, SAMPLE) == _run_plain(SAMPLE)
 
 
 @pytest.mark.slow
 async def test_programs_behave_as_in_plain_python(plain: dict[str, Behaviour]) -> None:
-    confined = await _run_confined(PROGRAMS)
+    limits = Limits(cpu_s=60, wall_s=300)  # sandboxed or not, it is not about time
+    async with Sandbox(limits=limits) as sandbox:
+        confined = await _run_confined(sandbox, PROGRAMS)
     different = {name: (plain[name], confined[name]) for name in PROGRAMS if plain[name] != confined[name]}
     unexpected = {name: pair for name, pair in different.items() if name not in EXCEPTIONS}
     assert unexpected == {}
