@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search import Budget, NodeOutcome, Parts, SearchConfig, SearchResult, Selection, StopReason, Strategy, Tree
@@ -31,7 +31,6 @@ from search.protocols import Candidate, Execution, Path, PathTooLong
 from search.record import CallKind
 
 A, B, C, A1, B1 = "\na\n", "\nb\n", "\nc\n", "\na1\n", "\nb1\n"
-FEW = settings(max_examples=25, deadline=None)
 
 
 async def think(
@@ -109,7 +108,6 @@ async def test_a_path_without_a_way_on_is_a_failed_trajectory_and_gives_up_its_p
     assert [group.votes for group in result.answers] == [1]
 
 
-@FEW
 @given(st.integers(0, 10**6), st.floats(0, 1), st.integers(1, 6), st.integers(1, 20))
 def test_a_beam_meets_its_budget_of_trajectories_exactly(
     seed: int, error_rate: float, width: int, trajectories: int
@@ -122,7 +120,6 @@ def test_a_beam_meets_its_budget_of_trajectories_exactly(
     assert delays.in_flight == 0
 
 
-@FEW
 @given(st.integers(0, 10**6))
 def test_the_tree_of_a_beam_does_not_depend_on_which_call_is_faster(seed: int) -> None:
     uneven = Delays(uneven_turns(random.Random(seed))).wrap(arithmetic_parts())

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search import Budget, Parts, SearchConfig, SearchResult, Selection, StopReason, Strategy
@@ -103,7 +103,6 @@ def solve(config: SearchConfig, *, seed: int, error_rate: float) -> SearchResult
     )
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 10**6),
     st.floats(0, 0.6),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search import Budget, NodeAdded, Parts, SearchConfig, SearchResult, StopReason, Tree
@@ -33,7 +33,6 @@ from search.protocols import Candidate, CodeRunner, Execution, Path, Policy
 from search.record import CallKind
 from search.run import Run
 
-FEW = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 10**6)
 widths = st.integers(2, 9)
 PROBLEM = "3+4+5+6+7"
@@ -84,7 +83,6 @@ class Stopping:
         await asyncio.Event().wait()
 
 
-@FEW
 @given(seeds, widths, st.builds(Stopping, st.integers(0, 60), st.booleans()))
 def test_cancelled_or_failed_leaves_no_call_and_a_whole_tree_that_can_be_continued(
     seed: int, width: int, stopping: Stopping

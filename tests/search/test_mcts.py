@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search import Budget, NodeOutcome, Parts, SearchConfig, SearchResult, StopReason, Tree, Values
@@ -33,7 +33,6 @@ from search.parts import Judge
 from search.protocols import Candidate, Execution, Path
 from search.seeds import request_seed
 
-FEW = settings(max_examples=20, deadline=None)
 seeds = st.integers(0, 10**6)
 
 
@@ -72,7 +71,6 @@ async def think(
     )
 
 
-@FEW
 @given(seeds, st.floats(0, 1), st.sampled_from(Values), st.sampled_from([None, AnswerKey("25")]))
 def test_visits_add_up_and_values_stay_in_range(
     seed: int, error_rate: float, values: Values, judge: AnswerKey | None
@@ -85,7 +83,6 @@ def test_visits_add_up_and_values_stay_in_range(
     assert result.usage.policy_tokens == result.tree.tokens
 
 
-@FEW
 @given(seeds)
 def test_the_same_request_gives_the_same_tree(seed: int) -> None:
     first, second = (asyncio.run(think(parts(), seed=seed)) for _ in range(2))
@@ -97,7 +94,6 @@ async def test_another_seed_gives_another_tree() -> None:
     assert (await think(parts(), seed=1)).tree != (await think(parts(), seed=2)).tree
 
 
-@FEW
 @given(seeds, st.integers(1, 11))
 def test_saved_loaded_and_continued_equals_never_stopped(seed: int, stop_after: int) -> None:
     whole = asyncio.run(think(parts(), seed=seed))
@@ -125,7 +121,6 @@ class StallingScorer:
         return [hashed_score(path) for path in paths]
 
 
-@FEW
 @given(seeds, st.integers(0, 12))
 def test_cancelled_within_a_rollout_and_continued_equals_never_stopped(seed: int, calls: int) -> None:
     async def interrupted() -> Tree:
@@ -162,7 +157,6 @@ class BushyPolicy:
                 return [answer(str(i)) for i in range(self.width)]
 
 
-@FEW
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=6), st.sampled_from(Values), st.sampled_from([1, 3]))
 def test_every_live_root_child_is_reached_within_a_bounded_number_of_rollouts(
     root_scores: list[float], values: Values, parallel: int

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search import (
@@ -42,7 +42,6 @@ from search.invariants import check_invariants
 from search.protocols import Candidate, CodeRunner, Execution, Path, Policy, Snapshot
 from search.record import CallKind
 
-FEW = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 10**6)
 widths = st.integers(2, 9)
 PROBLEM = "3+4+5+6+7"
@@ -75,7 +74,6 @@ async def think(
     )
 
 
-@FEW
 @given(
     seeds,
     widths,
@@ -102,7 +100,6 @@ def test_visits_add_up_values_stay_in_range_and_the_budget_is_met(
     assert delays.counts[CallKind.POLICY].begun == sum(bool(node.children) for node in result.tree.nodes)
 
 
-@FEW
 @given(seeds, widths)
 def test_a_token_budget_is_overshot_by_the_rollouts_in_flight_at_most(seed: int, width: int) -> None:
     limit = 300
@@ -121,7 +118,6 @@ def test_a_token_budget_is_overshot_by_the_rollouts_in_flight_at_most(seed: int,
     assert result.tree.tokens < limit + width * config.max_depth * config.candidates * TOKENS
 
 
-@FEW
 @given(seeds, widths)
 def test_a_time_budget_begins_nothing_after_it_is_spent(seed: int, width: int) -> None:
     config = SearchConfig(candidates=4, parallel_rollouts=width)
@@ -186,7 +182,6 @@ async def test_a_slow_rollout_holds_up_no_other() -> None:
     assert (result.stop_reason, result.tree.trajectories) == (StopReason.EXHAUSTED, 6)
 
 
-@FEW
 @given(seeds, widths)
 def test_a_search_that_is_sure_enough_stops(seed: int, width: int) -> None:
     given_parts = Delays(uneven_turns(random.Random(seed))).wrap(arithmetic_parts(0.1))
@@ -221,7 +216,6 @@ async def test_a_slow_comparison_holds_up_the_count_and_not_the_rollouts_in_flig
     assert (changed[-1].answer, changed[-1].confidence) == (result.answer, result.confidence)
 
 
-@FEW
 @given(seeds, widths)
 def test_the_lead_is_counted_in_the_order_of_trajectories_however_answers_are_compared(seed: int, width: int) -> None:
     given_parts = Delays(uneven_turns(random.Random(seed))).wrap(arithmetic_parts(0.4))
@@ -246,7 +240,6 @@ class CountingRunner:
         return await self.inner.run(parent, code)
 
 
-@FEW
 @given(seeds, widths)
 def test_no_code_step_is_run_twice_in_one_search(seed: int, width: int) -> None:
     runner = CountingRunner()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search import (
@@ -39,7 +39,6 @@ from search.protocols import Candidate, Path, PathTooLong
 from search.record import CallKind
 
 PROBLEM = "3+4+5+6+7"
-FEW = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 10**6)
 configs = st.one_of(
     st.builds(SearchConfig, candidates=st.just(4), parallel_rollouts=st.integers(1, 8)),
@@ -86,7 +85,6 @@ def uneven(seed: int) -> Delays:
     return Delays(uneven_turns(random.Random(seed)))
 
 
-@FEW
 @given(seeds, configs, st.sampled_from([None, AnswerKey("25")]))
 def test_a_search_is_replayed_to_the_same_tree_byte_for_byte(
     seed: int, config: SearchConfig, judge: AnswerKey | None
@@ -140,7 +138,6 @@ class After:
             await asyncio.Event().wait()
 
 
-@FEW
 @given(seeds, configs, st.integers(0, 60))
 def test_a_cancelled_search_is_replayed_to_where_it_was_cancelled(seed: int, config: SearchConfig, calls: int) -> None:
     recorded = Recorded(config, seed=seed)
@@ -165,7 +162,6 @@ def test_a_cancelled_search_is_replayed_to_where_it_was_cancelled(seed: int, con
     assert replayed.result.stop_reason is ending.stop_reason
 
 
-@FEW
 @given(seeds, configs, st.integers(0, 60))
 def test_a_failed_search_is_replayed_to_its_failure(seed: int, config: SearchConfig, calls: int) -> None:
     recorded = Recorded(config, seed=seed)
@@ -183,7 +179,6 @@ def test_a_failed_search_is_replayed_to_its_failure(seed: int, config: SearchCon
         assert str(replayed.error) == "ConnectionError: the part is gone"
 
 
-@FEW
 @given(seeds, configs, st.floats(1, 60))
 def test_a_search_stopped_by_the_clock_is_replayed_to_its_deadline(
     seed: int, config: SearchConfig, seconds: float
@@ -215,7 +210,6 @@ async def test_a_deadline_that_interrupts_a_call_is_replayed() -> None:
     assert replayed.result.stop_reason is StopReason.DEADLINE
 
 
-@FEW
 @given(seeds, st.integers(1, 6))
 def test_a_continued_search_is_replayed_from_the_tree_it_began_with(seed: int, width: int) -> None:
     config = SearchConfig(candidates=4, parallel_rollouts=width)
@@ -226,7 +220,6 @@ def test_a_continued_search_is_replayed_from_the_tree_it_began_with(seed: int, w
     assert as_bytes(asyncio.run(second.replayed()).tree) == as_bytes(result.tree)
 
 
-@FEW
 @given(seeds, st.data())
 def test_a_record_that_breaks_off_is_replayed_as_far_as_it_goes(seed: int, data: st.DataObject) -> None:
     recorded = Recorded(SearchConfig(candidates=4, parallel_rollouts=4), seed=seed)

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.config import TreePolicy
@@ -175,7 +175,6 @@ def test_puct_follows_the_policy_where_uct_follows_the_score() -> None:
     assert select_child(tree, ROOT, exploration=2.0, tree_policy=TreePolicy.PUCT) == 1
 
 
-@settings(max_examples=15, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 0)), min_size=2, max_size=4),
     st.sampled_from(TreePolicy),
