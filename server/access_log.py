@@ -3,11 +3,9 @@
 import logging
 from collections.abc import Callable
 from time import monotonic
-from typing import cast
 
-from server.authentication import STATE_KEY, address_of
-from server.request_ids import Application, Message, Receive, Send
-from server.tracing import UNTRACED, route_of
+from server.asgi import Application, Message, Receive, Scope, Send, client_of, is_request, route_of, status_of
+from server.tracing import UNTRACED
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +20,9 @@ class AccessLog:
         self._app = app
         self._now = now
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http":
+        if not is_request(scope):
             await self._app(scope, receive, send)
             return
         started_s = self._now()
@@ -32,8 +30,7 @@ class AccessLog:
 
         async def send_noting_status(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = cast(int, message["status"])
+            status = status_of(message) or status
             await send(message)
 
         try:
@@ -41,17 +38,16 @@ class AccessLog:
         finally:
             self._log(scope, status, duration_s=self._now() - started_s)
 
-    def _log(self, scope: Message, status: int | None, *, duration_s: float) -> None:
+    def _log(self, scope: Scope, status: int | None, *, duration_s: float) -> None:
         path = str(scope["path"])
         is_usual = path in UNTRACED and status is not None and status < 400
-        state = cast("dict[str, object]", scope.get("state") or {})
         entry = {
             "method": scope["method"],
             "path": path[:_SHOWN_CHARS],
             "route": route_of(scope),
             "status": status,
             "duration_s": round(duration_s, 6),
-            "client": state.get(STATE_KEY) or address_of(scope),
+            "client": client_of(scope),
         }
         logger.log(
             logging.DEBUG if is_usual else logging.INFO,

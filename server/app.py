@@ -6,31 +6,24 @@ on, authentication. All of them lie around the framework's own handling of error
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
-from fastapi import FastAPI, Request
-from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from server.access_log import AccessLog
 from server.api_keys import read_api_keys
-from server.authentication import CHALLENGE, Authentication
+from server.asgi import Application
+from server.authentication import Authentication
+from server.cors import Cors
 from server.openapi_document import complete_document
-from server.problem_json import answer_errors_as_problems, problem_response
-from server.refusals import Refusal
-from server.request_ids import HEADER, Application, RequestIds
+from server.problem_json import answer_errors_as_problems, refuse
+from server.request_ids import RequestIds
 from server.routes import make_router
 from server.security_headers import SecurityHeaders
 from server.settings import Settings
 from server.solver import Solver
-from server.trace_context import TRACEPARENT, TRACESTATE
 from server.tracing import Recorder, Traces
-
-CORS_METHODS = ("GET", "POST", "DELETE")
-CORS_HEADERS = ("authorization", "content-type", "last-event-id", TRACEPARENT, TRACESTATE, "x-api-key", HEADER)
-"""What pages of allowed origins may send."""
-CORS_EXPOSED = ("retry-after", HEADER)
-"""What they may read, besides what every page may."""
 
 
 class _Application(FastAPI):
@@ -55,8 +48,7 @@ class _Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """The framework's own, inside ours."""
-        app = cast(Application, super().build_middleware_stack())
-        return cast(ASGIApp, _layered(app, self._settings, self._recorder))
+        return _layered(super().build_middleware_stack(), self._settings, self._recorder)
 
 
 def create_app(solver: Solver, settings: Settings, *, recorder: Recorder | None = None) -> FastAPI:
@@ -69,23 +61,11 @@ def create_app(solver: Solver, settings: Settings, *, recorder: Recorder | None 
 
 def _layered(app: Application, settings: Settings, recorder: Recorder | None) -> Application:
     keys = None if settings.api_keys is None else read_api_keys(settings.api_keys.get_secret_value())
-    app = Authentication(app, keys, refuse=cast(Any, _refuse))
+    app = Authentication(app, keys, refuse=refuse)
     if settings.cors_origins:
         # Outside authentication: a browser asks for permission without a key, and shows pages no 401 that lacks it.
-        cors = CORSMiddleware(
-            cast(ASGIApp, app),
-            allow_origins=settings.cors_origins,
-            allow_methods=CORS_METHODS,
-            allow_headers=CORS_HEADERS,
-            expose_headers=CORS_EXPOSED,
-        )
-        app = cast(Application, cors)
+        app = Cors(app, settings.cors_origins, refuse=refuse)
     app = SecurityHeaders(app)
     if settings.access_log:
         app = AccessLog(app)
     return RequestIds(Traces(app, recorder))
-
-
-async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    response = problem_response(refusal, Request(scope), headers=CHALLENGE)
-    await response(scope, receive, send)

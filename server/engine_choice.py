@@ -53,6 +53,7 @@ def vllm_options(settings: Settings) -> VllmOptions:
             dtype=settings.vllm_ppm_dtype,
         ),
         tensor_parallel=settings.vllm_tensor_parallel,
+        headers=outgoing_headers,
     )
 
 

@@ -3,7 +3,7 @@
     search_started, then node, trajectory and answer_changed as they come, then done or error
 
 `done` carries the response that the client would have got without streaming, `error` the problem details. A client
-too slow for its events misses some (see `server.progress`), never the last.
+too slow for its events misses some: see `server.progress`.
 """
 
 import asyncio
@@ -11,10 +11,11 @@ from collections.abc import AsyncGenerator, Callable
 from typing import assert_never
 
 from search import AnswerChanged, Event, NodeAdded, SearchStarted, TrajectoryFinished
+from server.answer_body import answer_body
 from server.refusals import Refusal
 from server.running import RunningSearch, Watch
 from server.schemas import ProblemDetails
-from server.wire import HEARTBEAT, ServerEvent, frame
+from server.wire import HEARTBEAT, ServerEvent, frame, frame_of
 
 
 async def stream_frames(
@@ -42,7 +43,7 @@ async def stream_frames(
     if isinstance(ending, Refusal):
         yield frame(ServerEvent("error", describe(ending).model_dump(exclude_none=True)))
     else:
-        yield frame(ServerEvent("done", ending.payload()))
+        yield frame_of("done", await answer_body(ending))
 
 
 def _server_event(event: Event, running: RunningSearch) -> ServerEvent:

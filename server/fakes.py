@@ -4,10 +4,9 @@ They live in the small arithmetic world of `search.fakes`: problems are sums suc
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
 
@@ -15,6 +14,7 @@ from search import Candidate, CodeRunner, Path, Policy, StepScorer
 from search.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
 from server.admission import limits_from
 from server.app import create_app
+from server.asgi import Application
 from server.parts import OpenParts, Part, ServingParts
 from server.schemas import Models
 from server.settings import Settings
@@ -25,11 +25,6 @@ FAKE_PROMPT_TOKENS = 1000
 
 OPENING_S = 10.0
 """Fake parts open at once; this only keeps a broken test from hanging."""
-
-Message = MutableMapping[str, Any]
-ASGIApplication = Callable[
-    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
-]
 
 
 @dataclass(slots=True)
@@ -105,7 +100,7 @@ def opening(parts: ServingParts) -> OpenParts:
 class Served:
     """An application in its lifespan, and a client that reaches it without a network."""
 
-    app: ASGIApplication
+    app: Application
     solver: Solver
     client: httpx.AsyncClient
     ready: asyncio.Event

@@ -1,17 +1,19 @@
 """Local parts: models, sandbox and answer checker of one server, opened all at once."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from sandbox import Level, Sandbox, SandboxError
-from search import CodeRunner, Policy
+from search import Policy
 from server.bundle.folders import ModelFolders
 from server.engines.errors import EngineError
 from server.engines.protocols import Engines, Sampling
 from server.equality import EqualityPool, EqualityUnavailable
+from server.kept_parts import KeptEquality, KeptSandbox
+from server.mending import Mender, at_work
 from server.parts import Part, PartsUnavailable, ServingParts
-from server.runner import STEP_LIMITS, SandboxRunner
+from server.runner import STEP_LIMITS
 from server.schemas import Models
 from server.settings import Settings
 
@@ -23,11 +25,6 @@ async def open_local_parts(
     """See `server.parts.OpenParts`."""
     sandbox = make_sandbox(settings)
     equality = EqualityPool()
-
-    @asynccontextmanager
-    async def open_runner(seed: int) -> AsyncGenerator[CodeRunner]:
-        async with sandbox.tree(seed=seed) as tree:
-            yield SandboxRunner(tree)
 
     async with AsyncExitStack() as stack:
         reason: str | None = None
@@ -43,6 +40,9 @@ async def open_local_parts(
             raise PartsUnavailable(reason)  # inside `except*` it would come out in a group again
         assert opening is not None
         engines = opening.result()
+        kept_sandbox, kept_equality = KeptSandbox(sandbox), KeptEquality(equality)
+        menders = (kept_sandbox.mender, kept_equality.mender)
+        await stack.enter_async_context(at_work(menders))
 
         def policy(temperature: float, top_p: float) -> Policy:
             return engines.policy.policy(
@@ -52,12 +52,12 @@ async def open_local_parts(
         yield ServingParts(
             policy=policy,
             scorer=engines.ppm,
-            equality=equality,
-            open_runner=open_runner,
+            equality=kept_equality,
+            open_runner=kept_sandbox.open_runner,
             prompt_tokens=engines.policy.prompt_tokens,
             max_prompt_tokens=engines.policy.context_tokens - settings.max_step_tokens,
             models=Models(policy=engines.policy.model_id, ppm=engines.ppm.model_id),
-            faults=lambda: _faults(engines),
+            faults=lambda: _faults(engines, menders),
             engine_stats=engines.stats,
             sandbox_status=lambda: sandbox.status,
         )
@@ -91,8 +91,9 @@ def _make_engines(folders: ModelFolders, settings: Settings) -> Engines:
     return make_engines(folders, settings)
 
 
-def _faults(engines: Engines) -> Mapping[Part, str]:
-    return {Part(name): fault for name, fault in engines.faults().items()}
+def _faults(engines: Engines, menders: Sequence[Mender]) -> Mapping[Part, str]:
+    broken = {Part(name): fault for name, fault in engines.faults().items()}
+    return broken | {mender.part: mender.fault for mender in menders if mender.fault is not None}
 
 
 async def _start_sandbox(stack: AsyncExitStack, sandbox: Sandbox, report: Callable[[Part], None]) -> None:

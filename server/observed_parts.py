@@ -4,10 +4,19 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from search import Candidate, CodeRunner, Execution, Parts, Path, Policy, Snapshot, StepScorer
-from server.engines.errors import EngineError
+from search import Candidate, CodeRunner, Execution, Parts, Path, PathTooLong, Policy, Snapshot, StepScorer
+from server.engines.errors import EngineClosed, EngineFailed
 from server.engines.protocols import EngineName
-from server.metrics import Metrics
+from server.engines.remote_errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
+from server.metrics import EngineErrorKind, Metrics
+
+_KINDS = {
+    EngineClosed: EngineErrorKind.CLOSED,
+    EngineFailed: EngineErrorKind.FAILED,
+    RemoteUnavailable: EngineErrorKind.UNAVAILABLE,
+    RemoteRefused: EngineErrorKind.REFUSED,
+    RemoteMismatch: EngineErrorKind.MISMATCH,
+}
 
 
 def observed(
@@ -34,8 +43,10 @@ class _Observer:
         began_s = self.now()
         try:
             yield
-        except EngineError:
-            self.metrics.engine_errors.labels(name).inc()
+        except PathTooLong:
+            raise  # an answer of the engine like any other
+        except Exception as error:
+            self.metrics.engine_errors.labels(name, _kind_of(error)).inc()
             raise
         self.metrics.engine_calls.labels(name).observe(self.now() - began_s)
 
@@ -77,3 +88,7 @@ class _ObservedRunner:
         metrics.execution_wait.observe(self.observer.now() - began_s)
         metrics.execution_cpu.observe(execution.cpu_seconds)
         return execution
+
+
+def _kind_of(error: Exception) -> EngineErrorKind:
+    return next((kind for known, kind in _KINDS.items() if isinstance(error, known)), EngineErrorKind.OTHER)

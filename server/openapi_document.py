@@ -5,7 +5,8 @@ from typing import Any, cast
 from pydantic.json_schema import models_json_schema
 
 from server.refusals import Kind
-from server.schemas import ProblemDetails, Readiness, SolveResponse
+from server.request_limits import REQUEST_LIMITS
+from server.schemas import ProblemDetails, Readiness, SearchOptions, SolveRequest, SolveResponse
 from server.settings import Settings
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -43,6 +44,7 @@ SOLVE_RESPONSES: dict[int | str, dict[str, Any]] = {
     },
     **_problems(
         Kind.MALFORMED_BODY,
+        Kind.BODY_TIMEOUT,
         Kind.BODY_TOO_LARGE,
         Kind.UNSUPPORTED_MEDIA_TYPE,
         Kind.INVALID_REQUEST,
@@ -70,24 +72,19 @@ _SECURITY_SCHEMES = {
 }
 """Either will do."""
 
+_MODELS = {"": SolveRequest, "search": SearchOptions}
+"""By the field of the request that holds one."""
+
 
 def complete_document(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """The framework's document with the problem schemas and the operator's limits filled in."""
     schemas = cast("dict[str, dict[str, Any]]", document["components"]["schemas"])
     _, problems = models_json_schema([(ProblemDetails, "serialization")], ref_template=_REFERENCE)
     schemas.update(problems["$defs"])
-    for model, field, limit in (
-        ("SolveRequest", "trajectories", settings.max_trajectories),
-        ("SolveRequest", "max_tokens", settings.max_tokens),
-        ("SolveRequest", "timeout_s", settings.max_timeout_s),
-        ("SolveRequest", "temperature", settings.max_temperature),
-        ("SearchOptions", "candidates", settings.max_candidates),
-        ("SearchOptions", "depth", settings.max_depth),
-        ("SearchOptions", "parallel_rollouts", settings.max_parallel_rollouts),
-        ("SearchOptions", "beam_width", settings.max_beam_width),
-    ):
-        number, _ = schemas[model]["properties"][field]["anyOf"]
-        number["maximum"] = limit
+    for limit in REQUEST_LIMITS:
+        within, _, field = limit.field.rpartition(".")
+        number, _ = schemas[_MODELS[within].__name__]["properties"][field]["anyOf"]
+        number["maximum"] = limit.most(settings)
     schemas["SolveRequest"]["properties"]["problem"]["maxLength"] = settings.max_problem_chars
     if settings.api_keys is not None:
         document["components"]["securitySchemes"] = _SECURITY_SCHEMES

@@ -7,6 +7,7 @@ from typing import TypeVar, assert_never
 
 from search import Budget, SearchConfig
 from server.refusals import FieldError, invalid, over_limit
+from server.request_limits import REQUEST_LIMITS
 from server.schemas import Effort, Models, SolveRequest
 from server.settings import Settings
 
@@ -40,8 +41,10 @@ class Order:
 
 def order_for(request: SolveRequest, settings: Settings) -> Order:
     """The order for a request. Raises a `Refusal` naming every limit that it breaks."""
+    if errors := _broken_limits(request, settings):
+        raise invalid(*errors)
     options = request.search
-    order = Order(
+    return Order(
         problem=request.problem.strip(),
         config=SearchConfig(
             strategy=options.strategy,
@@ -63,9 +66,6 @@ def order_for(request: SolveRequest, settings: Settings) -> Order:
         seed=request.seed,
         returns_tree=request.return_tree,
     )
-    if errors := _broken_limits(order, settings):
-        raise invalid(*errors)
-    return order
 
 
 def _trajectories(request: SolveRequest, settings: Settings) -> int:
@@ -88,22 +88,14 @@ def _worth(effort: Effort, settings: Settings) -> int:
     assert_never(effort)
 
 
-def _broken_limits(order: Order, settings: Settings) -> list[FieldError]:
-    length = len(order.problem)
+def _broken_limits(request: SolveRequest, settings: Settings) -> list[FieldError]:
+    """By what the request names: the operator's defaults are within the limits."""
     errors = [
-        over_limit(field, value, limit=limit)
-        for field, value, limit in (
-            ("trajectories", order.trajectories, settings.max_trajectories),
-            ("max_tokens", order.tokens or 0, settings.max_tokens),
-            ("timeout_s", order.timeout_s, settings.max_timeout_s),
-            ("temperature", order.temperature, settings.max_temperature),
-            ("search.candidates", order.config.candidates, settings.max_candidates),
-            ("search.depth", order.config.max_depth, settings.max_depth),
-            ("search.parallel_rollouts", order.config.parallel_rollouts, settings.max_parallel_rollouts),
-            ("search.beam_width", order.config.beam_width, settings.max_beam_width),
-        )
-        if value > limit
+        over_limit(limit.field, asked, limit=limit.most(settings))
+        for limit in REQUEST_LIMITS
+        if (asked := limit.asked(request)) is not None and asked > limit.most(settings)
     ]
+    length = len(request.problem.strip())
     if length > settings.max_problem_chars:
         errors.append(over_limit("problem", length, limit=settings.max_problem_chars, unit=" characters"))
     return errors

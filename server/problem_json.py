@@ -8,8 +8,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from server.asgi import Receive, Scope, Send, request_id_of
 from server.refusals import FieldError, Kind, Refusal, invalid
-from server.request_ids import STATE_KEY
 from server.schemas import FieldProblem, ProblemDetails
 from server.wire import json_bytes
 
@@ -17,6 +17,11 @@ MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:rstar:problem:"
 
 _KIND_BY_STATUS = {kind.value.status: kind for kind in reversed(Kind)}
+_HEADERS = {
+    Kind.UNAUTHORIZED: {"www-authenticate": "Bearer"},
+    # Else the client would be listened to for as long as it goes on sending.
+    Kind.BODY_TIMEOUT: {"connection": "close"},
+}
 _SHOWN_CHARS = 80
 """Of a value sent back: enough to recognise it."""
 
@@ -46,8 +51,8 @@ def problem_details(refusal: Refusal, *, request_id: str, instance: str) -> Prob
 
 def problem_response(refusal: Refusal, request: Request, *, headers: Mapping[str, str] | None = None) -> Response:
     """The response for a refusal."""
-    details = problem_details(refusal, request_id=request_id_of(request), instance=request.url.path)
-    all_headers = dict(headers or {})
+    details = problem_details(refusal, request_id=request_id_of(request.scope), instance=request.url.path)
+    all_headers = {**_HEADERS.get(refusal.kind, {}), **(headers or {})}
     if refusal.retry_after_s is not None:
         all_headers["retry-after"] = str(refusal.retry_after_s)
     return Response(
@@ -58,9 +63,10 @@ def problem_response(refusal: Refusal, request: Request, *, headers: Mapping[str
     )
 
 
-def request_id_of(request: Request) -> str:
-    """As `server.request_ids` found or made it."""
-    return str(getattr(request.state, STATE_KEY))
+async def refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request with a refusal, from one of the layers around the application."""
+    response = problem_response(refusal, Request(scope))
+    await response(scope, receive, send)
 
 
 def _on_refusal(request: Request, error: Exception) -> Response:

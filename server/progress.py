@@ -1,13 +1,15 @@
 """Progress: the events of one search on their way to one client. Bounded: a slow client costs events, never memory.
 
 The search is never held up. When the buffer is full the oldest `NodeAdded` gives way, nodes being many and each of
-little weight; failing one, the oldest event. The answer is not among the events and is never lost.
+little weight; failing one, the oldest event but `SearchStarted`, which names the search, and the last `AnswerChanged`,
+which nothing repeats. The answer itself is not among the events and is never lost.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 
-from search import Event, NodeAdded
+from search import AnswerChanged, Event, NodeAdded, SearchStarted
 
 CAPACITY = 256
 """A few expansions of the widest search; at some hundred bytes an event far less than one search's tree."""
@@ -17,6 +19,7 @@ class Progress:
     """A buffer with one reader; use within one event loop."""
 
     def __init__(self, *, capacity: int = CAPACITY) -> None:
+        assert capacity >= 2  # the two that are never dropped
         self._capacity = capacity
         self._events: deque[Event] = deque()
         self._changed = asyncio.Event()
@@ -26,9 +29,9 @@ class Progress:
 
     def put(self, event: Event) -> None:
         """Never waits."""
-        if len(self._events) >= self._capacity:
-            self._drop_one()
         self._events.append(event)
+        if len(self._events) > self._capacity:
+            self._drop_one()
         self._changed.set()
 
     def close(self) -> None:
@@ -51,8 +54,15 @@ class Progress:
 
     def _drop_one(self) -> None:
         self.dropped += 1
-        for index, event in enumerate(self._events):
-            if isinstance(event, NodeAdded):
-                del self._events[index]
-                return
-        self._events.popleft()
+        del self._events[next(self._by_weight())]
+
+    def _by_weight(self) -> Iterator[int]:
+        """Places of what may be dropped, that of least weight first."""
+        yield from (place for place, event in enumerate(self._events) if isinstance(event, NodeAdded))
+        answers = [place for place, event in enumerate(self._events) if isinstance(event, AnswerChanged)]
+        kept = answers[-1:]
+        yield from (
+            place
+            for place, event in enumerate(self._events)
+            if place not in kept and not isinstance(event, SearchStarted)
+        )

@@ -3,9 +3,12 @@
 A refusal is raised where the reason is found and rendered once, at the edge (`server.problem_json`).
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
+
+from server.asgi import Receive, Scope, Send
 
 
 class _Kind(NamedTuple):
@@ -20,8 +23,10 @@ class Kind(Enum):
 
     MALFORMED_BODY = _Kind(400, "malformed-body", "The body is not JSON")
     UNAUTHORIZED = _Kind(401, "unauthorized", "An API key is needed")
+    ORIGIN_REFUSED = _Kind(403, "origin-refused", "Pages of this origin may not ask for this")
     NOT_FOUND = _Kind(404, "not-found", "There is nothing here")
     METHOD_NOT_ALLOWED = _Kind(405, "method-not-allowed", "The path does not take this method")
+    BODY_TIMEOUT = _Kind(408, "body-timeout", "The body did not come in time")
     BODY_TOO_LARGE = _Kind(413, "body-too-large", "The body is too large")
     UNSUPPORTED_MEDIA_TYPE = _Kind(415, "unsupported-media-type", "The body must be application/json")
     INVALID_REQUEST = _Kind(422, "invalid-request", "The request has invalid fields")
@@ -56,6 +61,10 @@ class Refusal(Exception):
         self.detail = detail
         self.errors = errors
         self.retry_after_s = retry_after_s
+
+
+Refuse = Callable[[Refusal, Scope, Receive, Send], Awaitable[None]]
+"""Answers a request with a refusal."""
 
 
 def invalid(*errors: FieldError) -> Refusal:

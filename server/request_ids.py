@@ -4,48 +4,39 @@ The outermost ASGI layer, so that every response and every log entry carries the
 """
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
-from typing import cast
 from uuid import uuid4
 
+from server.asgi import Application, Headers, Message, Receive, Scope, Send, headers_of, is_request, keep_request_id
+
 HEADER = "x-request-id"
-STATE_KEY = "request_id"
 
 _WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 """What can stand in a log line or a URL without quoting."""
-
-Message = MutableMapping[str, object]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 
 current_request_id: ContextVar[str | None] = ContextVar("current_request_id", default=None)
 """Of the request that this task works for; tasks inherit it from the one that made them."""
 
 
 class RequestIds:
-    """The layer; the id is in `request.state.request_id` below it."""
+    """The layer; below it `server.asgi.request_id_of` tells the id."""
 
     def __init__(self, app: Application) -> None:
         self._app = app
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http":
+        if not is_request(scope):
             await self._app(scope, receive, send)
             return
-        request_id = request_id_for(cast(Headers, scope["headers"]))
-        # A copy: the server shares one state among all requests.
-        scope["state"] = {**cast("dict[str, object]", scope.get("state") or {}), STATE_KEY: request_id}
+        request_id = request_id_for(headers_of(scope))
+        keep_request_id(scope, request_id)
         # Not taken back at the end: the server logs what a request raised only afterwards, in the task of that request.
         current_request_id.set(request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = cast(Headers, message.get("headers") or [])
-                others = [(name, value) for name, value in headers if name.lower() != HEADER.encode()]
+                others = [(name, value) for name, value in headers_of(message) if name.lower() != HEADER.encode()]
                 message["headers"] = [*others, (HEADER.encode(), request_id.encode())]
             await send(message)
 

@@ -3,22 +3,22 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
-from uuid import uuid4
 
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Scope, Send
 
+from server.answer_body import answer_body
+from server.asgi import Message, Receive, Scope, Send, client_of, headers_of, request_id_of
 from server.event_stream import stream_frames
 from server.metrics import CONTENT_TYPE
 from server.openapi_document import CANCEL_RESPONSES, METRICS_RESPONSES, READYZ_RESPONSES, SOLVE_RESPONSES
 from server.orders import order_for
-from server.problem_json import problem_details, problem_response, request_id_of
-from server.refusals import Kind, Refusal, over_limit
-from server.running import Watch
-from server.schemas import Cancellation, Health, ProblemDetails, Readiness, SolveRequest, SolveResponse, Version
+from server.problem_json import problem_details, problem_response
+from server.refusals import Refusal
+from server.request_body import BodyLimits, ClientLeft, read_body
+from server.running import Watch, new_search_id
+from server.schemas import Cancellation, Health, ProblemDetails, Readiness, SolveRequest, Version
 from server.settings import Settings
 from server.solver import DRAINING, Solver
 from server.version import running_version
@@ -34,8 +34,8 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
 
     async def solve(request: Request, order: SolveRequest) -> Response:
         """Search for the answer to a problem. With `stream` the response is text/event-stream."""
-        search_id = f"{request_id_of(request)}-{uuid4().hex[:8]}"
-        running = solver.start(order_for(order, settings), search_id=search_id, client=_client_of(request))
+        search_id, client = new_search_id(request_id_of(request.scope)), client_of(request.scope)
+        running = solver.start(order_for(order, settings), search_id=search_id, client=client)
         if order.stream:
             return _EventStream(running.watch(events=True), request, heartbeat_s=settings.heartbeat_s)
         return await _answer(running.watch(), request)
@@ -43,16 +43,20 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
     async def cancel(request: Request, search_id: Annotated[str, Path(min_length=1, max_length=256)]) -> Cancellation:
         """End a search with its best answer so far, which whoever waits for it gets. May be repeated.
 
-        The id is that of the search (event `search_started`), or the `X-Request-Id` of the request that began it.
+        The id is that of the search (event `search_started`), or, on a server with API keys, the `X-Request-Id` of the
+        request that began it.
         """
-        return Cancellation(id=search_id, state=solver.cancel(search_id, client=_client_of(request)))
+        # Without keys a client is only an address, which many may share.
+        by_request = settings.api_keys is not None
+        state = solver.cancel(search_id, client=client_of(request.scope), by_request=by_request)
+        return Cancellation(id=search_id, state=state)
 
     async def healthz() -> Health:
         """The process answers."""
         return Health(status="ok")
 
     async def readyz() -> Response:
-        """Whether a problem would be accepted, and what each part says."""
+        """Whether every part works and the server is not about to stop, and what each part says."""
         parts = {str(part): state for part, state in solver.states.items()}
         if solver.is_draining:
             parts["server"] = DRAINING
@@ -77,7 +81,9 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
         methods=["POST"],
         response_model=None,
         responses=SOLVE_RESPONSES,
-        route_class_override=_bounded_route(settings.max_body_bytes),
+        route_class_override=_bounded_route(
+            BodyLimits(size_bytes=settings.max_body_bytes, time_s=settings.body_timeout_s)
+        ),
     )
     router.add_api_route(
         "/solve/{search_id}/cancel", cancel, methods=["POST"], response_model=Cancellation, responses=CANCEL_RESPONSES
@@ -106,18 +112,7 @@ async def _answer(watch: Watch, request: Request) -> Response:
     outcome = ending.result()
     if isinstance(outcome, Refusal):
         return problem_response(outcome, request)
-    # A tree can be megabytes of text.
-    body = await asyncio.to_thread(_body, outcome) if outcome.tree else _body(outcome)
-    return Response(body, media_type="application/json")
-
-
-def _body(response: SolveResponse) -> bytes:
-    return json_bytes(response.payload())
-
-
-def _client_of(request: Request) -> str:
-    """Whose request it is, as the layer that checks API keys found out."""
-    return str(getattr(request.state, "client", ""))
+    return Response(await answer_body(outcome), media_type="application/json")
 
 
 async def _client_leaves(request: Request) -> None:
@@ -130,7 +125,7 @@ class _EventStream(StreamingResponse):
 
     def __init__(self, watch: Watch, request: Request, *, heartbeat_s: float) -> None:
         def describe(refusal: Refusal) -> ProblemDetails:
-            return problem_details(refusal, request_id=request_id_of(request), instance=request.url.path)
+            return problem_details(refusal, request_id=request_id_of(request.scope), instance=request.url.path)
 
         super().__init__(
             stream_frames(watch, describe=describe, heartbeat_s=heartbeat_s),
@@ -147,8 +142,8 @@ class _EventStream(StreamingResponse):
             self._watch.leave()
 
 
-def _bounded_route(max_body_bytes: int) -> type[APIRoute]:
-    """A route that looks at the body's type and size before anything reads it."""
+def _bounded_route(limits: BodyLimits) -> type[APIRoute]:
+    """A route that reads the body within limits before anything else does."""
 
     class BoundedRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -156,36 +151,14 @@ def _bounded_route(max_body_bytes: int) -> type[APIRoute]:
 
             async def handle_bounded(request: Request) -> Response:
                 try:
-                    body = await _read_body(request, max_bytes=max_body_bytes)
-                except ClientDisconnect:
+                    body = await read_body(headers_of(request.scope), request.receive, limits)
+                except ClientLeft:
                     return Response(status_code=CLIENT_LEFT)
                 return await handle(_with_body(request, body))
 
             return handle_bounded
 
     return BoundedRoute
-
-
-async def _read_body(request: Request, *, max_bytes: int) -> bytes:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise Refusal(Kind.UNSUPPORTED_MEDIA_TYPE, f"expected content-type application/json, got {media_type!r}")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise _too_large(int(declared), max_bytes)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise _too_large(len(body), max_bytes)
-    if not body:
-        raise Refusal(Kind.MALFORMED_BODY, "a JSON object is required, got an empty body")
-    return bytes(body)
-
-
-def _too_large(size: int, max_bytes: int) -> Refusal:
-    error = over_limit("", size, limit=max_bytes, unit=" bytes")
-    return Refusal(Kind.BODY_TOO_LARGE, error.detail, errors=(error,))
 
 
 def _with_body(request: Request, body: bytes) -> Request:

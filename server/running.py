@@ -5,6 +5,7 @@ the server stops. Its answer so far is kept in every case; after the last watche
 """
 
 import asyncio
+import secrets
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
@@ -135,18 +136,23 @@ class Register:
         if len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
 
-    def find(self, name: str, *, client: str) -> Sequence[RunningSearch] | None:
-        """The client's running searches of that id, or of the request with that id; None where it never had one."""
-        found = [one for one in self._running.values() if one.client == client and is_named(one.id, name)]
-        if found:
-            return found
-        is_known = any(owner == client and is_named(search_id, name) for search_id, owner in self._ended.items())
-        return () if is_known else None
+    def find(self, name: str, *, client: str, by_request: bool) -> Sequence[RunningSearch] | None:
+        """The client's running searches of that id, or with `by_request` of the request with that id.
+
+        None where it never had one.
+        """
+
+        def is_meant(search_id: str, owner: str) -> bool:
+            return owner == client and (name == search_id or (by_request and name == request_id_within(search_id)))
+
+        found = [one for one in self._running.values() if is_meant(one.id, one.client)]
+        is_known = bool(found) or any(is_meant(*ended) for ended in self._ended.items())
+        return found if is_known else None
 
 
-def is_named(search_id: str, name: str) -> bool:
-    """Whether `name` is the search's id or that of its request."""
-    return name in (search_id, request_id_within(search_id))
+def new_search_id(request_id: str) -> str:
+    """Begins with the request's id, for readers of logs, and ends in what nobody guesses: who knows it may cancel."""
+    return f"{request_id}-{secrets.token_hex(16)}"
 
 
 def request_id_within(search_id: str) -> str:

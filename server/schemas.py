@@ -11,8 +11,6 @@ from search import NodeOutcome, Selection, StopReason, Strategy, TreePolicy
 
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
-MAX_EXPLORATION = 1000.0
-"""Far above any use; larger numbers only overflow."""
 
 
 def _whole(value: object) -> object:
@@ -67,7 +65,7 @@ class SearchOptions(_Request):
     """Candidates proposed per expansion (mcts, step_beam)."""
     depth: Count | None = None
     """Steps of a trajectory at most, the answer included."""
-    exploration: Annotated[float, Field(ge=0, le=MAX_EXPLORATION)] | None = None
+    exploration: Annotated[float, Field(ge=0)] | None = None
     """c of UCT and PUCT (mcts)."""
     tree_policy: Annotated[TreePolicy, Field(strict=False)] = TreePolicy.UCT
     """How a rollout chooses among the children of a node (mcts): `uct`, or `puct` with the policy's probabilities."""
@@ -224,7 +222,9 @@ class SolveResponse(_Response):
 
     def payload(self) -> dict[str, object]:
         """As it goes out: without the tree where none was asked for."""
-        return self.model_dump(exclude={"tree"} if self.tree is None else None)
+        payload = self.model_dump(exclude={"tree"})
+        # One node after the other: a single call for thousands would let no other thread run meanwhile.
+        return payload if self.tree is None else {**payload, "tree": [node.model_dump() for node in self.tree]}
 
 
 class FieldProblem(_Response):

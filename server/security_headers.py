@@ -3,9 +3,7 @@
 An ASGI layer. A response that sets one of these headers itself is left its own.
 """
 
-from typing import cast
-
-from server.request_ids import Application, Headers, Message, Receive, Send
+from server.asgi import Application, Headers, Message, Receive, Scope, Send, headers_of
 
 SECURITY_HEADERS: Headers = [
     (b"cache-control", b"no-store"),
@@ -26,12 +24,12 @@ class SecurityHeaders:
     def __init__(self, app: Application) -> None:
         self._app = app
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = cast(Headers, message.get("headers") or [])
+                headers = headers_of(message)
                 present = {name.lower() for name, _ in headers}
                 message["headers"] = [*headers, *(pair for pair in SECURITY_HEADERS if pair[0] not in present)]
             await send(message)

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from server.api_keys import read_api_keys
 from server.engines.remote_client import base_url
+from server.request_limits import REQUEST_LIMITS
 
 PREFIX = "RSTAR_"
 """Of every variable in the environment."""
@@ -44,9 +45,6 @@ def _split_at_commas(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-LIMITED = tuple("trajectories tokens timeout_s candidates depth parallel_rollouts beam_width temperature".split())
-"""What a request may choose up to `max_<name>`, and gets as `<name>` where it does not."""
-
 Engine = Literal["auto", "torch", "vllm", "openai"]
 """Spelt out as literals, not as an enumeration, for the sake of `--help`."""
 
@@ -56,7 +54,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Gigabytes = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+ZeroOrMore = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 ApiKeys = Annotated[SecretStr, AfterValidator(_checked_api_keys)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split_at_commas)]
 OtlpAddress = Annotated[str, AfterValidator(_otlp_address)]
@@ -114,8 +112,10 @@ class Settings(BaseSettings):
     """Steps of a trajectory at most, where the request does not say."""
     max_depth: Count = 32
     """Greatest depth a request may ask for."""
-    exploration: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 2.0
+    exploration: ZeroOrMore = 2.0
     """c of UCT and PUCT, where the request does not say."""
+    max_exploration: ZeroOrMore = 100.0
+    """Largest c a request may ask for."""
     parallel_rollouts: Count = 4
     """Rollouts of one search in flight at once, where the request does not say; 1 makes searches repeatable."""
     max_parallel_rollouts: Count = 16
@@ -127,9 +127,9 @@ class Settings(BaseSettings):
     stop_when_decided: bool = True
     """End a search whose answer cannot be overtaken any more within its budget, unless the request says otherwise."""
 
-    temperature: Temperature = 1.0
+    temperature: ZeroOrMore = 1.0
     """Of sampling candidates, where the request does not say; the greedy strategy always decides at 0."""
-    max_temperature: Temperature = 2.0
+    max_temperature: ZeroOrMore = 2.0
     """Highest temperature a request may ask for."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the probability mass that candidates are sampled from, where the request does not say."""
@@ -165,6 +165,8 @@ class Settings(BaseSettings):
     """Folder to write a record of each search to, problem included: `python -m server.replay` runs it again."""
     max_body_bytes: Count = 65536
     """Size of a request body."""
+    body_timeout_s: Seconds = 30.0
+    """Time that a client may take to send its body."""
     concurrent_searches: Count = 16
     """Searches that run at once; more wait for their turn, within their own time limit."""
     queued_searches: Annotated[int, Field(ge=0)] = 64
@@ -217,10 +219,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"vllm_policy_gpu_fraction and vllm_ppm_gpu_fraction are {shares:g} of a GPU together; at most 1"
             )
-        for name in LIMITED:
-            default, limit = getattr(self, name), getattr(self, f"max_{name}")
-            if default > limit:
-                raise ValueError(f"{name} is {default}, above its own limit: max_{name} is {limit}")
+        for limit in REQUEST_LIMITS:
+            name, default, most = limit.setting, limit.default(self), limit.most(self)
+            if default > most:
+                raise ValueError(f"{name} is {default}, above its own limit: max_{name} is {most}")
         if "*" in self.cors_origins and len(self.cors_origins) > 1:
             raise ValueError("cors_origins is * and more; * already stands for every origin")
         return self

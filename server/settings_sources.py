@@ -77,14 +77,28 @@ class CommandLine(Settings):
 SECRETS = frozenset(name for name, field in Settings.model_fields.items() if "SecretStr" in repr(field.annotation))
 """Settings that are never shown. Each may also come from a file: `<name>_file` says which."""
 
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+_FLAGS = ("-h", "--help", "--print-config", "--no-print-config")
+_VALUED = tuple(_option(name) for name in CommandLine.model_fields if name != "print_config")
+"""Options that take one value each."""
+
 _Values = Mapping[str, Any]
 
+_MISSPELT_CHARS = 2
+"""So many beyond the name of a secret's option are a slip of the finger; more may be the secret."""
+_NUMBER = re.compile(r"-\d+|-\d*\.\d+")
+"""What argparse takes for a value although it begins as an option does."""
 _PASSWORD = re.compile(r"//[^/@\s]*@")
 """In an address, which must not hold one."""
 
 
 def load_settings(arguments: Sequence[str] = ()) -> LoadedSettings:
     """Raises `SettingsRefused`; `--help` prints and exits."""
+    _refuse_misspelt_options(arguments)
     options = CliSettingsSource[Any](CommandLine, cli_parse_args=list(arguments))()
     refuse_misspelt(os.environ)
     _refuse_empty_secrets(os.environ)
@@ -123,6 +137,34 @@ def refuse_misspelt(environment: Mapping[str, str]) -> None:
     )
 
 
+def _refuse_misspelt_options(arguments: Sequence[str]) -> None:
+    """Raise `SettingsRefused` for what argparse would refuse too, but with all that stands there, secrets included."""
+    lacking: str | None = None
+    for position, argument in enumerate(arguments, start=1):
+        name, equals, _ = argument.partition("=")
+        if lacking is not None:
+            if argument.startswith("-") and not _NUMBER.fullmatch(argument):
+                raise SettingsRefused(f"{lacking} lacks its value; one that begins with - is written {lacking}=VALUE")
+            lacking = None
+        elif name in _VALUED:
+            lacking = None if equals else name
+        elif argument.startswith("--") and name not in _FLAGS:
+            nearest = _nearest(name.lower().replace("_", "-"), [*_VALUED, *_FLAGS])
+            raise SettingsRefused(f"there is no option {_shown_option(name)}; the nearest is {nearest}")
+        elif argument not in _FLAGS:
+            raise SettingsRefused(f"argument {position} of the command line is neither an option nor the value of one")
+    if lacking is not None:
+        raise SettingsRefused(f"{lacking} lacks its value")
+
+
+def _shown_option(name: str) -> str:
+    """Cut off where a secret may follow its option without a space."""
+    for option in map(_option, sorted(SECRETS)):
+        if name.lower().replace("_", "-").startswith(option) and len(name) > len(option) + _MISSPELT_CHARS:
+            return f"{option}..."
+    return name
+
+
 def _refuse_empty_secrets(environment: Mapping[str, str]) -> None:
     """A variable that was to hold a secret and is empty: a server without keys is open, and must be so on purpose."""
     names = {PREFIX + name.upper() + suffix for name in SECRETS for suffix in ("", "_FILE")}
@@ -137,10 +179,14 @@ def _refuse_unknown(given: Mapping[str, str], valid: Iterable[str], sentence: st
     lines: list[str] = []
     for name, compared in given.items():
         if compared not in valid:
-            (nearest,) = difflib.get_close_matches(compared, valid, n=1, cutoff=0.0)
-            lines.append(sentence.format(name, nearest))
+            lines.append(sentence.format(name, _nearest(compared, valid)))
     if lines:
         raise SettingsRefused("\n".join(lines))
+
+
+def _nearest(name: str, valid: Sequence[str]) -> str:
+    (nearest,) = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)
+    return nearest
 
 
 def _read_file(path: Path) -> _Values:
@@ -164,7 +210,7 @@ def _origin(name: str, layer: _Values, *, source: Source, config_file: Path | No
     def spelling(name: str) -> str:
         match source:
             case Source.CLI:
-                return f"--{name.replace('_', '-')}"
+                return _option(name)
             case Source.ENVIRONMENT:
                 return PREFIX + name.upper()
             case Source.FILE | Source.DEFAULT:
@@ -175,7 +221,8 @@ def _origin(name: str, layer: _Values, *, source: Source, config_file: Path | No
         if name in layer:
             raise SettingsRefused(f"{spelling(name)} and {spelling(file_name)} are both set; set one of them")
         if not isinstance(layer[file_name], str):
-            raise SettingsRefused(f"{spelling(file_name)}: must be the path of a file, got {layer[file_name]!r}")
+            kind = type(layer[file_name]).__name__
+            raise SettingsRefused(f"{spelling(file_name)}: must be the path of a file, got a value of type {kind}")
         return Origin(source=source, spelling=spelling(file_name), secret_file=Path(layer[file_name]))
     return Origin(source=source, spelling=spelling(name)) if name in layer else None
 

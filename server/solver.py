@@ -9,6 +9,7 @@ import logging
 import traceback
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -140,11 +141,18 @@ class Solver:
             self.metrics.refused(refusal.kind, endpoint=ENDPOINT, strategy=order.config.strategy)
             raise
 
-    def cancel(self, name: str, *, client: str = "") -> CancelState:
-        """End the client's search of that id, or those that its request of that id began. Raises a `Refusal`."""
-        found = self._register.find(name, client=client)
+    def cancel(self, name: str, *, client: str = "", by_request: bool = False) -> CancelState:
+        """End the client's search of that id, or with `by_request` those that its request of that id began.
+
+        Request ids are chosen by clients and can be guessed: to be taken only where the client is known for sure.
+        Raises a `Refusal`.
+        """
+        found = self._register.find(name, client=client, by_request=by_request)
         if found is None:
-            raise Refusal(Kind.NOT_FOUND, f"there is no search, and was none lately, with the id {name[:128]!r}")
+            detail = f"there is no search of yours, and was none lately, with the id {name[:128]!r}"
+            if not by_request:
+                detail += "; it takes the search's own id, as event search_started and the response tell it"
+            raise Refusal(Kind.NOT_FOUND, detail)
         for running in found:
             running.ask_to_end()
         return CancelState.STOPPING if found else CancelState.ENDED
@@ -221,7 +229,8 @@ class Solver:
         result = await self._search(running, parts, queue_s=queue_s) if has_turn else never_begun(order.problem)
         waited = Waited(total_s=self._now() - running.arrived_s, queue_s=queue_s)
         self._report(running, result, seconds=waited.total_s)
-        return response_for(
+        respond = partial(
+            response_for,
             result,
             search_id=running.id,
             order=order,
@@ -229,6 +238,8 @@ class Solver:
             waited=waited,
             problem_tokens=parts.prompt_tokens(order.problem),
         )
+        # A tree has thousands of nodes: others are served meanwhile.
+        return await asyncio.to_thread(respond) if order.returns_tree else respond()
 
     async def _turn(self, running: RunningSearch) -> bool:
         """Whether the search may begin; else it was cancelled in the queue."""

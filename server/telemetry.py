@@ -4,6 +4,7 @@ The only module that knows the library, which is an extra: imported when a recor
 """
 
 import importlib
+from asyncio import CancelledError
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -66,7 +67,10 @@ class _OtelSpan:
         self._span.set_attributes(attributes)
 
     def end(self, error: BaseException | None = None) -> None:
-        if error is not None:
+        if isinstance(error, CancelledError):
+            # A call that nobody needs any more has not failed: rollouts are cut off at every deadline.
+            self._span.set_attribute("rstar.cancelled", True)
+        elif error is not None:
             # The kind only: the text may hold a problem.
             self._span.set_attribute("error.type", type(error).__name__)
             self._span.set_status(self._api.StatusCode.ERROR)

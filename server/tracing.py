@@ -9,9 +9,10 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
-from server.request_ids import HEADER, Application, Headers, Message, Receive, Send, current_request_id
+from server.asgi import Application, Message, Receive, Scope, Send, headers_of, is_request, route_of, status_of
+from server.request_ids import HEADER, current_request_id
 from server.trace_context import TraceContext, new_trace_context, read_trace_context
 
 UNTRACED = frozenset({"/health", "/healthz", "/readyz", "/metrics"})
@@ -125,12 +126,12 @@ class Traces:
         self._app = app
         self._recorder = recorder
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http":
+        if not is_request(scope):
             await self._app(scope, receive, send)
             return
-        parent = read_trace_context(cast(Headers, scope["headers"]))
+        parent = read_trace_context(headers_of(scope))
         # Neither branch takes the context back at the end, for the same reason as `server.request_ids`.
         if self._recorder is None or scope["path"] in UNTRACED:
             _current.set(_Trace(parent or new_trace_context(), None))
@@ -139,7 +140,7 @@ class Traces:
             await self._record(self._recorder, parent, (scope, receive, send))
 
     async def _record(
-        self, recorder: Recorder, parent: TraceContext | None, connection: tuple[Message, Receive, Send]
+        self, recorder: Recorder, parent: TraceContext | None, connection: tuple[Scope, Receive, Send]
     ) -> None:
         scope, receive, send = connection
         method = str(scope["method"])
@@ -152,8 +153,8 @@ class Traces:
         _current.set(_Trace(recorded.context, recorder))
 
         async def send_noting_status(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                recorded.note({"http.response.status_code": cast(int, message["status"])})
+            if (status := status_of(message)) is not None:
+                recorded.note({"http.response.status_code": status})
             await send(message)
 
         error: BaseException | None = None
@@ -167,12 +168,6 @@ class Traces:
                 recorded.rename(f"{method} {route}")
                 recorded.note({"http.route": route})
             recorded.end(error)
-
-
-def route_of(scope: Message) -> str | None:
-    """The path's template, once a route has taken the request."""
-    path = getattr(scope.get("route"), "path", None)
-    return path if isinstance(path, str) else None
 
 
 def _prefixed(attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:

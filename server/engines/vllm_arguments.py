@@ -4,9 +4,9 @@ What is unusual here was learnt from release 0.32: see each constant.
 """
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from server.engines.model_folder import ModelFolder
 from server.engines.protocols import EngineName
@@ -37,6 +37,8 @@ class VllmOptions:
     """Cards, or groups of cores, over which each model is spread."""
     max_batch: int = 256
     """Sequences in a batch: the last doubling of the batch that still paid."""
+    headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False, compare=False)
+    """Asked in the task of each call: what another server would be sent along, such as the id of the request."""
 
     def share(self, name: EngineName) -> MemoryShare:
         return self.policy if name is EngineName.POLICY else self.ppm

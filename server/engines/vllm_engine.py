@@ -10,7 +10,7 @@ import gc
 import importlib
 import threading
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from server.engines.stats import EngineCounters, EngineStats
 from server.engines.supervisor import Supervisor
 from server.engines.vllm_arguments import VllmOptions, engine_arguments, engine_variables, environment
 from server.engines.watchdog import Watchdog, kill_marked
+from server.request_ids import HEADER
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -62,6 +63,15 @@ class _Running:
         self.llm.output_processor.propagate_error(EngineDeadError())
         if self.llm.output_handler is not None:
             self.llm.output_handler.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What vLLM knows a request by, in its log and its spans."""
+
+    request_id: str
+    trace_headers: Mapping[str, str]
+    """Ignored by a vLLM that records no spans."""
 
 
 class VllmEngine:
@@ -122,8 +132,8 @@ class VllmEngine:
             # vLLM's object is part of a cycle, and complains when it is only collected as the interpreter goes down.
             await asyncio.to_thread(gc.collect)
 
-    async def run(self, ask: "Callable[[AsyncLLM, str], AsyncGenerator[OutputT]]") -> OutputT:
-        """The last output of one request, made by `ask` from the engine and a request's name. Leaving early aborts it.
+    async def run(self, ask: "Callable[[AsyncLLM, Label], AsyncGenerator[OutputT]]") -> OutputT:
+        """The last output of one request, made by `ask` from the engine and a label. Leaving early aborts it.
 
         Raises `EngineFailed` where the engine died meanwhile.
         """
@@ -132,7 +142,7 @@ class VllmEngine:
         llm = self._supervisor.current.llm
         output: OutputT | None = None
         try:
-            async with aclosing(ask(llm, uuid.uuid4().hex)) as outputs:
+            async with aclosing(ask(llm, self._label())) as outputs:
                 async for latest in outputs:
                     output = latest
         except (EngineDeadError, EngineGenerateError) as error:
@@ -141,6 +151,11 @@ class VllmEngine:
             raise self._supervisor.refusal or died from error
         assert output is not None, "vLLM ended a request without an output"
         return output
+
+    def _label(self) -> Label:
+        headers = dict(self._options.headers())
+        request_id = headers.pop(HEADER, None)
+        return Label(uuid.uuid4().hex if request_id is None else request_id, headers)
 
     @asynccontextmanager
     async def counted(self) -> AsyncGenerator[None]:

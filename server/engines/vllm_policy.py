@@ -61,7 +61,12 @@ class VllmPolicy:
 
         async with self.engine.counted():
             request = await self.engine.run(
-                lambda llm, name: llm.generate({"type": "token", "prompt_token_ids": list(token_ids)}, params, name)
+                lambda llm, label: llm.generate(
+                    {"type": "token", "prompt_token_ids": list(token_ids)},
+                    params,
+                    label.request_id,
+                    trace_headers=label.trace_headers,
+                )
             )
         return [self._candidate(output) for output in request.outputs] * copies
 

@@ -12,7 +12,7 @@ from server.engines.errors import EngineError
 from server.engines.model_folder import ModelFolder
 from server.engines.protocols import EngineName
 from server.engines.vllm_arguments import VllmOptions
-from server.engines.vllm_engine import VllmEngine
+from server.engines.vllm_engine import Label, VllmEngine
 
 if TYPE_CHECKING:
     from vllm.outputs import PoolingRequestOutput
@@ -44,16 +44,18 @@ class VllmScorer(VllmEngine):
         raise failure  # inside `except*` it would come out in a group again
 
     async def prove(self, llm: "AsyncLLM") -> None:
-        async for _ in _encode(llm, "first", self.path_tokens.token_ids(Path(problem=""))):
+        async for _ in _encode(llm, Label("first", {}), self.path_tokens.token_ids(Path(problem=""))):
             pass
 
     async def _score(self, token_ids: Sequence[int]) -> float:
-        request = await self.run(lambda llm, name: _encode(llm, name, token_ids))
+        request = await self.run(lambda llm, label: _encode(llm, label, token_ids))
         return math.tanh(float(request.outputs.data))
 
 
-def _encode(llm: "AsyncLLM", name: str, token_ids: Sequence[int]) -> "AsyncGenerator[PoolingRequestOutput]":
+def _encode(llm: "AsyncLLM", label: Label, token_ids: Sequence[int]) -> "AsyncGenerator[PoolingRequestOutput]":
     from vllm import PoolingParams
 
     raw = PoolingParams(task="classify", use_activation=False)
-    return llm.encode({"type": "token", "prompt_token_ids": list(token_ids)}, raw, name)
+    return llm.encode(
+        {"type": "token", "prompt_token_ids": list(token_ids)}, raw, label.request_id, trace_headers=label.trace_headers
+    )

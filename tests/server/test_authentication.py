@@ -6,10 +6,10 @@ import pytest
 from pydantic import SecretStr
 
 from server.api_keys import read_api_keys
+from server.asgi import Message, Receive, Send
 from server.authentication import OPEN_PATHS, Authentication
 from server.fakes import serve
 from server.refusals import Refusal
-from server.request_ids import Message, Receive, Send
 from server.settings import Settings
 
 ALICE = "alice-0123456789"

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from pydantic import SecretStr
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
+from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import ignored_auth
 
 from search import Candidate, Path
@@ -75,11 +76,22 @@ OPERATIONS = [
 ]
 
 SLOW = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large)
-few = settings(max_examples=50, deadline=None, suppress_health_check=SLOW, derandomize=True, database=None)
+few = settings(max_examples=10, deadline=None, suppress_health_check=SLOW, derandomize=True, database=None)
+many = settings(few, max_examples=200)
+RUNS = pytest.mark.parametrize("run", [few, pytest.param(many, marks=pytest.mark.slow)], ids=["few", "many"])
 
 
-def test_every_operation_is_tried(address: str) -> None:
-    document = schemathesis.openapi.from_url(f"{address}/openapi.json")
+@pytest.fixture(scope="module")
+def document(address: str) -> BaseSchema:
+    return schemathesis.openapi.from_url(f"{address}/openapi.json")
+
+
+@pytest.fixture(scope="module")
+def guarded_document(guarded_address: str) -> BaseSchema:
+    return schemathesis.openapi.from_url(f"{guarded_address}/openapi.json")
+
+
+def test_every_operation_is_tried(document: BaseSchema) -> None:
     found = [result.ok() for result in document.get_all_operations() if isinstance(result, Ok)]
     assert sorted((one.method.upper(), one.path) for one in found) == sorted(OPERATIONS)
 
@@ -90,11 +102,14 @@ TRIALS = [
 ]
 
 
+@RUNS
 @pytest.mark.parametrize(("method", "path", "mode"), TRIALS)
-def test_whatever_is_sent_is_answered_as_documented(address: str, method: str, path: str, mode: GenerationMode) -> None:
-    operation = schemathesis.openapi.from_url(f"{address}/openapi.json")[path][method]
+def test_whatever_is_sent_is_answered_as_documented(
+    document: BaseSchema, method: str, path: str, mode: GenerationMode, run: settings
+) -> None:
+    operation = document[path][method]
 
-    @few
+    @run
     @given(operation.as_strategy(generation_mode=mode))
     def send(case) -> None:
         _check(case.call_and_validate())
@@ -102,11 +117,12 @@ def test_whatever_is_sent_is_answered_as_documented(address: str, method: str, p
     send()
 
 
+@RUNS
 @pytest.mark.parametrize(("method", "path"), OPERATIONS[:2])
-def test_so_it_is_behind_keys(guarded_address: str, method: str, path: str) -> None:
-    operation = schemathesis.openapi.from_url(f"{guarded_address}/openapi.json")[path][method]
+def test_so_it_is_behind_keys(guarded_document: BaseSchema, method: str, path: str, run: settings) -> None:
+    operation = guarded_document[path][method]
 
-    @settings(few, max_examples=15)
+    @run
     @given(operation.as_strategy())
     def send(case) -> None:
         _check(case.call_and_validate(headers={"authorization": f"Bearer {KEY}"}, excluded_checks=[ignored_auth]))

@@ -138,6 +138,7 @@ def test_the_built_in_problems_have_answers() -> None:
     assert all(problem.question and problem.answer and problem.origin for problem in DEMO_PROBLEMS)
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_start_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RSTAR_POLICY_MODEL", "/nothing")
     monkeypatch.setenv("RSTAR_PPM_MODEL", "/nothing")

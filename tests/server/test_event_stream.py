@@ -2,21 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import MutableMapping
 from contextlib import aclosing
-from typing import Any
 
 import pytest
 
 from search import SearchConfig
 from server.event_stream import stream_frames
-from server.fakes import GatedPolicy, Served, fake_parts, opening, serve
+from server.fakes import GatedPolicy, fake_parts, opening, serve
 from server.orders import Order
 from server.problem_json import problem_details
 from server.refusals import Refusal
 from server.schemas import ProblemDetails, SolveResponse
 from server.settings import Settings
 from server.wire import HEARTBEAT, ServerEvent, read_frames
+from tests.server.asgi_call import AsgiCall
 
 PROBLEM = "3+4+5"
 ORDER = Order(problem=PROBLEM, config=SearchConfig(), trajectories=2, timeout_s=60.0, seed=0)
@@ -93,7 +92,7 @@ async def test_the_operator_says_how_often_a_silent_stream_gives_a_heartbeat() -
             group.create_task(call.run())
             await call.has_sent(4 * [HEARTBEAT])
             policy.gate.set()
-    assert b"event: done" in call.sent[-2]["body"] + call.sent[-1]["body"]
+    assert b"event: done" in call.body
 
 
 async def test_a_client_that_never_reads_costs_events_but_not_the_answer() -> None:
@@ -107,48 +106,6 @@ async def test_a_client_that_never_reads_costs_events_but_not_the_answer() -> No
         stream = [chunk async for chunk in stream_frames(watch, describe=_describe, heartbeat_s=60.0)]
     assert len(stream) <= 258
     assert _events(b"".join(stream).decode())[-1].name == "done"
-
-
-class AsgiCall:
-    """One request made by hand, whose client can leave."""
-
-    def __init__(self, served: Served, body: dict[str, Any] | None) -> None:
-        self._app = served.app
-        self._incoming: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
-        if body is not None:
-            self._incoming.put_nowait({"type": "http.request", "body": json.dumps(body).encode(), "more_body": False})
-        self.sent: list[MutableMapping[str, Any]] = []
-        self._sent_more = asyncio.Event()
-
-    async def has_sent(self, bodies: list[bytes]) -> None:
-        """Until each of these has gone out, among others, as often as it is named."""
-        while any(sum(sent.get("body") == body for sent in self.sent) < bodies.count(body) for body in bodies):
-            self._sent_more.clear()
-            await self._sent_more.wait()
-
-    def leave(self) -> None:
-        self._incoming.put_nowait({"type": "http.disconnect"})
-
-    async def run(self) -> None:
-        scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": "/solve",
-            "raw_path": b"/solve",
-            "root_path": "",
-            "query_string": b"",
-            "headers": [(b"content-type", b"application/json")],
-            "server": ("fake", 80),
-            "client": ("fake", 1),
-        }
-        await self._app(scope, self._incoming.get, self._send)
-
-    async def _send(self, message: MutableMapping[str, Any]) -> None:
-        self.sent.append(message)
-        self._sent_more.set()
 
 
 @pytest.mark.parametrize("stream", [False, True])

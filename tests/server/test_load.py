@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from search import Candidate, Path, SearchConfig
 from server.admission import Ticket
-from server.fakes import GatedPolicy, Message, Served, fake_parts, opening, serve
+from server.asgi import Message
+from server.fakes import GatedPolicy, Served, fake_parts, opening, serve
 from server.orders import Order
 from server.refusals import Kind, Refusal
 from server.running import RunningSearch

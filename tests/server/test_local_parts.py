@@ -3,12 +3,14 @@
 import asyncio
 import json
 import logging
+import os
 import shutil
+import signal
 from pathlib import Path as FilePath
 
 import pytest
 
-from sandbox import Level
+from sandbox import Level, Sandbox
 from search import CandidateStop, Path
 from server.bundle.folders import ModelFolders
 from server.engines.protocols import EngineName
@@ -60,6 +62,26 @@ async def test_all_parts_report_and_the_sandbox_runs_as_many_steps_as_it_may(mod
             running = [group.create_task(interval(parts)) for _ in range(2)]
     (_, first_end), (second_begin, _) = sorted(task.result() for task in running)
     assert first_end <= second_begin
+
+
+async def test_a_sandbox_that_cannot_start_again_is_among_the_faults(
+    model_folders: ModelFolders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Sandbox] = []
+
+    def make(settings: Settings) -> Sandbox:
+        made.append(make_sandbox(settings))
+        return made[0]
+
+    monkeypatch.setattr("server.local_parts.make_sandbox", make)
+    async with open_local_parts(model_folders, Settings(), lambda _: None) as parts:
+        assert made[0].zygote_pid is not None
+        monkeypatch.setattr("sandbox.host._PACKAGE", "/nonexistent")
+        os.kill(made[0].zygote_pid, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while not parts.faults():  # noqa: ASYNC110  # faults are asked for
+                await asyncio.sleep(0.02)
+        assert set(parts.faults()) == {Part.SANDBOX}
 
 
 def test_the_least_level_reaches_the_sandbox() -> None:

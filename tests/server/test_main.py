@@ -21,6 +21,7 @@ from server.__main__ import listening_socket
 from server.bundle.folders import ModelFolders
 from server.settings import Settings
 from server.wire import read_frames
+from tests.server.trace_collector import collecting
 
 ROOT = Path(__file__).parents[2]
 
@@ -293,40 +294,6 @@ def folders(tmp_path: Path) -> tuple[str, ...]:
     return ("--policy-model", str(tmp_path), "--ppm-model", str(tmp_path))
 
 
-def test_a_port_in_use_is_one_line(folders: tuple[str, ...]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        ended = _run("--port", str(port), *folders)
-    assert (ended.returncode, ended.stdout) == (1, "")
-    reason = f"rstar: cannot listen on 127.0.0.1:{port}: Address already in use; see --host and --port\n"
-    assert ended.stderr == reason
-
-
-def test_a_host_that_is_none_of_ours_is_one_line(folders: tuple[str, ...]) -> None:
-    ended = _run("--host", "192.0.2.1", "--port", "0", *folders)
-    assert ended.returncode == 1
-    assert re.fullmatch(r"rstar: cannot listen on 192\.0\.2\.1:0: .*; see --host and --port\n", ended.stderr)
-
-
-def test_a_missing_model_folder_is_one_line() -> None:
-    ended = _run("--policy-model", "/nothing/policy", "--ppm-model", "/nothing/ppm")
-    assert ended.returncode == 1
-    assert re.fullmatch(r"rstar: RSTAR_POLICY_MODEL: /nothing/policy is no model folder; .*\n", ended.stderr)
-
-
-def test_an_engine_that_lacks_its_settings_is_one_line() -> None:
-    ended = _run("--engine", "openai")
-    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
-    assert "the engine openai needs policy_url and ppm_url" in ended.stderr
-
-
-def test_the_settings_are_printed_without_secrets_and_nothing_is_started() -> None:
-    ended = _run("--print-config", "--port", "7", "--api-keys", "a-secret-of-some-length")
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "port = 7  # cli\n" in ended.stdout
-    assert "secret" not in ended.stdout
-
-
 def test_a_collector_without_the_extra_is_one_line(folders: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "opentelemetry.py").write_text("raise ImportError('as if it were not installed')\n")
     command = _command("--port", "0", "--otlp-endpoint", "http://127.0.0.1:1", *folders)
@@ -334,6 +301,42 @@ def test_a_collector_without_the_extra_is_one_line(folders: tuple[str, ...], tmp
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, text=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert re.fullmatch(r"rstar: RSTAR_OTLP_ENDPOINT is set, .*; install the extra otel\n", ended.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("level", "is_told"), [("debug", True), ("info", False), ("error", False)])
+def test_the_command_logs_from_the_level_on_that_it_is_told(
+    folders: tuple[str, ...], level: str, *, is_told: bool
+) -> None:
+    ended = _run("--port", "0", "--log-level", level, *folders)  # until it finds that the folders hold no models
+    *entries, last = ended.stderr.splitlines()
+    assert (ended.returncode, last.startswith("rstar: ")) == (1, True)
+    assert any(" INFO uvicorn.error " in entry for entry in entries) is is_told
+
+
+@pytest.mark.slow
+def test_the_command_logs_in_the_format_that_it_is_told(folders: tuple[str, ...]) -> None:
+    texts, objects = (
+        _run("--port", "0", "--log-level", "debug", "--log-format", style, *folders).stderr.splitlines()[:-1]
+        for style in ("text", "json")
+    )
+    assert [re.sub(r"\d+", "", entry.split(" ", 1)[1]) for entry in texts if "Started server" in entry] == [
+        "INFO uvicorn.error Started server process []"
+    ]
+    read = [json.loads(entry) for entry in objects]
+    (started,) = [entry for entry in read if entry["message"].startswith("Started server process")]
+    assert (started["level"], started["logger"]) == ("info", "uvicorn.error")
+
+
+@pytest.mark.slow
+def test_the_command_sends_its_spans_to_the_collector_that_it_is_told(model_folders: ModelFolders) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    with collecting() as collector, _running(model_folders, "--otlp-endpoint", collector.url) as server:
+        assert httpx.get(f"{server.url}/version", timeout=60).status_code == 200
+        exit_code, _ = server.end(signal.SIGTERM)
+        paths, bodies = zip(*collector.bodies, strict=True)
+    assert (exit_code, set(paths)) == (0, {"/v1/traces"})
+    assert any(b"GET /version" in body for body in bodies)
 
 
 def test_the_command_imports_no_model_library() -> None:

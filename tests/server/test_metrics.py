@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sandbox import Sandbox
-from search import Path, SearchConfig, Strategy, TrajectoryFinished
-from server.engines.errors import EngineError
+from search import Path, PathTooLong, SearchConfig, Strategy, TrajectoryFinished
+from server.engines.errors import EngineClosed, EngineError, EngineFailed
 from server.engines.protocols import EngineName
+from server.engines.remote_errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
 from server.engines.stats import EngineCounters, EngineStats
 from server.fakes import GatedPolicy, Served, fake_parts, opening, serve
 from server.orders import Order
-from server.parts import Part, ServingParts
+from server.parts import Part
 from server.runner import STEP_LIMITS
 from server.settings import Settings
 
@@ -46,6 +48,7 @@ async def test_a_search_leaves_its_traces() -> None:
     assert found["rstar_time_to_first_candidate_seconds_count"] == 1
     assert found["rstar_rollouts_total"] == usage["trajectories"]
     assert found["rstar_trajectories_used_sum"] == usage["trajectories"]
+    assert found["rstar_rollouts_per_request_sum"] == usage["trajectories"]
     assert found["rstar_trajectories_to_final_answer_sum"] == response["trajectories_to_answer"]
     assert found["rstar_policy_tokens_total"] >= usage["policy_tokens"]
     assert sum(value for name, value in found.items() if name.startswith("rstar_nodes_total")) > 0
@@ -74,18 +77,41 @@ async def test_the_queue_is_seen_while_it_is_there() -> None:
     assert (found["rstar_requests_in_flight"], found["rstar_queue_depth"]) == (0, 0)
 
 
-@pytest.mark.parametrize(("broken", "expected"), [(False, "failed"), (True, "failed")])
-async def test_a_search_that_fails_is_counted(*, broken: bool, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (EngineClosed("closed"), "closed"),
+        (EngineFailed("died"), "failed"),
+        (RemoteUnavailable("nobody answers"), "unavailable"),
+        (RemoteRefused("HTTP 404"), "refused"),
+        (RemoteMismatch("no vLLM"), "mismatch"),
+        (EngineError("something"), "other"),
+        (ValueError("a bug"), "other"),
+    ],
+)
+async def test_a_search_that_fails_is_counted_and_so_is_the_engines_error(error: Exception, kind: str) -> None:
     class Failing:
         async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[object]:
-            raise EngineError("out of memory") if broken else ValueError("no")
+            raise error
 
     async with serve(opening(fake_parts(policy=Failing()))) as served:  # pyright: ignore[reportArgumentType]
         await served.client.post("/solve", json={"problem": PROBLEM, "search": {"strategy": "majority"}})
         found = await samples(served)
-    outcome = f'endpoint="/solve",outcome="{expected}",strategy="{Strategy.MAJORITY}"'
+    outcome = f'endpoint="/solve",outcome="failed",strategy="{Strategy.MAJORITY}"'
     assert found[f"rstar_requests_total{{{outcome}}}"] == 1
-    assert (found['rstar_engine_errors_total{engine="policy"}'] > 0) == broken
+    errors = {name: value for name, value in found.items() if name.startswith("rstar_engine_errors_total") and value}
+    assert list(errors) == [f'rstar_engine_errors_total{{engine="policy",kind="{kind}"}}']
+
+
+async def test_a_path_that_is_too_long_is_no_error_of_an_engine() -> None:
+    class Full:
+        async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[object]:
+            raise PathTooLong
+
+    async with serve(opening(fake_parts(policy=Full()))) as served:  # pyright: ignore[reportArgumentType]
+        await served.client.post("/solve", json={"problem": PROBLEM})
+        found = await samples(served)
+    assert sum(value for name, value in found.items() if name.startswith("rstar_engine_errors_total")) == 0
 
 
 async def test_tokens_of_an_abandoned_search_are_wasted() -> None:
@@ -113,30 +139,44 @@ def engine_stats() -> Mapping[EngineName, EngineStats]:
     return dict.fromkeys(EngineName, counters.snapshot())
 
 
-async def test_engines_and_sandbox_tell_of_themselves() -> None:
-    base = fake_parts()
-    async with Sandbox(limits=STEP_LIMITS) as sandbox:
-        parts = ServingParts(
-            policy=base.policy,
-            scorer=base.scorer,
-            equality=base.equality,
-            open_runner=base.open_runner,
-            prompt_tokens=base.prompt_tokens,
-            max_prompt_tokens=base.max_prompt_tokens,
-            models=base.models,
-            faults=base.faults,
-            engine_stats=engine_stats,
-            sandbox_status=lambda: sandbox.status,
-        )
-        async with sandbox.tree(seed=1) as tree:
+AGREED = (
+    *("requests", "request_duration_seconds", "time_to_first_candidate_seconds", "time_to_first_event_seconds"),
+    *("requests_in_flight", "queue_depth", "queue_wait_seconds", "admission_rejections", "rollouts", "nodes"),
+    *("tree_depth", "rollouts_per_request", "early_stops", "policy_tokens", "wasted_tokens", "ppm_scores"),
+    *("engine_batch_size", "engine_request_duration_seconds", "engine_errors", "engine_running", "engine_waiting"),
+    *("sandbox_executions", "sandbox_duration_seconds", "sandbox_queue_wait_seconds", "sandbox_workers"),
+    *("trajectories_used", "trajectories_to_final_answer", "build_info"),
+)
+"""What dashboards and whoever scales the server by its queue rely on."""
+
+
+async def test_engines_and_sandbox_tell_of_themselves_and_all_names_are_there() -> None:
+    async with Sandbox(limits=STEP_LIMITS, workers=1) as sandbox:
+        parts = replace(fake_parts(), engine_stats=engine_stats, sandbox_status=lambda: sandbox.status)
+        async with sandbox.tree(seed=1) as tree, serve(opening(parts)) as served, asyncio.TaskGroup() as group:
             await tree.run(None, "x = 1")
-            async with serve(opening(parts)) as served:
-                ready = (await served.client.get("/readyz")).json()
-                found = await samples(served)
+            ready = (await served.client.get("/readyz")).json()
+            found = await samples(served)
+            steps = [group.create_task(tree.run(None, "import time\ntime.sleep(0.2)")) for _ in range(2)]
+            await asyncio.sleep(0)
+            busy = await samples(served)
+            await asyncio.wait(steps)
+            afterwards = await samples(served)
+            page = (await served.client.get("/metrics")).text
         level = sandbox.status.level
+    families = {family.name for family in text_string_to_metric_families(page)}
+    assert {f"rstar_{name}" for name in AGREED} <= families
+    assert all(name.startswith("rstar_") for name in families)
     assert ready["sandbox_level"] == level
     assert found[f'rstar_sandbox_level{{level="{level}"}}'] == 1
     assert found["rstar_sandbox_snapshots"] == 1
+    workers = [
+        [page[f'rstar_sandbox_workers{{state="{state}"}}'] for state in ("busy", "idle")] for page in (found, busy)
+    ]
+    assert workers == [[0, 1], [1, 0]]
+    assert (busy["rstar_sandbox_queue_depth"], afterwards["rstar_sandbox_queue_depth"]) == (1, 0)
+    assert afterwards["rstar_sandbox_queue_wait_seconds_count"] == 3
+    assert afterwards['rstar_sandbox_queue_wait_seconds_bucket{le="0.1"}'] == 2  # the third waits for the second
     assert found['rstar_engine_generated_tokens_total{engine="policy"}'] == 70
     assert found['rstar_engine_aborted_requests_total{engine="ppm"}'] == 1
     assert found['rstar_engine_waiting{engine="policy"}'] == 4

@@ -25,7 +25,7 @@ async def test_every_reference_leads_somewhere() -> None:
 
 async def test_every_status_of_solve_is_documented_with_its_body() -> None:
     responses = (await _document())["paths"]["/solve"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "401", "413", "415", "422", "429", "500", "503"}
+    assert set(responses) == {"200", "400", "401", "408", "413", "415", "422", "429", "500", "503"}
     assert set(responses["200"]["content"]) == {"application/json", "text/event-stream"}
     for status, response in responses.items():
         assert status == "200" or set(response["content"]) == {"application/problem+json"}
@@ -39,6 +39,7 @@ async def test_the_operators_limits_are_in_it() -> None:
         max_depth=17,
         max_parallel_rollouts=5,
         max_beam_width=11,
+        max_exploration=6.5,
         max_tokens=2_000_000,
         max_temperature=1.5,
         max_problem_chars=50,
@@ -54,8 +55,8 @@ async def test_the_operators_limits_are_in_it() -> None:
         2_000_000,
         1.5,
     ]
-    limited = ("candidates", "depth", "parallel_rollouts", "beam_width")
-    assert [options[name]["anyOf"][0]["maximum"] for name in limited] == [9, 17, 5, 11]
+    limited = ("candidates", "depth", "parallel_rollouts", "beam_width", "exploration")
+    assert [options[name]["anyOf"][0]["maximum"] for name in limited] == [9, 17, 5, 11, 6.5]
     assert schemas["SolveRequest"]["additionalProperties"] is False
 
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from search import Budget, Selection, Strategy, TreePolicy
 from server.orders import order_for
 from server.refusals import Kind, Refusal
+from server.request_limits import REQUEST_LIMITS, RequestLimit
 from server.schemas import Models, SolveRequest
 from server.settings import Settings
 
@@ -103,6 +104,7 @@ def test_zero_exploration_is_not_mistaken_for_none() -> None:
             8,
             9,
         ),
+        ({"search": {"exploration": 4.5}}, {"max_exploration": 4.0}, "search.exploration", 4.0, 4.5),
         ({"search": {"beam_width": 33}}, {"max_beam_width": 32}, "search.beam_width", 32, 33),
         ({"max_tokens": 2001}, {"max_tokens": 2000, "tokens": 10}, "max_tokens", 2000, 2001),
         ({"temperature": 1.5}, {"max_temperature": 1.0}, "temperature", 1.0, 1.5),
@@ -120,6 +122,18 @@ def test_a_limit_error_names_field_limit_and_value(
     assert str(limit) in error.detail
     assert str(value) in error.detail
     assert field in refused.value.detail
+
+
+@pytest.mark.parametrize("limit", REQUEST_LIMITS, ids=lambda limit: limit.field)
+def test_every_limit_can_be_reached_and_not_passed(limit: RequestLimit) -> None:
+    def ask(number: float) -> None:
+        within, _, field = limit.field.rpartition(".")
+        order_for(_request(**{within: {field: number}} if within else {field: number}), Settings())
+
+    ask(limit.most(Settings()))
+    with pytest.raises(Refusal) as refused:
+        ask(limit.most(Settings()) + 1)
+    assert [error.field for error in refused.value.errors] == [limit.field]
 
 
 @pytest.mark.parametrize(("effort", "expected"), [("low", 2), ("medium", 6), ("high", 20)])

@@ -2,8 +2,26 @@
 
 import asyncio
 
-from search import ROOT, AnswerChanged, NodeAdded, NodeId, NodeOutcome, TrajectoryFinished
+import pytest
+
+from search import (
+    ROOT,
+    AnswerChanged,
+    Event,
+    NodeAdded,
+    NodeId,
+    NodeOutcome,
+    SearchStarted,
+    Strategy,
+    TrajectoryFinished,
+)
 from server.progress import Progress
+
+STARTED = SearchStarted(problem="1", strategy=Strategy.MCTS, cached_trajectories=0)
+
+
+def _news(answer: str) -> AnswerChanged:
+    return AnswerChanged(answer=answer, confidence=0.5)
 
 
 def _node(number: int) -> NodeAdded:
@@ -54,7 +72,25 @@ async def test_when_full_the_oldest_node_gives_way() -> None:
 
 async def test_when_full_of_other_events_the_oldest_gives_way() -> None:
     progress = Progress(capacity=2)
-    news = AnswerChanged(answer="3", confidence=0.5)
-    for event in (_trajectory(0), _trajectory(1), news):
+    for event in (_trajectory(0), _trajectory(1), _news("3")):
         progress.put(event)
-    assert await _rest(progress) == [_trajectory(1), news]
+    assert await _rest(progress) == [_trajectory(1), _news("3")]
+
+
+@pytest.mark.parametrize("capacity", [2, 3, 5])
+async def test_a_client_that_never_reads_still_gets_the_start_and_the_last_news(capacity: int) -> None:
+    progress = Progress(capacity=capacity)
+    told: list[Event] = [STARTED, *(_news(str(k)) for k in range(6)), *(_trajectory(k) for k in range(6)), _node(1)]
+    for event in told:
+        progress.put(event)
+    assert progress.dropped == len(told) - capacity
+    rest = await _rest(progress)
+    assert rest[:2] == [STARTED, _news("5")]
+    assert rest[2:] == [_trajectory(k) for k in range(6)][6 - (capacity - 2) :]
+
+
+async def test_news_give_way_to_later_news_only() -> None:
+    progress = Progress(capacity=2)
+    for event in (STARTED, _news("1"), _trajectory(0), _news("2")):
+        progress.put(event)
+    assert await _rest(progress) == [STARTED, _news("2")]

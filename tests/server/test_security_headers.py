@@ -97,8 +97,34 @@ async def test_other_origins_are_not_let_in() -> None:
     async with serve(settings=KEYED) as served:
         preflight = await served.client.options("/solve", headers={**PREFLIGHT, "origin": "https://evil.example.org"})
         response = await served.client.get("/healthz", headers={"origin": "https://evil.example.org"})
-    assert preflight.status_code == 400
+    problem = preflight.json()
+    assert (preflight.status_code, preflight.headers["content-type"]) == (403, "application/problem+json")
+    assert (problem["type"], problem["detail"]) == ("urn:rstar:problem:origin-refused", "Disallowed CORS origin")
+    assert problem["request_id"] == preflight.headers["x-request-id"]
+    assert "access-control-allow-origin" not in preflight.headers
     assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "asked", [{"access-control-request-method": "DELETE"}, {"access-control-request-headers": "last-event-id"}]
+)
+async def test_a_page_may_not_ask_for_what_no_route_takes(asked: dict[str, str]) -> None:
+    async with serve(settings=KEYED) as served:
+        response = await served.client.options("/solve", headers={**PREFLIGHT, **asked})
+    assert (response.status_code, response.headers["content-type"]) == (403, "application/problem+json")
+
+
+async def test_a_page_is_told_what_it_may_send_and_read() -> None:
+    async with serve(settings=KEYED) as served:
+        preflight = await served.client.options("/solve", headers=PREFLIGHT)
+        response = await served.client.get("/healthz", headers={"origin": ORIGIN})
+        paths = (await served.client.get("/openapi.json")).json()["paths"].values()
+    methods = {method.upper() for path in paths for method in path}
+    assert set(preflight.headers["access-control-allow-methods"].split(", ")) == methods == {"GET", "POST"}
+    assert {"x-api-key", "traceparent", "tracestate"} <= set(
+        preflight.headers["access-control-allow-headers"].lower().split(", ")
+    )
+    assert response.headers["access-control-expose-headers"] == "retry-after, x-request-id"
 
 
 async def test_a_star_lets_every_origin_in() -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from server.settings import LIMITED, Settings
+from server.request_limits import REQUEST_LIMITS
+from server.settings import Settings
 from server.settings_sources import SettingsRefused, load_settings
 
 KEY = "0123456789abcdef"
@@ -22,6 +23,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--top-p", "0"], "--top-p: must be greater than 0"),
         (["--exploration", "inf"], "--exploration: must be a finite number"),
         (["--temperature", "-1"], "--temperature: must be greater than or equal to 0"),
+        (["--max-exploration", "inf"], "--max-exploration: must be a finite number"),
         (["--max-temperature", "nan"], "--max-temperature: must be a finite number"),
         (["--concurrent-searches", "0"], "--concurrent-searches: must be greater than or equal to 1"),
         (["--queued-searches", "-1"], "--queued-searches: must be greater than or equal to 0"),
@@ -55,6 +57,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--parallel-rollouts", "17"], "parallel_rollouts is 17, above its own limit: max_parallel_rollouts is 16"),
         (["--tokens", "4000001"], "tokens is 4000001, above its own limit: max_tokens is 4000000"),
         (["--beam-width", "33"], "beam_width is 33, above its own limit: max_beam_width is 32"),
+        (["--exploration", "100.5"], "exploration is 100.5, above its own limit: max_exploration is 100.0"),
         (["--temperature", "2.5"], "temperature is 2.5, above its own limit: max_temperature is 2.0"),
     ],
 )
@@ -67,7 +70,8 @@ def test_settings_that_make_no_sense_are_refused_with_the_reason(arguments: list
 
 def test_every_limit_on_a_request_has_a_default_within_it() -> None:
     limits = {name.removeprefix("max_") for name in Settings.model_fields if name.startswith("max_")}
-    assert set(LIMITED) == limits & set(Settings.model_fields)
+    assert [limit.setting for limit in REQUEST_LIMITS if limit.default(Settings()) > limit.most(Settings())] == []
+    assert {limit.setting for limit in REQUEST_LIMITS} == limits & set(Settings.model_fields)
 
 
 @pytest.mark.parametrize(

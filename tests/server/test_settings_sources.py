@@ -92,6 +92,55 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_name(name: str, nearest
         refuse_misspelt({name: "1", "HOME": "/", "RSTAR_HOST": "::1", "RSTAR_API_KEYS_FILE": "/keys"})
 
 
+SECRET = "hunter2-and-some-more"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--api-keyss", SECRET], "there is no option --api-keyss; the nearest is --api-keys"),
+        ([f"--policy-api-keyy={SECRET}"], "there is no option --policy-api-keyy; the nearest is --policy-api-key"),
+        (["--api_keys", SECRET], "there is no option --api_keys; the nearest is --api-keys"),
+        (["--API-KEYS", SECRET], "there is no option --API-KEYS; the nearest is --api-keys"),
+        (["--port", "1", f"--api-keys{SECRET}"], "there is no option --api-keys...; the nearest is --api-keys"),
+        (
+            ["--ppm-api-key", f"-{SECRET}"],
+            "--ppm-api-key lacks its value; one that begins with - is written --ppm-api-",
+        ),
+        (["--ppm-api-key"], "--ppm-api-key lacks its value"),
+        (["--ppm-api-key", "a", SECRET], "argument 3 of the command line is neither an option nor the value of one"),
+        (["-p", SECRET], "argument 1 of the command line is neither an option nor the value of one"),
+        ([f"--print-config={SECRET}"], "argument 1 of the command line is neither an option nor the value of one"),
+        (["--api-keys", SECRET[:7]], "--api-keys: API key 1 has 7 characters; at least 16 are needed"),
+        (["--api-keys", f"{SECRET},{SECRET}"], "key-1 and key-2 are the same API key"),
+        (["--prot", "1"], "there is no option --prot; the nearest is --port"),
+    ],
+)
+def test_what_is_wrong_on_the_command_line_is_told_without_any_secret(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings(arguments)
+    assert reason in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "port", "temperature"),
+    [(["--port", "7"], 7, 1.0), (["--port=7", "--temperature", ".5"], 7, 0.5), (["--no-print-config"], 8000, 1.0)],
+)
+def test_what_is_right_on_the_command_line_passes(arguments: list[str], port: int, temperature: float) -> None:
+    settings = load_settings(arguments).settings
+    assert (settings.port, settings.temperature) == (port, temperature)
+
+
+def test_a_negative_number_is_a_value_and_refused_as_one() -> None:
+    with pytest.raises(SettingsRefused, match="--port: must be greater than or equal to 0"):
+        load_settings(["--port", "-1"])
+
+
 def test_a_misspelt_variable_stops_the_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RSTAR_PROT", "1")
     with pytest.raises(SettingsRefused, match="RSTAR_PROT"):
@@ -108,7 +157,7 @@ def test_a_misspelt_variable_stops_the_loading(monkeypatch: pytest.MonkeyPatch) 
         ("port = 2030-01-01\n", "{}: port: must be a valid integer"),
         ('api_keys = "tooshort"\n', "{}: api_keys: API key 1 has 8 characters; at least 16 are needed"),
         ("api_keys = 12345\n", "{}: api_keys: must be a valid string"),
-        ("api_keys_file = 1\n", "{}: api_keys_file: must be the path of a file, got 1"),
+        ("api_keys_file = 1\n", "{}: api_keys_file: must be the path of a file, got a value of type int"),
         ("port =\n", "the config file {} is not TOML: "),
         ("\xff", "the config file {} is not TOML: "),
     ],

@@ -156,17 +156,20 @@ async def test_cancelling_gives_the_best_answer_so_far_and_may_be_repeated() -> 
         while not isinstance(await watch.progress.next(), AnswerChanged):
             pass
         policy.gate.clear()
-        assert served.solver.cancel("r1", client="ann") is CancelState.STOPPING
+        assert served.solver.cancel("r1", client="ann", by_request=True) is CancelState.STOPPING
         ending = await watch.ending()
         assert isinstance(ending, SolveResponse)
         assert ending.stop_reason in (StopReason.CANCELLED, StopReason.EXHAUSTED)
         assert ending.answer is not None
         for name in ("r1", "r1-1"):
-            assert served.solver.cancel(name, client="ann") is CancelState.ENDED
+            assert served.solver.cancel(name, client="ann", by_request=True) is CancelState.ENDED
         for name, client in (("r1-1", "bob"), ("r1-1", ""), ("r2", "ann"), ("", "ann")):
             with pytest.raises(Refusal) as refused:
-                served.solver.cancel(name, client=client)
+                served.solver.cancel(name, client=client, by_request=True)
             assert refused.value.kind is Kind.NOT_FOUND
+        assert served.solver.cancel("r1-1", client="ann") is CancelState.ENDED
+        with pytest.raises(Refusal):
+            served.solver.cancel("r1", client="ann")
 
 
 async def test_a_search_goes_on_until_its_last_watcher_leaves() -> None:

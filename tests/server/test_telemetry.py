@@ -2,56 +2,29 @@
 
 import importlib
 import sys
-import threading
+from asyncio import CancelledError
 from collections.abc import Generator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 
 from server.telemetry import TelemetryMissing, recording
 from server.trace_context import SAMPLED, read_trace_context
+from tests.server.trace_collector import Collector, collecting
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 
 
-class _Collector(HTTPServer):
-    """Keeps what it is sent."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.bodies: list[tuple[str, bytes]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        assert isinstance(self.server, _Collector)
-        self.server.bodies.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> Generator[_Collector]:
+def collector(monkeypatch: pytest.MonkeyPatch) -> Generator[Collector]:
     for name in ("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_TRACES_SAMPLER", "OTEL_SDK_DISABLED"):
         monkeypatch.delenv(name, raising=False)
-    with _Collector() as collector:
-        thread = threading.Thread(target=collector.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with collecting() as collector:
         yield collector
-        collector.shutdown()
-        thread.join()
 
 
-def _received(collector: _Collector) -> tuple[dict[str, str], list[Any]]:
+def _received(collector: Collector) -> tuple[dict[str, str], list[Any]]:
     """The attributes of the service, and the spans in the order of their ends."""
     messages = importlib.import_module("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
     (path, body), *others = collector.bodies
@@ -70,7 +43,7 @@ def test_without_the_extra_a_collector_is_refused_in_one_sentence(monkeypatch: p
 
 
 @pytest.mark.parametrize("path", ["", "/v1/traces"])
-def test_spans_reach_the_collector_with_the_clients_trace_above_them(collector: _Collector, path: str) -> None:
+def test_spans_reach_the_collector_with_the_clients_trace_above_them(collector: Collector, path: str) -> None:
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     above = read_trace_context([(b"traceparent", PARENT.encode()), (b"tracestate", b"a=b")])
     with recording(collector.url + path, version="1.2.3") as recorder:
@@ -92,7 +65,7 @@ def test_spans_reach_the_collector_with_the_clients_trace_above_them(collector: 
     assert b"what a problem says" not in collector.bodies[0][1]
 
 
-def test_a_trace_of_our_own_begins_recorded_and_what_the_client_does_not_sample_is_not(collector: _Collector) -> None:
+def test_a_trace_of_our_own_begins_recorded_and_what_the_client_does_not_sample_is_not(collector: Collector) -> None:
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     with recording(collector.url, version="1") as recorder:
         own = recorder.start("POST", parent=None, attributes={}, is_request=True)
@@ -107,9 +80,20 @@ def test_a_trace_of_our_own_begins_recorded_and_what_the_client_does_not_sample_
     assert [span.span_id.hex() for span in spans] == [own.context.span_id]
 
 
-def test_the_operators_name_for_the_service_wins(collector: _Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_operators_name_for_the_service_wins(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "maths")
     with recording(collector.url, version="1") as recorder:
         recorder.start("POST", parent=None, attributes={}).end()
     assert _received(collector)[0]["service.name"] == "maths"
+
+
+def test_a_call_that_was_cancelled_is_no_error(collector: Collector) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    with recording(collector.url, version="1") as recorder:
+        for error in (None, CancelledError(), ZeroDivisionError()):
+            recorder.start("policy", parent=None, attributes={}).end(error)
+    _, (ended, cancelled, failed) = _received(collector)
+    assert [span.status.code for span in (ended, cancelled, failed)] == [0, 0, 2]  # unset, unset, error
+    assert [(one.key, one.value.bool_value) for one in cancelled.attributes] == [("rstar.cancelled", True)]
+    assert [one.key for one in failed.attributes] == ["error.type"]

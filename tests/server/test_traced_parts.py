@@ -4,7 +4,7 @@ import asyncio
 
 from search import Budget, Parts, SearchConfig, Strategy, search
 from search.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
-from server.request_ids import Message, Receive, Send
+from server.asgi import Message, Receive, Send
 from server.traced_parts import traced
 from server.tracing import Traces, span
 from tests.server.list_recorder import ListRecorder

@@ -8,9 +8,10 @@ import httpx
 import pytest
 
 from server.app import create_app
+from server.asgi import Message, Receive, Send
 from server.engines.remote_client import RemoteAddress, RemoteClient
 from server.fakes import serve
-from server.request_ids import Message, Receive, RequestIds, Send
+from server.request_ids import RequestIds
 from server.settings import Settings
 from server.tracing import Recorder, Traces, current_trace_id, is_recorded, outgoing_headers, span
 from tests.server.engines.remote.stub_server import Answer, stub_server

@@ -1,5 +1,6 @@
 """The teacher: sound strategies are right, flawed ones are rare, and no code holds a result worked out by hand."""
 
+import functools
 import re
 
 import pytest
@@ -20,11 +21,16 @@ MAY_MISS_LABEL = {
 }
 
 
-def drawn(name: str) -> list[Problem]:
-    return list(Family(name).draw(Split.TRAIN, INSTANCES.get(name, 250)))
+@functools.cache
+def drawn(name: str) -> tuple[Problem, ...]:
+    return tuple(Family(name).draw(Split.TRAIN, INSTANCES.get(name, 250)))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+ALL = [pytest.param(name, marks=pytest.mark.slow) if name in INSTANCES else name for name in FAMILIES]
+"""Those that take sympy or long loops to solve are left for the whole run."""
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_code_uses_only_numbers_of_the_problem_and_constants_of_the_method(name: str) -> None:
     for problem in drawn(name):
         text = re.sub(r"(?<=\d),(?=\d{3})", "", problem.question)
@@ -34,7 +40,7 @@ def test_code_uses_only_numbers_of_the_problem_and_constants_of_the_method(name:
             assert not foreign, f"{strategy.name} uses {foreign} on {problem.question!r}"
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ALL)
 def test_sound_strategies_give_the_right_answer(name: str) -> None:
     family = Family(name)
     sound = [(problem, s) for problem in drawn(name) for s in strategies(problem) if not s.is_flawed]
@@ -42,7 +48,7 @@ def test_sound_strategies_give_the_right_answer(name: str) -> None:
     assert len(wrong) <= MAY_MISS_LABEL.get(name, 0.0) * len(sound), wrong
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ALL)
 def test_flawed_strategies_are_at_most_30_per_cent_of_a_familys_solutions(name: str) -> None:
     shares: list[float] = []
     for problem in drawn(name):
@@ -51,7 +57,7 @@ def test_flawed_strategies_are_at_most_30_per_cent_of_a_familys_solutions(name: 
     assert sum(shares) / len(shares) <= 0.30
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_demonstration_that_misses_the_label_comes_from_a_flawed_strategy(name: str) -> None:
     family = Family(name)
     for problem in drawn(name)[:40]:

@@ -63,7 +63,7 @@ async def test_a_candidate_can_be_continued(view) -> None:
 async def test_proposals_at_once_are_those_made_one_by_one(view) -> None:
     policy = view(SAMPLED)
     child = after(SUM, (await policy.propose(SUM, 1, seed=0))[0])
-    calls = [(policy, child if k % 2 else Path(problem="+".join(["1"] * (k + 1))), 1 + k % 5, k) for k in range(32)]
+    calls = [(policy, child if k % 2 else Path(problem="+".join(["1"] * (k + 1))), 1 + k % 5, k) for k in range(6)]
     alone = [await policy.propose(path, n, seed=seed) for _, path, n, seed in calls]
     for found, expected in zip(await propose_together(calls), alone, strict=True):
         assert_same(found, expected)
@@ -83,7 +83,7 @@ async def test_seeds_may_have_63_bits(policy_engine: PolicyEngine) -> None:
 
 async def test_views_that_draw_differently_share_a_batch(policy_engine: PolicyEngine) -> None:
     ways = [SAMPLED, GREEDY, WILD, replace(WILD, top_p=0.01), replace(GREEDY, max_step_tokens=3)]
-    calls = [(policy_engine.policy(ways[k % 5]), Path(problem=f"{k}+1"), 1 + k % 3, k) for k in range(20)]
+    calls = [(policy_engine.policy(ways[k % 5]), Path(problem=f"{k}+1"), 1 + k % 3, k) for k in range(6)]
     alone = [await policy.propose(path, n, seed=seed) for policy, path, n, seed in calls]
     for found, expected in zip(await propose_together(calls), alone, strict=True):
         assert_same(found, expected)

@@ -1,0 +1,147 @@
+"""Mending: a part that breaks is started again, and tells what is wrong for as long as it is."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from server.fakes import fake_parts, opening, serve
+from server.mending import Mender, at_work
+from server.parts import Part
+
+LONG_S = 60.0
+"""Never waited for: only keeps a broken test from hanging."""
+
+
+class Down(Exception):
+    """The part cannot be started."""
+
+
+class Breakable:
+    """A part that can be broken, and starts only when it may."""
+
+    def __init__(self) -> None:
+        self.is_up = True
+        self.starts = 0
+        self.obstacle: Exception | None = None
+        self.may_start = asyncio.Event()
+        self.may_start.set()
+        self.was_started = asyncio.Event()
+
+    async def start(self) -> None:
+        self.starts += 1
+        self.was_started.set()
+        await self.may_start.wait()
+        if self.obstacle is not None:
+            raise self.obstacle
+        self.is_up = True
+
+    def call(self) -> None:
+        if not self.is_up:
+            raise Down("no room")
+
+
+@asynccontextmanager
+async def _looked_after(part: Breakable, *, patience_s: float = LONG_S) -> AsyncGenerator[Mender]:
+    mender = Mender(
+        Part.SANDBOX,
+        is_up=lambda: part.is_up,
+        start=part.start,
+        unavailable=Down,
+        look_s=0.001,
+        patience_s=patience_s,
+        delays_s=(0.001,),
+    )
+    async with asyncio.timeout(LONG_S), at_work([mender]):
+        yield mender
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    """Nobody is told of a fault that comes or goes: readiness asks."""
+    while not is_so():  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+
+
+async def test_a_part_that_ends_is_started_again_and_nobody_is_told() -> None:
+    part = Breakable()
+    async with _looked_after(part) as mender:
+        part.may_start.clear()
+        part.is_up = False
+        await part.was_started.wait()
+        assert mender.fault is None
+        part.may_start.set()
+        await _until(lambda: part.is_up and mender.fault is None)
+    assert part.starts == 1
+
+
+async def test_a_start_that_takes_long_is_a_fault_until_it_is_done() -> None:
+    part = Breakable()
+    async with _looked_after(part, patience_s=0.0) as mender:
+        part.may_start.clear()
+        part.is_up = False
+        await _until(lambda: mender.fault is not None)
+        assert mender.fault == "it ended, and starting it again takes long"
+        part.may_start.set()
+        await _until(lambda: part.is_up and mender.fault is None)
+    assert part.starts == 1
+
+
+async def test_one_that_works_and_has_others_before_us_is_not_at_fault() -> None:
+    part = Breakable()
+    async with _looked_after(part, patience_s=0.0) as mender:
+        part.may_start.clear()
+        part.is_up = False
+        await part.was_started.wait()
+        part.is_up = True  # started by a search, which also has it now
+        for _ in range(5):
+            await asyncio.sleep(0.001)
+        assert mender.fault is None
+
+
+@pytest.mark.parametrize("obstacle", [Down("no room"), OSError("no room")])
+async def test_one_that_cannot_be_started_is_tried_again_until_it_can(obstacle: Exception) -> None:
+    part = Breakable()
+    part.obstacle = obstacle
+    async with _looked_after(part) as mender:
+        part.is_up = False
+        await _until(lambda: part.starts == 3)
+        assert mender.fault is not None
+        assert "no room" in mender.fault
+        part.obstacle = None
+        await _until(lambda: part.is_up and mender.fault is None)
+
+
+async def test_a_call_that_fails_is_noticed_though_the_part_seems_to_be_up() -> None:
+    part = Breakable()
+    async with _looked_after(part) as mender:
+        part.may_start.clear()
+        with pytest.raises(Down), mender.noticing():
+            raise Down("no room")
+        assert mender.fault == "no room"
+        part.may_start.set()
+        await _until(lambda: part.is_up and mender.fault is None)
+    assert part.starts == 1
+
+
+async def test_other_errors_of_a_call_say_nothing_of_the_part() -> None:
+    async with _looked_after(Breakable()) as mender:
+        with pytest.raises(ValueError, match="bad"), mender.noticing():
+            raise ValueError("bad")
+        assert mender.fault is None
+
+
+@pytest.mark.parametrize("part", list(Part))
+async def test_readiness_names_the_part_that_is_broken_until_it_works_again(part: Part) -> None:
+    faults: dict[Part, str] = {}
+    async with serve(opening(fake_parts(faults=faults))) as served:
+        faults[part] = "out of processes"
+        broken = await served.client.get("/readyz")
+        refused = await served.client.post("/solve", json={"problem": "1+2"})
+        faults.clear()
+        mended = await served.client.get("/readyz")
+    assert (broken.status_code, refused.status_code, mended.status_code) == (503, 503, 200)
+    states = broken.json()["parts"]
+    assert states == {**dict.fromkeys(map(str, Part), "ready"), str(part): "out of processes"}
+    assert "out of processes" in refused.json()["detail"]
+    assert mended.json()["ready"]
