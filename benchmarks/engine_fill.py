@@ -28,7 +28,8 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -137,20 +138,25 @@ def _simulated() -> dict[str, float]:
 
 
 async def _measured(engine: str, meter: Clock) -> dict[str, float]:
-    """One set of parts serves; for every replay there is another that never saw a problem."""
+    """Every load and every replay has parts of its own, that never saw the problems: nothing is in their caches."""
     figures = {"load_1_minute/start": os.getloadavg()[0], "cores_usable": float(CORES)}
     problems = _problems()
-    folders, settings = bundled_models(), Settings()
-    async with open_parts(engine, folders, settings, meter) as parts:
-        await _warm_up(parts, problems)
-        for load in SERVED:
+
+    @asynccontextmanager
+    async def fresh() -> AsyncGenerator[OpenParts]:
+        async with open_parts(engine, bundled_models(), Settings(), meter) as parts:
+            await _warm_up(parts, problems)
+            yield parts
+
+    for load in SERVED:
+        async with fresh() as parts:
             served = await serve_load(load, parts, problems, config=CONFIG, budget=BUDGET)
-            measured = served.figures()
-            if load.mode in (IN_FLIGHT, SURE):
-                async with open_parts(engine, folders, settings, meter) as fresh:
-                    await _warm_up(fresh, problems)
-                    measured |= await replay(served, fresh)
-            figures |= {f"{load.name}/{name}": value for name, value in measured.items()}
+        measured = served.figures()
+        if load.mode in (IN_FLIGHT, SURE):
+            async with fresh() as parts:
+                measured |= await replay(served, parts)
+        figures |= {f"{load.name}/{name}": value for name, value in measured.items()}
+    async with fresh() as parts:
         figures |= await _cancelled(parts, problems)
     figures["load_1_minute/end"] = os.getloadavg()[0]
     return figures | _slowness(figures, SERVED, prefix="")
