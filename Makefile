@@ -109,7 +109,7 @@ serve: .venv/installed ## Serve on RSTAR_HOST:RSTAR_PORT (127.0.0.1:8000)
 	@$(BIN)/python -m server
 
 unit: .venv/installed-dev ## Run the tests that need neither vLLM nor patience
-	@$(BIN)/python -m pytest -m 'not vllm and not slow' --hypothesis-profile few
+	@$(BIN)/python -m pytest -m 'not vllm and not slow' --hypothesis-profile few --numprocesses 2 --dist loadfile
 
 test: .venv/installed-dev .venv-vllm/installed ## Run all tests, those on vLLM included
 	@$(BIN)/python -m pytest -m 'not vllm'
