@@ -5,9 +5,10 @@ The seam between a way of writing steps (the trained format, or few-shot prompti
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from server.engines.protocols import Engine, Sampling
+from server.engines.stats import EngineStats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +44,34 @@ class Completer(Engine, Protocol):
     async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
         """`n` completions. Cancelling the call stops the model. Raises `EngineError`."""
         ...
+
+
+class CompletingEngine:
+    """`server.engines.protocols.Engine` by what it has of its completer, which it enters and leaves."""
+
+    def __init__(self, completer: Completer) -> None:
+        self._completer = completer
+
+    @property
+    def model_id(self) -> str:
+        return self._completer.model_id
+
+    @property
+    def context_tokens(self) -> int:
+        return self._completer.context_tokens
+
+    @property
+    def fault(self) -> str | None:
+        """See `server.engines.protocols.Engine`."""
+        return self._completer.fault
+
+    @property
+    def stats(self) -> EngineStats:
+        return self._completer.stats
+
+    async def __aenter__(self) -> Self:
+        await self._completer.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._completer.__aexit__()

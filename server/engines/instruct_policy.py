@@ -5,48 +5,42 @@ spares computing them) and may stray from the format; what strays is cut off. It
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
 
 from search.outcomes import CandidateStop
-from search.protocols import Candidate, Path, PathTooLong
+from search.protocols import Candidate, Path
 from server.engines.instruct_candidates import STOP_STRINGS, candidate_of
-from server.engines.instruct_completer import Completer, CompletionRequest
+from server.engines.instruct_completer import Completer, CompletingEngine, CompletionRequest
 from server.engines.instruct_tokens import InstructTokens
+from server.engines.policy_view import PolicyView, room_for_step
 from server.engines.protocols import Sampling
-from server.engines.stats import EngineStats
 
 
-class InstructPolicyEngine:
+class InstructPolicyEngine(CompletingEngine):
     """Proposes steps by showing how."""
 
     def __init__(self, completer: Completer, tokens: InstructTokens) -> None:
         """Enters and leaves the `completer`, which reads these tokens."""
-        self._completer = completer
+        super().__init__(completer)
         self._tokens = tokens
 
-    def policy(self, sampling: Sampling) -> "InstructPolicy":
+    def policy(self, sampling: Sampling) -> PolicyView:
         """See `server.engines.protocols.PolicyEngine`."""
-        return InstructPolicy(self, sampling)
+        return PolicyView(self, sampling)
 
     def prompt_tokens(self, problem: str) -> int:
         """Instruction and examples included."""
         return len(self._tokens.token_ids(Path(problem=problem)))
 
     async def propose(self, path: Path, n: int, *, seed: int, sampling: Sampling) -> Sequence[Candidate]:
-        """See `InstructPolicy.propose`."""
-        if n < 1:
-            raise ValueError(f"expected n >= 1, got {n}")
+        """See `PolicyView.propose`."""
         prompt = self._tokens.token_ids(path)
-        room = self.context_tokens - len(prompt)
-        if room < 1:
-            raise PathTooLong(f"the path has {len(prompt)} tokens, the model's context {self.context_tokens}")
+        room = room_for_step(len(prompt), n, context_tokens=self.context_tokens, sampling=sampling)
         request = CompletionRequest(
             prompt=prompt,
             n=n,
             seed=seed,
             sampling=sampling,
-            max_tokens=min(room, sampling.max_step_tokens),
+            max_tokens=room,
             stop_token_ids=tuple(sorted(self._tokens.end_ids)),
             stop_strings=STOP_STRINGS,
         )
@@ -55,42 +49,3 @@ class InstructPolicyEngine:
             candidate_of(completion, self._tokens, code_has_ended=code_has_ended)
             for completion in await self._completer.complete(request)
         ]
-
-    @property
-    def model_id(self) -> str:
-        return self._completer.model_id
-
-    @property
-    def context_tokens(self) -> int:
-        return self._completer.context_tokens
-
-    @property
-    def fault(self) -> str | None:
-        """See `server.engines.protocols.Engine`."""
-        return self._completer.fault
-
-    @property
-    def stats(self) -> EngineStats:
-        return self._completer.stats
-
-    async def __aenter__(self) -> Self:
-        await self._completer.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._completer.__aexit__()
-
-
-@dataclass(frozen=True, slots=True)
-class InstructPolicy:
-    """A view of the engine that draws in one way."""
-
-    engine: InstructPolicyEngine
-    sampling: Sampling
-
-    async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        """`n` candidates. A candidate's log-probability is that of everything the model wrote, marks included.
-
-        Raises `PathTooLong`, `EngineError`, and ValueError for n < 1 or for tokens of another model.
-        """
-        return await self.engine.propose(path, n, seed=seed, sampling=self.sampling)

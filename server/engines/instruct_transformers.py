@@ -3,7 +3,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path as FilePath
-from typing import Self
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -14,17 +13,17 @@ from server.engines.instruct_completer import Completion, CompletionRequest
 from server.engines.instruct_loop import CompletionLoop, CompletionWork
 from server.engines.instruct_tokens import InstructTokens
 from server.engines.model_folder import model_id
-from server.engines.stats import EngineStats
-from server.engines.torch_runtime import TorchRuntime, fault_of
+from server.engines.thread_engine import ThreadEngine
+from server.engines.torch_runtime import TorchRuntime
 
 
-class TransformersCompleter:
+class TransformersCompleter(ThreadEngine):
     """Runs any `*ForCausalLM` folder on the runtime's thread, in the runtime's precision."""
 
     def __init__(self, folder: FilePath, tokens: InstructTokens, *, runtime: TorchRuntime | None = None) -> None:
         """Reads the folder; takes seconds. Code that came with a model is never run. Raises `CheckpointError`."""
-        self._runtime = runtime or TorchRuntime()
-        dtype = getattr(torch, self._runtime.precision.value)
+        runtime = runtime or TorchRuntime()
+        dtype = getattr(torch, runtime.precision.value)
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, local_files_only=True, trust_remote_code=False
@@ -38,27 +37,9 @@ class TransformersCompleter:
             raise CheckpointError(f"{folder}: the tokenizer has {tokens.size} tokens, the model only {vocabulary}")
         self.model_id = model_id(folder)
         self.context_tokens = int(model.config.get_text_config().max_position_embeddings)
-        self._loop = CompletionLoop(model.eval(), tokens.decode, vocabulary=tokens.size)
+        super().__init__(runtime.compute, CompletionLoop(model.eval(), tokens.decode, vocabulary=tokens.size))
 
     async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
         """Sample k draws from its own generator, seeded by (seed, k)."""
         work = CompletionWork(request=request, reply=Reply())
-        self._loop.inbox.put(work)
-        self._runtime.compute.wake()
-        return await work.reply.wait()
-
-    @property
-    def fault(self) -> str | None:
-        """See `server.engines.protocols.Engine`."""
-        return fault_of(self._loop.inbox.refusal)
-
-    @property
-    def stats(self) -> EngineStats:
-        return self._loop.counters.snapshot()
-
-    async def __aenter__(self) -> Self:
-        self._runtime.compute.attach(self._loop)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runtime.compute.detach(self._loop)
+        return await self.ask(work, work.reply)

@@ -8,7 +8,6 @@ Made for small models and for machines without vLLM: nothing is kept between cal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Protocol, Self
 
 import torch
 from transformers import AutoConfig, AutoModel, PreTrainedModel
@@ -18,16 +17,10 @@ from server.engines.errors import CheckpointError, EngineError
 from server.engines.inbox import Inbox, Reply
 from server.engines.model_folder import model_id
 from server.engines.prm_heads import RewardHead
-from server.engines.stats import EngineCounters, EngineStats
-from server.engines.torch_runtime import TorchRuntime, fault_of
-
-
-class PathRendering(Protocol):
-    """How the model reads paths."""
-
-    def token_ids(self, path: Path) -> tuple[int, ...]:
-        """The path as one sequence, up to the token at which it is scored."""
-        ...
+from server.engines.rendering import PathRendering
+from server.engines.stats import EngineCounters
+from server.engines.thread_engine import ThreadEngine
+from server.engines.torch_runtime import TorchRuntime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,7 +76,7 @@ class PrmLoop:
         return self._head(hidden_B_S_H[torch.arange(len(prompts)), lengths - 1]).tolist()
 
 
-class PrmScorer:
+class PrmScorer(ThreadEngine):
     """Scores paths with any backbone and head."""
 
     def __init__(
@@ -91,11 +84,11 @@ class PrmScorer:
     ) -> None:
         """Reads the backbone from the folder; takes seconds. Code that came with it is never run."""
         self._rendering = rendering
-        self._runtime = runtime or TorchRuntime()
-        model = _backbone(folder, dtype=getattr(torch, self._runtime.precision.value))
+        runtime = runtime or TorchRuntime()
+        model = _backbone(folder, dtype=getattr(torch, runtime.precision.value))
+        super().__init__(runtime.compute, PrmLoop(model.eval(), head))
         self.model_id = model_id(folder)
         self.context_tokens = int(model.config.max_position_embeddings)
-        self._loop = PrmLoop(model.eval(), head)
 
     async def score(self, paths: Sequence[Path]) -> Sequence[float]:
         """One score per path, in order. Raises `PathTooLong` and `EngineError`."""
@@ -106,25 +99,7 @@ class PrmScorer:
         if longest > self.context_tokens:
             raise PathTooLong(f"a path has {longest} tokens, the PPM's context {self.context_tokens}")
         work = _Work(prompts=prompts, reply=Reply())
-        self._loop.inbox.put(work)
-        self._runtime.compute.wake()
-        return await work.reply.wait()
-
-    @property
-    def fault(self) -> str | None:
-        """See `server.engines.protocols.Engine`."""
-        return fault_of(self._loop.inbox.refusal)
-
-    @property
-    def stats(self) -> EngineStats:
-        return self._loop.counters.snapshot()
-
-    async def __aenter__(self) -> Self:
-        self._runtime.compute.attach(self._loop)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runtime.compute.detach(self._loop)
+        return await self.ask(work, work.reply)
 
 
 def _backbone(folder: FilePath, *, dtype: torch.dtype) -> PreTrainedModel:

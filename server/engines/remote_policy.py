@@ -4,21 +4,19 @@ Paths travel as token ids, so that the server's prefix cache hits; the tokenizer
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
 
 from search.outcomes import CandidateStop
-from search.protocols import Candidate, Path, PathTooLong
-from server.engines.instruct_completer import Completion, CompletionRequest
+from search.protocols import Candidate, Path
+from server.engines.instruct_completer import CompletingEngine, Completion, CompletionRequest
+from server.engines.policy_view import PolicyView, room_for_step
 from server.engines.protocols import Sampling
 from server.engines.remote_client import RemoteAddress, RemoteLimits, RemoteTraffic
 from server.engines.remote_completer import RemoteCompleter
 from server.engines.remote_model import telling_tokens
 from server.engines.rendering import PathTokens, StepTokenizer
-from server.engines.stats import EngineStats
 
 
-class RemotePolicyEngine:
+class RemotePolicyEngine(CompletingEngine):
     """Proposes steps with a model that another server runs."""
 
     def __init__(
@@ -32,31 +30,28 @@ class RemotePolicyEngine:
         """`context_tokens`: of the model; the server may serve fewer."""
         self.path_tokens = PathTokens(tokenizer)
         self._tokenizer = tokenizer
-        self._completer = RemoteCompleter(
+        self._remote = RemoteCompleter(
             address, context_tokens=context_tokens, telling=telling_tokens(tokenizer), limits=limits
         )
+        super().__init__(self._remote)
 
-    def policy(self, sampling: Sampling) -> "RemotePolicy":
+    def policy(self, sampling: Sampling) -> PolicyView:
         """See `server.engines.protocols.PolicyEngine`."""
-        return RemotePolicy(self, sampling)
+        return PolicyView(self, sampling)
 
     def prompt_tokens(self, problem: str) -> int:
         return len(self.path_tokens.token_ids(Path(problem=problem)))
 
     async def propose(self, path: Path, n: int, *, seed: int, sampling: Sampling) -> Sequence[Candidate]:
-        """See `RemotePolicy.propose`."""
-        if n < 1:
-            raise ValueError(f"expected n >= 1, got {n}")
+        """See `PolicyView.propose`."""
         prompt = self.path_tokens.token_ids(path)
-        room = self.context_tokens - len(prompt)
-        if room < 1:
-            raise PathTooLong(f"the path has {len(prompt)} tokens, the model's context {self.context_tokens}")
+        room = room_for_step(len(prompt), n, context_tokens=self.context_tokens, sampling=sampling)
         request = CompletionRequest(
             prompt=prompt,
             n=n,
             seed=seed,
             sampling=sampling,
-            max_tokens=min(room, sampling.max_step_tokens),
+            max_tokens=room,
             stop_token_ids=tuple(self._tokenizer.stops),
         )
         return [self._candidate(completion) for completion in await self._completer.complete(request)]
@@ -71,46 +66,6 @@ class RemotePolicyEngine:
         )
 
     @property
-    def model_id(self) -> str:
-        return self._completer.model_id
-
-    @property
-    def context_tokens(self) -> int:
-        return self._completer.context_tokens
-
-    @property
-    def fault(self) -> str | None:
-        """See `server.engines.protocols.Engine`."""
-        return self._completer.fault
-
-    @property
-    def stats(self) -> EngineStats:
-        return self._completer.stats
-
-    @property
     def traffic(self) -> RemoteTraffic:
         """Attempts and retries."""
-        return self._completer.traffic
-
-    async def __aenter__(self) -> Self:
-        """See `RemoteCompleter.__aenter__`."""
-        await self._completer.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._completer.__aexit__()
-
-
-@dataclass(frozen=True, slots=True)
-class RemotePolicy:
-    """A view of the engine that draws in one way."""
-
-    engine: RemotePolicyEngine
-    sampling: Sampling
-
-    async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        """`n` candidates, from one request to the server. Greedy ones are one candidate, repeated.
-
-        Raises `PathTooLong`, `EngineError`, and ValueError for n < 1 or for tokens of another model.
-        """
-        return await self.engine.propose(path, n, seed=seed, sampling=self.sampling)
+        return self._remote.traffic

@@ -4,7 +4,7 @@ All paths of one call go in one request; which head the model has, and how a pat
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, Self
+from typing import Self
 
 from search.protocols import Path, PathTooLong
 from server.engines.protocols import EngineName
@@ -12,16 +12,8 @@ from server.engines.remote_client import RemoteAddress, RemoteLimits, RemoteTraf
 from server.engines.remote_model import check_tokens, telling_tokens
 from server.engines.remote_readings import RawScoreReading, Reading
 from server.engines.remote_server import RemoteServer
-from server.engines.rendering import PathTokens, StepTokenizer
+from server.engines.rendering import PathRendering, PathTokens, StepTokenizer
 from server.engines.stats import EngineStats
-
-
-class PathRendering(Protocol):
-    """How a model reads paths."""
-
-    def token_ids(self, path: Path) -> tuple[int, ...]:
-        """The path as one sequence."""
-        ...
 
 
 class RemoteScorerEngine:

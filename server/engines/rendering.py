@@ -8,6 +8,7 @@ tokenised again. Training renders its examples through this module too.
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path as FilePath
+from typing import Protocol
 
 from tokenizers import Tokenizer
 
@@ -21,6 +22,14 @@ END_OF_TEXT = "<|endoftext|>"
 
 _PROMPTS_KEPT = 1024
 """Problems whose tokens are remembered: more than searches run at once, and a few megabytes at most."""
+
+
+class PathRendering(Protocol):
+    """How a model reads paths."""
+
+    def token_ids(self, path: Path) -> tuple[int, ...]:
+        """The path as one sequence; a reward model's score is that of its last token."""
+        ...
 
 
 class StepTokenizer:

@@ -11,16 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from search.protocols import Candidate, Path, PathTooLong
+from search.protocols import Candidate, Path
 from server.engines.checkpoint import Checkpoint
 from server.engines.compute import ComputeThread
 from server.engines.decode_loop import DecodeLoop, PolicyWeights, ProposeRequest, Sample
 from server.engines.inbox import Reply
+from server.engines.policy_view import PolicyView, room_for_step
 from server.engines.protocols import Sampling
 from server.engines.rendering import PathTokens
 from server.engines.sampling import Rule
 from server.engines.stats import EngineStats, total
-from server.engines.torch_runtime import TorchRuntime, fault_of
+from server.engines.thread_engine import fault_of
+from server.engines.torch_runtime import TorchRuntime
 
 _IN_ONE_LANE = 32
 """Up to so many sequences stay together: two steps of half of them take as long side by side as one step of all, but
@@ -46,26 +48,22 @@ class TorchPolicyEngine:
         # Requests may come from several event loops: the count and the choice that rests on it belong together.
         self._choosing = threading.Lock()
 
-    def policy(self, sampling: Sampling) -> "TorchPolicy":
+    def policy(self, sampling: Sampling) -> PolicyView:
         """See `server.engines.protocols.PolicyEngine`."""
-        return TorchPolicy(self, sampling)
+        return PolicyView(self, sampling)
 
     def prompt_tokens(self, problem: str) -> int:
         return len(self.path_tokens.token_ids(Path(problem=problem)))
 
     async def propose(self, path: Path, n: int, *, seed: int, sampling: Sampling) -> Sequence[Candidate]:
-        """See `TorchPolicy.propose`."""
-        if n < 1:
-            raise ValueError(f"expected n >= 1, got {n}")
+        """See `PolicyView.propose`."""
         segments = self.path_tokens.segments(path)
         length = sum(map(len, segments))
-        room = self.context_tokens - length
-        if room < 1:
-            raise PathTooLong(f"the path has {length} tokens, the model's context {self.context_tokens}")
+        room = room_for_step(length, n, context_tokens=self.context_tokens, sampling=sampling)
         request = ProposeRequest(
             segments=segments,
             path_length=length,
-            max_tokens=min(room, sampling.max_step_tokens),
+            max_tokens=room,
             rule=Rule(sampling.temperature, sampling.top_p),
             # Seeded by a string: Random hashes it, so that neighbouring seeds and samples share nothing.
             samples=tuple(Sample(random.Random(f"{seed}/{k}")) for k in range(n)),
@@ -91,7 +89,7 @@ class TorchPolicyEngine:
     @property
     def fault(self) -> str | None:
         """See `server.engines.protocols.Engine`."""
-        faults = (fault_of(lane.loop.inbox.refusal) for lane in self._lanes)
+        faults = (fault_of(lane.loop.inbox) for lane in self._lanes)
         return next((fault for fault in faults if fault is not None), None)
 
     @property
@@ -121,18 +119,3 @@ class _Lane:
     loop: DecodeLoop
     sequences: int = 0
     """Asked for and not answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class TorchPolicy:
-    """A view of the engine that draws in one way."""
-
-    engine: TorchPolicyEngine
-    sampling: Sampling
-
-    async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        """`n` candidates; sample k draws from its own generator, seeded by (seed, k).
-
-        Raises `PathTooLong`, `EngineError`, and ValueError for n < 1 or for tokens of another model.
-        """
-        return await self.engine.propose(path, n, seed=seed, sampling=self.sampling)

@@ -7,7 +7,6 @@ A score is tanh of the scalar head at the path's very last token. The computing 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +17,9 @@ from server.engines.errors import EngineError
 from server.engines.inbox import Inbox, Reply
 from server.engines.path_encoder import PathSegments
 from server.engines.rendering import PathTokens
-from server.engines.stats import EngineCounters, EngineStats
-from server.engines.torch_runtime import TorchRuntime, fault_of
+from server.engines.stats import EngineCounters
+from server.engines.thread_engine import ThreadEngine
+from server.engines.torch_runtime import TorchRuntime
 
 _STEP_TOKENS = 4096
 """Path tokens per step, reused ones included: bounds how long a policy on the same thread waits."""
@@ -110,15 +110,15 @@ class ScoreLoop:
         return batch
 
 
-class TorchScorer:
+class TorchScorer(ThreadEngine):
     """`server.engines.protocols.ScorerEngine` with a Qwen2-shaped PPM."""
 
     def __init__(self, checkpoint: Checkpoint, *, runtime: TorchRuntime | None = None) -> None:
         self.model_id = checkpoint.model_id
         self.path_tokens = PathTokens(checkpoint.tokenizer)
         self.context_tokens = checkpoint.shape.context_tokens
-        self._runtime = runtime or TorchRuntime()
-        self._loop = ScoreLoop(checkpoint, self._runtime)
+        runtime = runtime or TorchRuntime()
+        super().__init__(runtime.compute, ScoreLoop(checkpoint, runtime))
 
     async def score(self, paths: Sequence[Path]) -> Sequence[float]:
         """One score per path, in order. Raises what a proposal does."""
@@ -129,26 +129,4 @@ class TorchScorer:
         if longest > self.context_tokens:
             raise PathTooLong(f"a path has {longest} tokens, the PPM's context {self.context_tokens}")
         request = _ScoreRequest(paths=segments, scores=[None] * len(paths), reply=Reply())
-        self._loop.inbox.put(request)
-        self._runtime.compute.wake()
-        return await request.reply.wait()
-
-    @property
-    def fault(self) -> str | None:
-        """See `server.engines.protocols.Engine`."""
-        return fault_of(self._loop.inbox.refusal)
-
-    @property
-    def stats(self) -> EngineStats:
-        return self._loop.counters.snapshot()
-
-    async def __aenter__(self) -> Self:
-        self._runtime.compute.attach(self._loop)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Refuse what is pending; requests from now on raise `EngineClosed`."""
-        await self._runtime.compute.detach(self._loop)
+        return await self.ask(request, request.reply)

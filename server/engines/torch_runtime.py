@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from server.engines.checkpoint import Checkpoint
 from server.engines.compute import ComputeThread
-from server.engines.errors import EngineError, EngineFailed
 from server.engines.matrices import Precision
 from server.engines.openmp import default_threads
 from server.engines.path_encoder import PathEncoder
@@ -55,10 +54,3 @@ def serving_runtime(new_thread: Callable[[int], ComputeThread] | None = None) ->
     new_thread = new_thread or (lambda threads: ComputeThread(threads=threads))
     threads = max(1, default_threads() // lanes)
     return TorchRuntime(compute=new_thread(threads), lanes=tuple(new_thread(threads) for _ in range(lanes)))
-
-
-def fault_of(refusal: EngineError | None) -> str | None:
-    """What an engine that refuses so has to say for itself. Being closed is no fault."""
-    if not isinstance(refusal, EngineFailed):
-        return None
-    return f"{refusal}; see the log, and restart the server"

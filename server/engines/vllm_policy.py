@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from search.outcomes import CandidateStop
-from search.protocols import Candidate, Path, PathTooLong
+from search.protocols import Candidate, Path
 from server.engines.model_folder import ModelFolder
+from server.engines.policy_view import room_for_step
 from server.engines.protocols import EngineName, Sampling
 from server.engines.vllm_arguments import VllmOptions
 from server.engines.vllm_engine import VllmEngine
@@ -49,15 +50,11 @@ class VllmPolicy:
 
     async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
         """`n` candidates. Raises `PathTooLong`, `EngineError`, and ValueError for n < 1 or another model's tokens."""
-        if n < 1:
-            raise ValueError(f"expected n >= 1, got {n}")
         token_ids = self.engine.path_tokens.token_ids(path)
-        room = self.engine.context_tokens - len(token_ids)
-        if room < 1:
-            raise PathTooLong(f"the path has {len(token_ids)} tokens, the model's context {self.engine.context_tokens}")
+        room = room_for_step(len(token_ids), n, context_tokens=self.engine.context_tokens, sampling=self.sampling)
         # Greedy samples are all the same, and vLLM refuses to make more than one.
         copies = n if self.sampling.temperature == 0 else 1
-        params = self.params(n // copies, seed=seed, max_tokens=min(room, self.sampling.max_step_tokens))
+        params = self.params(n // copies, seed=seed, max_tokens=room)
 
         async with self.engine.counted():
             request = await self.engine.run(
