@@ -2,26 +2,22 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search import Budget, NodeAdded, Parts, SearchConfig, SearchResult, StopReason, Tree
-from search import search as run_search
+from search import Budget, NodeAdded, SearchConfig, StopReason, Tree
 from search.codec import load, save
 from search.delays import Delays
 from search.events import Event
 from search.fakes import (
-    FunctionScorer,
     ScriptedPolicy,
     ScriptedRunner,
     SteppingClock,
-    StringEquality,
     arithmetic_parts,
-    hashed_score,
     last_step,
     step,
 )
@@ -29,38 +25,13 @@ from search.invariants import check_invariants
 from search.mcts import Rollouts
 from search.operations import operations
 from search.outcomes import ExecutionOutcome, NodeOutcome
-from search.protocols import Candidate, CodeRunner, Execution, Path, Policy
+from search.protocols import Candidate, Execution, Path
 from search.record import CallKind
 from search.run import Run
+from tests.search.searches import PROBLEM, scripted, think
 
 seeds = st.integers(0, 10**6)
 widths = st.integers(2, 9)
-PROBLEM = "3+4+5+6+7"
-
-
-def scripted(policy: Policy, runner: CodeRunner) -> Parts:
-    return Parts(policy=policy, runner=runner, equality=StringEquality(), scorer=FunctionScorer(hashed_score))
-
-
-async def think(
-    given: Parts,
-    config: SearchConfig,
-    budget: Budget,
-    *,
-    seed: int = 1,
-    tree: Tree | None = None,
-    on_event: Callable[[Event], None] | None = None,
-) -> SearchResult:
-    return await run_search(
-        PROBLEM,
-        parts=given,
-        config=config,
-        budget=budget,
-        seed=seed,
-        now=SteppingClock(),
-        tree=tree,
-        on_event=on_event,
-    )
 
 
 @dataclass

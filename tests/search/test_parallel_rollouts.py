@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hypothesis import given
@@ -11,67 +11,35 @@ from hypothesis import strategies as st
 from search import (
     AnswerChanged,
     Budget,
-    Parts,
     SearchConfig,
-    SearchResult,
     StopReason,
     TrajectoryFinished,
     Tree,
     TreePolicy,
     Values,
 )
-from search import search as run_search
 from search.codec import load, save
 from search.delays import Delays, uneven_turns
 from search.events import Event
 from search.fakes import (
     AnswerKey,
     ArithmeticRunner,
-    FunctionScorer,
     ScriptedPolicy,
     ScriptedRunner,
-    SteppingClock,
-    StringEquality,
     arithmetic_parts,
-    hashed_score,
     last_step,
     step,
 )
 from search.fakes import answer as answer_step
 from search.invariants import check_invariants
-from search.protocols import Candidate, CodeRunner, Execution, Path, Policy, Snapshot
+from search.protocols import Candidate, Execution, Path, Policy, Snapshot
 from search.record import CallKind
+from tests.search.searches import PROBLEM, scripted, think
 
 seeds = st.integers(0, 10**6)
 widths = st.integers(2, 9)
-PROBLEM = "3+4+5+6+7"
 TOKENS = 4
 """Of every candidate of the arithmetic policy."""
-
-
-def scripted(policy: Policy, runner: CodeRunner) -> Parts:
-    return Parts(policy=policy, runner=runner, equality=StringEquality(), scorer=FunctionScorer(hashed_score))
-
-
-async def think(
-    given: Parts,
-    config: SearchConfig,
-    budget: Budget,
-    *,
-    seed: int = 1,
-    tree: Tree | None = None,
-    on_event: Callable[[Event], None] | None = None,
-) -> SearchResult:
-    return await run_search(
-        PROBLEM,
-        parts=given,
-        config=config,
-        budget=budget,
-        seed=seed,
-        now=SteppingClock(),
-        tree=tree,
-        on_event=on_event,
-    )
 
 
 @given(

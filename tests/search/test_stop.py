@@ -2,40 +2,18 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import pytest
 
 from search import Budget, Parts, Recorder, SearchConfig, SearchResult, Stop, StopReason, Strategy, dump_line
 from search import search as run_search
-from search.fakes import ArithmeticPolicy, arithmetic_parts
+from search.fakes import arithmetic_parts
 from search.invariants import check_invariants
-from search.protocols import Candidate, Path, Policy
+from search.protocols import Candidate, Path
 from search.replay import read_record, replay_record
+from tests.search.searches import PROBLEM, StallingPolicy
 
-PROBLEM = "3+4+5+6+7"
 LONG = Budget(trajectories=1000, seconds=1000.0)
-
-
-@dataclass
-class StallingPolicy:
-    """Answers `calls` requests, then keeps its callers waiting for ever; counts those it was made to give up."""
-
-    calls: int
-    inner: Policy = field(default_factory=lambda: ArithmeticPolicy(0.3))
-    stalled: asyncio.Event = field(default_factory=asyncio.Event)
-    aborted: int = 0
-
-    async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        self.calls -= 1
-        if self.calls >= 0:
-            return await self.inner.propose(path, n, seed=seed)
-        self.stalled.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.aborted += 1
-        raise AssertionError
 
 
 async def think(parts: Parts, stop: Stop, *, config: SearchConfig, budget: Budget = LONG) -> SearchResult:

@@ -34,6 +34,7 @@ from search.fakes import (
 )
 from search.outcomes import Verdict
 from search.protocols import Candidate, CodeRunner, Execution, Path, Policy, Snapshot
+from tests.search.searches import StallingPolicy
 
 
 def parts(policy: Policy | None = None, runner: CodeRunner | None = None) -> Parts:
@@ -101,27 +102,6 @@ async def test_the_clock_passed_in_decides_about_the_deadline_between_rollouts()
     assert result.phase_seconds.policy > 0.0
 
 
-@dataclass
-class StallingPolicy:
-    """Answers `calls` requests, then keeps its callers waiting for ever; counts those it was made to give up."""
-
-    calls: int
-    inner: Policy = field(default_factory=lambda: ArithmeticPolicy(0.3))
-    stalled: asyncio.Event = field(default_factory=asyncio.Event)
-    aborted: int = 0
-
-    async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        self.calls -= 1
-        if self.calls >= 0:
-            return await self.inner.propose(path, n, seed=seed)
-        self.stalled.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.aborted += 1
-        raise AssertionError
-
-
 @pytest.mark.parametrize(("strategy", "calls"), [(Strategy.MCTS, 12), (Strategy.MAJORITY, 60), (Strategy.GREEDY, 0)])
 async def test_at_the_deadline_the_answer_is_the_best_so_far(strategy: Strategy, calls: int) -> None:
     policy = StallingPolicy(calls)
@@ -130,7 +110,7 @@ async def test_at_the_deadline_the_answer_is_the_best_so_far(strategy: Strategy,
         "3+4+5+6+7",
         parts=parts(policy),
         config=SearchConfig(strategy=strategy, candidates=4),
-        budget=Budget(seconds=0.05),
+        budget=Budget(seconds=0.5),
         seed=5,
         now=loop.time,
     )

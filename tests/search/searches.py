@@ -1,0 +1,59 @@
+"""Searches as several test files begin them, and policies that several make them with."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from search import Budget, Parts, SearchConfig, SearchResult, Tree
+from search import search as run_search
+from search.events import Event
+from search.fakes import ArithmeticPolicy, FunctionScorer, SteppingClock, StringEquality, hashed_score
+from search.protocols import Candidate, CodeRunner, Path, Policy
+
+PROBLEM = "3+4+5+6+7"
+
+
+def scripted(policy: Policy, runner: CodeRunner) -> Parts:
+    return Parts(policy=policy, runner=runner, equality=StringEquality(), scorer=FunctionScorer(hashed_score))
+
+
+async def think(
+    given: Parts,
+    config: SearchConfig,
+    budget: Budget,
+    *,
+    seed: int = 1,
+    tree: Tree | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> SearchResult:
+    return await run_search(
+        PROBLEM,
+        parts=given,
+        config=config,
+        budget=budget,
+        seed=seed,
+        now=SteppingClock(),
+        tree=tree,
+        on_event=on_event,
+    )
+
+
+@dataclass
+class StallingPolicy:
+    """Answers `calls` requests, then keeps its callers waiting for ever; counts those it was made to give up."""
+
+    calls: int
+    inner: Policy = field(default_factory=lambda: ArithmeticPolicy(0.3))
+    stalled: asyncio.Event = field(default_factory=asyncio.Event)
+    aborted: int = 0
+
+    async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
+        self.calls -= 1
+        if self.calls >= 0:
+            return await self.inner.propose(path, n, seed=seed)
+        self.stalled.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.aborted += 1
+        raise AssertionError
