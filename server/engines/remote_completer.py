@@ -3,21 +3,20 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import repeat
-from typing import Self
 
 from server.engines.instruct_completer import Completion, CompletionRequest
 from server.engines.protocols import EngineName
-from server.engines.remote_client import RemoteAddress, RemoteLimits, RemoteTraffic
+from server.engines.remote_client import RemoteAddress, RemoteLimits
+from server.engines.remote_engine import RemoteEngine
 from server.engines.remote_errors import RemoteUnavailable
 from server.engines.remote_json import JsonObject, as_object, in_order, numbers, objects
 from server.engines.remote_model import check_tokens
-from server.engines.remote_server import RemoteServer
-from server.engines.stats import EngineCounters, EngineStats
+from server.engines.stats import EngineCounters
 
 _PATH = "/v1/completions"
 
 
-class RemoteCompleter:
+class RemoteCompleter(RemoteEngine):
     """`server.engines.instruct_completer.Completer` over HTTP."""
 
     def __init__(
@@ -29,7 +28,7 @@ class RemoteCompleter:
         limits: RemoteLimits | None = None,
     ) -> None:
         """`context_tokens`: of the model; the server may serve fewer. `telling`: see `check_tokens`."""
-        self._server = RemoteServer(EngineName.POLICY, address, context_tokens=context_tokens, limits=limits)
+        super().__init__(EngineName.POLICY, address, context_tokens=context_tokens, limits=limits)
         self._telling = telling
 
     async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
@@ -45,36 +44,8 @@ class RemoteCompleter:
         _count_prompt(self._server.counters, answer, length=len(request.prompt))
         return completions if drawn == request.n else list(repeat(completions[0], request.n))
 
-    @property
-    def model_id(self) -> str:
-        return self._server.model.model_id
-
-    @property
-    def context_tokens(self) -> int:
-        """Before the engine is entered, what the folder says."""
-        return self._server.context_tokens
-
-    @property
-    def fault(self) -> str | None:
-        """See `server.engines.protocols.Engine`."""
-        return self._server.fault
-
-    @property
-    def stats(self) -> EngineStats:
-        return self._server.counters.snapshot()
-
-    @property
-    def traffic(self) -> RemoteTraffic:
-        """Attempts and retries."""
-        return self._server.client.traffic
-
-    async def __aenter__(self) -> Self:
-        """Waits for the server. Raises `RemoteMismatch` where it reads other tokens, and what the client raises."""
-        await self._server.enter(lambda: check_tokens(self._server.client, self._server.model, self._telling))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._server.close()
+    async def _check(self) -> None:
+        await check_tokens(self._server.client, self._server.model, self._telling)
 
     def _body(self, request: CompletionRequest, *, n: int) -> JsonObject:
         return {

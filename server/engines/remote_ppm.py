@@ -4,19 +4,17 @@ All paths of one call go in one request; which head the model has, and how a pat
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Self
 
 from search.protocols import Path, PathTooLong
 from server.engines.protocols import EngineName
-from server.engines.remote_client import RemoteAddress, RemoteLimits, RemoteTraffic
+from server.engines.remote_client import RemoteAddress, RemoteLimits
+from server.engines.remote_engine import RemoteEngine
 from server.engines.remote_model import check_tokens, telling_tokens
 from server.engines.remote_readings import RawScoreReading, Reading
-from server.engines.remote_server import RemoteServer
 from server.engines.rendering import PathRendering, PathTokens, StepTokenizer
-from server.engines.stats import EngineStats
 
 
-class RemoteScorerEngine:
+class RemoteScorerEngine(RemoteEngine):
     """Scores paths with a model that another server runs."""
 
     def __init__(
@@ -33,7 +31,7 @@ class RemoteScorerEngine:
         self._rendering = rendering
         self._reading = reading
         self._telling = telling
-        self._server = RemoteServer(EngineName.PPM, address, context_tokens=context_tokens, limits=limits)
+        super().__init__(EngineName.PPM, address, context_tokens=context_tokens, limits=limits)
 
     async def score(self, paths: Sequence[Path]) -> Sequence[float]:
         """One score per path, in order. Raises `PathTooLong`, `EngineError`, and ValueError for foreign tokens."""
@@ -47,37 +45,6 @@ class RemoteScorerEngine:
             scores = await self._reading.scores(self._server.client, self._server.model, prompts)
         self._server.counters.tokens_encoded += sum(map(len, prompts))
         return scores
-
-    @property
-    def model_id(self) -> str:
-        return self._server.model.model_id
-
-    @property
-    def context_tokens(self) -> int:
-        """Before the engine is entered, what the folder says."""
-        return self._server.context_tokens
-
-    @property
-    def fault(self) -> str | None:
-        """See `server.engines.protocols.Engine`."""
-        return self._server.fault
-
-    @property
-    def stats(self) -> EngineStats:
-        return self._server.counters.snapshot()
-
-    @property
-    def traffic(self) -> RemoteTraffic:
-        """Attempts and retries."""
-        return self._server.client.traffic
-
-    async def __aenter__(self) -> Self:
-        """Waits for the server. Raises `RemoteMismatch` where its model is another, and what the client raises."""
-        await self._server.enter(self._check)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._server.close()
 
     async def _check(self) -> None:
         await check_tokens(self._server.client, self._server.model, self._telling)
