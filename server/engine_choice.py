@@ -8,10 +8,10 @@ from server.engines.model_kinds import are_our_own
 from server.engines.protocols import Engines
 from server.engines.remote_client import RemoteAddress, RemoteLimits
 from server.engines.remote_engines import remote_engines
-from server.engines.vllm_arguments import VllmOptions
+from server.engines.vllm_arguments import Label, VllmOptions
 from server.engines.vllm_memory import GB, MemoryShare
 from server.settings import Settings
-from server.tracing import outgoing_headers
+from server.tracing import outgoing_headers, outgoing_request_id, outgoing_trace
 
 
 def make_engines(folders: ModelFolders, settings: Settings) -> Engines:
@@ -53,8 +53,13 @@ def vllm_options(settings: Settings) -> VllmOptions:
             dtype=settings.vllm_ppm_dtype,
         ),
         tensor_parallel=settings.vllm_tensor_parallel,
-        headers=outgoing_headers,
+        label=_label,
     )
+
+
+def _label() -> Label:
+    request_id = outgoing_request_id()
+    return Label(trace_headers=outgoing_trace()) if request_id is None else Label(request_id, outgoing_trace())
 
 
 def _engines_of_this_machine(folders: ModelFolders, settings: Settings, *, own: bool) -> Engines:

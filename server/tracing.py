@@ -109,14 +109,23 @@ def current_trace_id() -> str | None:
     return None if trace is None else trace.context.trace_id
 
 
+def outgoing_request_id() -> str | None:
+    """For a request to another server, made on behalf of the request that this task works for."""
+    request_id = current_request_id.get()
+    # One search asks an engine many times at once, and an engine may take its requests' ids to be distinct.
+    return None if request_id is None else f"{request_id}-{secrets.token_hex(4)}"
+
+
+def outgoing_trace() -> dict[str, str]:
+    """Headers that put what is made of such a request below this task's span."""
+    trace = _current.get()
+    return {} if trace is None else trace.context.headers
+
+
 def outgoing_headers() -> dict[str, str]:
-    """What to send along with a request to another server, made on behalf of the request that this task works for."""
-    trace, request_id = _current.get(), current_request_id.get()
-    headers = {} if trace is None else trace.context.headers
-    if request_id is not None:
-        # One search asks an engine many times at once, and an engine may take its requests' ids to be distinct.
-        headers[HEADER] = f"{request_id}-{secrets.token_hex(4)}"
-    return headers
+    """Both, to be sent along."""
+    request_id = outgoing_request_id()
+    return outgoing_trace() if request_id is None else {**outgoing_trace(), HEADER: request_id}
 
 
 class Traces:

@@ -71,9 +71,10 @@ class CompletionLoop:
 
     def step(self) -> None:
         """Encode a prompt, or write one token of every sample."""
-        if self._held is not None and self._held.reply.is_abandoned:
-            self._end()
+        if self._running is not None and self._running.work.reply.is_abandoned:
             self.counters.aborted += 1
+            self.counters.tokens_aborted += sum(len(sample.token_ids) for sample in self._running.samples)
+            self._end()
         if self._running is not None:
             self._write(self._running)
         else:
@@ -89,8 +90,11 @@ class CompletionLoop:
         work = self.inbox.take()
         if work is None:
             return
-        self._held = work
         self.counters.requests += 1
+        if work.reply.is_abandoned:
+            self.counters.aborted += 1
+            return
+        self._held = work
         request = work.request
         cache = DynamicCache()
         logits = self._forward(torch.tensor([request.prompt]), cache)

@@ -18,6 +18,7 @@ import httpx
 from server.engines.remote_errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
 from server.engines.remote_json import JsonObject, as_object
 from server.engines.remote_retries import Retries, is_worth_retrying, retry_after_s
+from server.web_address import web_address
 
 logger = logging.getLogger(__name__)
 
@@ -74,14 +75,9 @@ class RemoteTraffic:
 
 def base_url(url: str) -> str:
     """The address without a final slash or `/v1`. Raises ValueError for what is no address of a server."""
-    parts = urlsplit(url.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"expected an address such as http://gpu-1:8000, got {url!r}")
-    if parts.username or parts.password:
-        raise ValueError("an address must not hold a password; give the API key as a setting of its own")
-    if parts.query or parts.fragment:
-        raise ValueError(f"expected an address without ? and #, got {url!r}")
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1').rstrip('/')}"
+    secrets = "give the API key as a setting of its own"
+    parts = urlsplit(web_address(url, expected="an address such as http://gpu-1:8000", secrets=secrets))
+    return f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix('/v1').rstrip('/')}"
 
 
 class RemoteClient:

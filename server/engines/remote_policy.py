@@ -56,6 +56,11 @@ class RemotePolicyEngine(CompletingEngine):
         )
         return [self._candidate(completion) for completion in await self._completer.complete(request)]
 
+    @property
+    def traffic(self) -> RemoteTraffic:
+        """Attempts and retries."""
+        return self._remote.traffic
+
     def _candidate(self, completion: Completion) -> Candidate:
         token_ids = completion.token_ids
         stop = self._tokenizer.stops.get(token_ids[-1], CandidateStop.LENGTH) if token_ids else CandidateStop.LENGTH
@@ -64,8 +69,3 @@ class RemotePolicyEngine(CompletingEngine):
         return Candidate(
             text=self._tokenizer.decode_step(token_ids), token_ids=token_ids, logprob=completion.logprob, stop=stop
         )
-
-    @property
-    def traffic(self) -> RemoteTraffic:
-        """Attempts and retries."""
-        return self._remote.traffic

@@ -7,6 +7,7 @@ reference is computed in float32 by transformers, which none of our engines uses
 `python -m server.engines.self_check FOLDER` writes the file for a PPM that has none.
 """
 
+import argparse
 import json
 import logging
 import sys
@@ -92,5 +93,19 @@ def _reference_scores(folder: FilePath, prompts: Sequence[Sequence[int]]) -> lis
         return [torch.tanh(model(torch.tensor([list(ids)])).logits[0, 0]).item() for ids in prompts]
 
 
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m server.engines.self_check",
+        description=f"Write {FILE}, the scores that engines are held to at each start, into the folder of a PPM.",
+    )
+    parser.add_argument("folder", type=FilePath, help="a *ForSequenceClassification model; an older note is replaced")
+    options = parser.parse_args(arguments)
+    try:
+        write_self_check(options.folder)
+    except (CheckpointError, OSError, ValueError) as error:  # the last two are transformers', on models it cannot read
+        sys.exit(str(error))
+
+
 if __name__ == "__main__":
-    write_self_check(FilePath(sys.argv[1]))
+    main(sys.argv[1:])

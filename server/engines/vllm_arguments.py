@@ -4,6 +4,7 @@ What is unusual here was learnt from release 0.32: see each constant.
 """
 
 import os
+import uuid
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,16 @@ _PPM_SHARE = MemoryShare(gpu_fraction=0.35, cpu_bytes=GB // 2, dtype="float32")
 """In bfloat16 the bundled PPM's scores were off by up to 0.06, which reorders candidates and fails the self-check."""
 
 
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What vLLM knows a request by, in its log and its spans."""
+
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """No two requests may bear the same."""
+    trace_headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Ignored by a vLLM that records no spans."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmOptions:
     """How two engines share a machine."""
@@ -37,8 +48,8 @@ class VllmOptions:
     """Cards, or groups of cores, over which each model is spread."""
     max_batch: int = 256
     """Sequences in a batch: the last doubling of the batch that still paid."""
-    headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False, compare=False)
-    """Asked in the task of each call: what another server would be sent along, such as the id of the request."""
+    label: Callable[[], Label] = field(default=Label, repr=False, compare=False)
+    """Asked in the task of each call."""
 
     def share(self, name: EngineName) -> MemoryShare:
         return self.policy if name is EngineName.POLICY else self.ppm

@@ -10,7 +10,7 @@ import gc
 import importlib
 import threading
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +23,8 @@ from server.engines.protocols import EngineName
 from server.engines.rendering import PathTokens
 from server.engines.stats import EngineCounters, EngineStats
 from server.engines.supervisor import Supervisor
-from server.engines.vllm_arguments import VllmOptions, engine_arguments, engine_variables, environment
+from server.engines.vllm_arguments import Label, VllmOptions, engine_arguments, engine_variables, environment
 from server.engines.watchdog import Watchdog, kill_marked
-from server.request_ids import HEADER
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -63,15 +62,6 @@ class _Running:
         self.llm.output_processor.propagate_error(EngineDeadError())
         if self.llm.output_handler is not None:
             self.llm.output_handler.cancel()
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """What vLLM knows a request by, in its log and its spans."""
-
-    request_id: str
-    trace_headers: Mapping[str, str]
-    """Ignored by a vLLM that records no spans."""
 
 
 class VllmEngine:
@@ -142,7 +132,7 @@ class VllmEngine:
         llm = self._supervisor.current.llm
         output: OutputT | None = None
         try:
-            async with aclosing(ask(llm, self._label())) as outputs:
+            async with aclosing(ask(llm, self._options.label())) as outputs:
                 async for latest in outputs:
                     output = latest
         except (EngineDeadError, EngineGenerateError) as error:
@@ -151,11 +141,6 @@ class VllmEngine:
             raise self._supervisor.refusal or died from error
         assert output is not None, "vLLM ended a request without an output"
         return output
-
-    def _label(self) -> Label:
-        headers = dict(self._options.headers())
-        request_id = headers.pop(HEADER, None)
-        return Label(uuid.uuid4().hex if request_id is None else request_id, headers)
 
     @asynccontextmanager
     async def counted(self) -> AsyncGenerator[None]:

@@ -11,7 +11,7 @@ import pytest
 from search.protocols import Path
 from server.engines.errors import CheckpointError, SelfCheckFailed
 from server.engines.protocols import ScorerEngine
-from server.engines.self_check import FILE, TOLERANCE, check_scores, write_self_check
+from server.engines.self_check import FILE, TOLERANCE, check_scores, main, write_self_check
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -59,3 +59,19 @@ async def test_a_note_that_cannot_be_read_is_refused(noted: FilePath, tmp_path: 
     (folder / FILE).write_text(text)
     with pytest.raises(CheckpointError, match="write it again"):
         await check_scores(scorer, folder)
+
+
+async def test_the_command_writes_the_note(ppm_folder: FilePath, tmp_path: FilePath) -> None:
+    folder = FilePath(shutil.copytree(ppm_folder, tmp_path / "ppm"))
+    (folder / FILE).unlink(missing_ok=True)
+    main([str(folder)])
+    assert len(json.loads((folder / FILE).read_text())["scores"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"), [([], 2), (["--help"], 0), (["/nothing"], "/nothing: no such model folder")]
+)
+async def test_the_command_says_in_words_what_is_wrong(arguments: list[str], exit_code: int | str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == exit_code

@@ -81,6 +81,7 @@ async def test_at_most_one_token_is_generated_after_an_abort(endless_checkpoint:
                 await task
             at_abort = policy.stats.tokens_generated
         await until(lambda: policy.stats.aborted == 1)
+        assert at_abort <= policy.stats.tokens_aborted <= at_abort + 4
         (other,) = await policy.policy(ENDLESS).propose(Path(problem="1 " * 330), 1, seed=0)
         assert policy.stats.tokens_generated - at_abort - len(other.token_ids) <= 4
 

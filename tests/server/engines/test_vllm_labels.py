@@ -12,10 +12,9 @@ import pytest
 from search.protocols import Path
 from server.engines.model_folder import read_policy_folder, read_ppm_folder
 from server.engines.protocols import Sampling
-from server.engines.vllm_arguments import VllmOptions
+from server.engines.vllm_arguments import Label, VllmOptions
 from server.engines.vllm_policy import VllmPolicyEngine
 from server.engines.vllm_ppm import VllmScorer
-from server.request_ids import HEADER
 
 
 class FakeLlm:
@@ -60,10 +59,6 @@ def stand_in_for_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, module)
 
 
-def _options(headers: Mapping[str, str]) -> VllmOptions:
-    return VllmOptions(headers=lambda: headers)
-
-
 async def test_a_request_bears_the_id_and_trace_of_the_one_it_works_for(
     policy_folder: FilePath, ppm_folder: FilePath
 ) -> None:
@@ -77,7 +72,7 @@ async def test_a_request_bears_the_id_and_trace_of_the_one_it_works_for(
         def _start(self) -> Any:
             return FakeRunning(llm)
 
-    options, turn = _options({HEADER: "mine-01234567", **trace}), threading.Lock()
+    options, turn = VllmOptions(label=lambda: Label("mine-01234567", trace)), threading.Lock()
     async with Policy(read_policy_folder(policy_folder), options, turn=turn) as policy:
         (candidate,) = await policy.policy(Sampling()).propose(Path(problem="1+2"), 1, seed=0)
     async with Scorer(read_ppm_folder(ppm_folder), options, turn=turn) as scorer:

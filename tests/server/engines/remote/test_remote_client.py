@@ -160,6 +160,8 @@ async def test_connections_are_used_again(stub: StubServer, client: RemoteClient
         (" http://gpu-1:8000/v1/ ", "http://gpu-1:8000"),
         ("https://gateway/models/policy/v1", "https://gateway/models/policy"),
         ("http://[::1]:8000/", "http://[::1]:8000"),
+        ("http://v1/v1", "http://v1"),
+        ("http://v1", "http://v1"),
     ],
 )
 def test_an_address_may_end_in_a_slash_or_v1(given: str, expected: str) -> None:
