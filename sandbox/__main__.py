@@ -8,8 +8,22 @@ import os
 import sys
 from pathlib import Path
 
-from sandbox import Level, Outcome, Sandbox, SandboxError, SandboxUnavailable, StepResult, wanted_level
+from sandbox import (
+    CacheLimits,
+    Level,
+    Limits,
+    Outcome,
+    Sandbox,
+    SandboxError,
+    SandboxUnavailable,
+    StepResult,
+    wanted_level,
+)
 from sandbox.bench import measure
+from sandbox.levels import Protection
+
+_ABILITIES = frozenset({"ordinary steps", "late imports"})
+"""Looked for among the protections too: confinement that breaks ordinary code is no better than none."""
 
 
 def main() -> int:
@@ -68,19 +82,26 @@ async def _doctor(min_level: Level) -> int:
         print(f"level: {Level.NONE}\n{error}")
         return 1
     print(f"level: {status.level} (wanted: {min_level})")
-    for protection in status.protections:
-        print(f"{'OFF' if protection.reason else 'on '}  {protection.name}", end="")
-        print(f": {protection.reason}" if protection.reason else "")
-    print(f"fork gate: {status.fork_gate}")
+    print("\nAvailable to steps")
+    for ability in (one for one in status.protections if one.name in _ABILITIES):
+        print(_line("DOES NOT WORK" if ability.reason else "works", ability))
+    print("\nKept from steps, and the layers that keep it")
+    for protection in (one for one in status.protections if one.name not in _ABILITIES):
+        print(_line("NOT HELD" if protection.reason else "held", protection))
+    print(f"\nfork gate: {status.fork_gate}")
     print(f"Landlock version: {status.landlock_version or 'none'}")
-    print(f"not installed: {', '.join(status.missing_modules) or 'nothing'}")
-    for limits in (status.limits, status.cache_limits):
-        print(", ".join(f"{name} {value}" for name, value in dataclasses.asdict(limits).items()))
-    counters = status.counters
-    print(f"live snapshots {status.live_snapshots} ({status.live_bytes >> 20} MB), hit rate {counters.hit_rate}")
-    steps = ", ".join(f"{outcome} {count}" for outcome, count in counters.steps.items())
-    print(f"violations {counters.violations}; steps: {steps}")
+    print(f"libraries not installed: {', '.join(status.missing_modules) or 'none'}")
+    print(f"limits of a step: {_settings(status.limits)}")
+    print(f"limits of snapshots: {_settings(status.cache_limits)}")
     return 0 if status.level.is_at_least(min_level) else 1
+
+
+def _line(state: str, protection: Protection) -> str:
+    return f"  {state:<13}  {protection.name}" + (f": {protection.reason}" if protection.reason else "")
+
+
+def _settings(limits: Limits | CacheLimits) -> str:
+    return ", ".join(f"{name} {value}" for name, value in dataclasses.asdict(limits).items())
 
 
 async def _bench(min_level: Level) -> int:

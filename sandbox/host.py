@@ -105,39 +105,20 @@ class ZygoteProcess:
 
     @classmethod
     async def _start(cls, off: dict[Mechanism, str], *, pool: int) -> "ZygoteProcess":
-        control, theirs = Channel.pair()
-        lifeline, their_lifeline = _open_lifeline()
-        try:
-            with theirs, their_lifeline:
-                plan = {
-                    "control_fd": theirs.fileno(),
-                    "lifeline_fd": their_lifeline.fileno(),
-                    "switched_off": list(off),
-                    "visible": asdict(find_visible()),
-                }
-                process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-s", "-S", "-P", "-c", _ENTRY, _PACKAGE, json.dumps(plan)),
-                    env=_ENVIRONMENT,
-                    cwd="/",
-                    stdin=DEVNULL,
-                    stdout=DEVNULL,
-                    stderr=DEVNULL,
-                    start_new_session=True,
-                    pass_fds=(theirs.fileno(), their_lifeline.fileno()),
-                )
-        except BaseException:
-            lifeline.close()
-            control.close()
-            raise
-        try:
-            ready, pid = await _hear_ready(control, process.pid)
-        except BaseException:
-            lifeline.close()
-            control.close()
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            raise
+        with contextlib.ExitStack() as undo:
+            try:
+                process, control, lifeline = await _launch(off, undo)
+            except (OSError, RuntimeError) as error:  # the latter where the thread that is to wait for it cannot start
+                raise SandboxUnavailable(f"no zygote can be started: {error}") from error
+            try:
+                ready, pid = await _hear_ready(control, process.pid)
+            except BaseException:
+                undo.close()
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+                raise
+            undo.pop_all()
         if ready["landlock_reason"]:
             off = {**off, Mechanism.LANDLOCK: ready["landlock_reason"]}
         report = ZygoteReport(
@@ -174,8 +155,9 @@ class ZygoteProcess:
                 self._ready.popleft()[1].close()
             is_new = not self._ready
             channel = self._request(limits) if is_new else self._ready.popleft()[1]
-            while len(self._ready) < self._pool and self.is_alive:
-                self._ready.append((limits, self._request(limits)))
+            with contextlib.suppress(OSError):  # out of descriptors: nobody needs these yet
+                while len(self._ready) < self._pool and self.is_alive:
+                    self._ready.append((limits, self._request(limits)))
             with contextlib.suppress(RootGone):  # one that was ready may have died since: on to the next
                 return await Family.meet(
                     channel,
@@ -242,6 +224,33 @@ class _CannotUse(Exception):
     def __init__(self, mechanism: Mechanism, reason: str) -> None:
         super().__init__(reason)
         self.mechanism = mechanism
+
+
+async def _launch(off: dict[Mechanism, str], undo: contextlib.ExitStack) -> tuple[Process, Channel, BinaryIO]:
+    """A zygote that is starting, and our ends of its channel and its lifeline, which `undo` closes."""
+    control, theirs = Channel.pair()
+    undo.callback(control.close)
+    with theirs:
+        lifeline, their_lifeline = _open_lifeline()
+        undo.callback(lifeline.close)
+        with their_lifeline:
+            plan = {
+                "control_fd": theirs.fileno(),
+                "lifeline_fd": their_lifeline.fileno(),
+                "switched_off": list(off),
+                "visible": asdict(find_visible()),
+            }
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-s", "-S", "-P", "-c", _ENTRY, _PACKAGE, json.dumps(plan)),
+                env=_ENVIRONMENT,
+                cwd="/",
+                stdin=DEVNULL,
+                stdout=DEVNULL,
+                stderr=DEVNULL,
+                start_new_session=True,
+                pass_fds=(theirs.fileno(), their_lifeline.fileno()),
+            )
+    return process, control, lifeline
 
 
 def _open_lifeline() -> tuple[BinaryIO, BinaryIO]:

@@ -192,11 +192,10 @@ class Tree:
         for _ in range(_ATTEMPTS):
             if self._is_closed:
                 return StepResult(outcome=Outcome.LOST, error=_CLOSED_WORDS)
-            family = await self._living_family()
             try:
-                return await self._run_once(family, parent, task, digest)
+                return await self._run_once(await self._living_family(), parent, task, digest)
             except OSError as error:
-                raise SandboxUnavailable(f"the server cannot talk to processes: {error}") from error
+                raise SandboxUnavailable(f"the server cannot make processes or talk to them: {error}") from error
             except ForkFailed:
                 continue
             except _Lost as reason:

@@ -53,8 +53,19 @@ def test_doctor_tells_level_protections_and_limits() -> None:
     assert finished.returncode == 0
     lines = finished.stdout.splitlines()
     assert lines[0] == "level: full (wanted: full)"
-    assert {"on   processes", "on   network", "on   seccomp", "on   namespaces", "on   Landlock"} <= set(lines)
-    assert any(line.startswith("fork gate: ") for line in lines)
+    available, kept, rest = (part.splitlines() for part in finished.stdout.split("\n\n")[1:])
+    assert available == ["Available to steps", "  works          ordinary steps", "  works          late imports"]
+    assert kept[0] == "Kept from steps, and the layers that keep it"
+    assert {line.split(maxsplit=1)[0] for line in kept[1:]} == {"held"}
+    names = {line.split(maxsplit=1)[1] for line in kept[1:]}
+    assert {"processes", "network", "time limit", "seccomp", "namespaces", "Landlock"} <= names
+    assert [line.split(":")[0] for line in rest] == [
+        "fork gate",
+        "Landlock version",
+        "libraries not installed",
+        "limits of a step",
+        "limits of snapshots",
+    ]
 
 
 @pytest.mark.parametrize("level", ["none", "", "most"])
