@@ -56,7 +56,7 @@ from search import Budget, SearchConfig
 from server.bundle.folders import bundled_models
 from server.settings import Settings
 from training.problem_sets import family_problems
-from training.problems import FAMILIES
+from training.problems import FAMILIES, missing_generator
 
 SLOTS = 256
 """Of the simulated engine: the largest batch of our own engines."""
@@ -118,6 +118,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="only what needs no models")
     parser.add_argument("--engine", choices=("torch", "vllm"), default="torch", help="what runs the bundled models")
     arguments = parser.parse_args()
+    if not arguments.quick and (reason := missing_generator()):
+        sys.exit(reason)
     # First, while there is little garbage of others to be collected meanwhile.
     python_s = asyncio.run(seconds_per_node(requests=5 if arguments.quick else 15))
     figures = {"our_python/us_per_node": 1e6 * python_s, **_simulated()}

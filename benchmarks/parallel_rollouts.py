@@ -31,7 +31,7 @@ from search.delays import Delays
 from search.record import CallKind
 from server.bundle.folders import bundled_models
 from training.problem_sets import LabelledProblem, family_problems
-from training.problems import FAMILIES
+from training.problems import FAMILIES, missing_generator
 from training.workbench import Sampling, Workbench, open_workbench
 
 WIDTHS = (1, 2, 4, 8)
@@ -61,6 +61,8 @@ def main() -> None:
     parser.add_argument("--simulated", type=int, default=200, help="simulated problems; 0 leaves them out")
     parser.add_argument("--problems", type=int, default=1, help="problems per bundled family; 0 leaves them out")
     arguments = parser.parse_args()
+    if arguments.problems and (reason := missing_generator()):
+        sys.exit(reason)
     figures: dict[str, float] = {}
     ratios: list[str] = []
     parts: dict[str, Outcomes] = {}

@@ -36,7 +36,7 @@ from benchmarks.steps.meter import CpuMeter
 from benchmarks.steps.report import show, write
 from server.settings import Settings
 from training.problem_sets import family_problems
-from training.problems import FAMILIES
+from training.problems import FAMILIES, missing_generator
 
 REQUESTS = 200
 QUICK_REQUESTS = 32
@@ -66,6 +66,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, help=f"at each level; {REQUESTS}, or {QUICK_REQUESTS} with --quick")
     parser.add_argument("--quick", action="store_true", help="only what needs no models")
     arguments = parser.parse_args()
+    if not arguments.quick and (reason := missing_generator()):
+        sys.exit(reason)
     requests = arguments.requests or (QUICK_REQUESTS if arguments.quick else REQUESTS)
     figures = {"load_1_minute/start": os.getloadavg()[0], **_free(requests)}
     figures["python/us_per_node"] = figures["free/16_clients/server_cpu_us_per_node"]

@@ -4,13 +4,12 @@ With PROBLEM in the environment it solves that one. Exits with 0 if everything w
 found, else with 1 and the reason. Nothing is left running, whichever way it ends.
 """
 
+import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from http import HTTPStatus
-from types import FrameType
 
 import httpx
 from rich.console import Console
@@ -22,6 +21,7 @@ from server.comparison.answers import decide_exactly
 from server.demo_display import LiveSearch, show_problem, show_response, starting_text
 from server.demo_problems import DEMO_PROBLEMS, DemoProblem
 from server.demo_server import DemoFailed, started_server
+from server.demo_signals import Interrupted, heed_signals, while_shown
 from server.schemas import ProblemDetails, SolveResponse
 from server.wire import read_frames
 
@@ -37,32 +37,26 @@ Try next:
   make serve                                                                           keep the server running"""
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Exits; never returns."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell sets it for jobs that shall run on
-            signal.signal(number, _interrupt)
+    parser = argparse.ArgumentParser(
+        prog="python -m server.demo",
+        description="Start a server, solve two built-in problems over HTTP in view, and stop the server.",
+        epilog="PROBLEM in the environment is solved in their place: make demo PROBLEM='...'. Settings (RSTAR_*) are "
+        "the server's. The exit code is 0 where all went well, else 1.",
+    )
+    parser.parse_args(arguments)
+    heed_signals()
     console = Console(highlight=False)
     try:
         run_demo(console, problem=own_problem(os.environ))
     except DemoFailed as failure:
         console.print(Text(f"The demo failed: {failure}", style="red"))
         sys.exit(1)
-    except _Interrupted as interruption:
+    except Interrupted as interruption:
         console.print("Interrupted; the server is stopped.")
         sys.exit(128 + interruption.number)
-
-
-class _Interrupted(BaseException):
-    """A signal asks to leave, by way of every `finally`."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    raise _Interrupted(number)
+    sys.exit(0)
 
 
 def own_problem(environment: Mapping[str, str]) -> str:
@@ -78,9 +72,12 @@ def run_demo(
     start: StartServer = started_server,
 ) -> None:
     """Solve `problem`, or where it is empty the `known` ones. Raises `DemoFailed`; the server is stopped then too."""
+    if problem and not problem.strip():
+        raise DemoFailed("problem: must not be blank")
     with ExitStack() as stack:
-        with console.status("Starting the server") as status:
-            url = stack.enter_context(start(lambda parts: status.update(starting_text(parts))))
+        status = console.status("Starting the server")
+        server = start(lambda parts: status.update(starting_text(parts)))
+        url = while_shown(status, lambda: stack.enter_context(server))
         wrong = [] if problem else [one for one in known if not _is_solved(console, url, one)]
         if problem:
             _solve(console, url, problem)
@@ -105,8 +102,9 @@ def _solve(console: Console, url: str, problem: str, *, seed: int = 0) -> SolveR
     """Shows the search while it goes on, then its steps and answer."""
     show_problem(console, problem)
     search = LiveSearch()
-    with Live(search, console=console, transient=True, refresh_per_second=8):
-        response = _ask(url, {"problem": problem, "seed": seed, "stream": True}, search)
+    live = Live(search, console=console, transient=True, refresh_per_second=8)
+    body = {"problem": problem, "seed": seed, "stream": True}
+    response = while_shown(live, lambda: _ask(url, body, search))
     show_response(console, response)
     return response
 
@@ -116,7 +114,7 @@ def _ask(url: str, body: Mapping[str, object], search: LiveSearch) -> SolveRespo
         # Proxies named in the environment are not meant for this machine.
         with httpx.stream("POST", f"{url}/solve", json=body, timeout=SILENCE_S, trust_env=False) as response:
             if response.status_code != HTTPStatus.OK:
-                raise DemoFailed(ProblemDetails.model_validate_json(response.read()).detail)
+                raise DemoFailed(_reason(ProblemDetails.model_validate_json(response.read())))
             for event in read_frames(response.iter_lines()):
                 match event.name:
                     case "done":
@@ -130,5 +128,11 @@ def _ask(url: str, body: Mapping[str, object], search: LiveSearch) -> SolveRespo
     raise DemoFailed("the stream ended without an answer")
 
 
+def _reason(details: ProblemDetails) -> str:
+    if details.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # of the body nothing but the problem is the user's
+        return f"the problem is too long: {details.detail}"
+    return details.detail
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -16,6 +16,8 @@ from server.wire import ServerEvent
 
 _SHOWN_LINES = 6
 """Of a step; the display should not jump."""
+_SHOWN_CHARS = 500
+"""Of a problem: enough to recognise it."""
 
 
 @dataclass(slots=True)
@@ -48,7 +50,8 @@ class LiveSearch:
         """Redrawn by rich whenever it likes."""
         table = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=max(self.budget, 1), completed=self.trajectories, width=32)
-        table.add_row("trajectories", bar, f"{self.trajectories} of {self.budget}, {self.nodes} nodes")
+        nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
+        table.add_row("trajectories", bar, f"{self.trajectories} of {self.budget}, {nodes}")
         if self.answer is not None:
             table.add_row("answer so far", Text(self.answer, style="bold"), f"confidence {self.confidence:.2f}")
         lines = self.latest_step.strip().splitlines()[:_SHOWN_LINES]
@@ -57,14 +60,18 @@ class LiveSearch:
 
 
 def starting_text(parts: Mapping[str, str]) -> str:
-    """One line on a server that is not ready."""
-    return "Starting the server: " + ", ".join(f"{part} {state}" for part, state in parts.items())
+    """One line on a server that is not ready: what it waits for."""
+    awaited = [
+        part if state == "starting" else f"{part} ({state})" for part, state in parts.items() if state != "ready"
+    ]
+    return "Starting the server" + (f": waiting for {', '.join(awaited)}" if awaited else "")
 
 
 def show_problem(console: Console, question: str) -> None:
-    """Before the search."""
+    """Before the search; the beginning of a long one."""
+    shown = question if len(question) <= _SHOWN_CHARS else f"{question[:_SHOWN_CHARS]}… ({len(question)} characters)"
     console.print(Rule(style="dim"))
-    console.print(Text("Problem: ", style="bold").append(question, style="not bold"))
+    console.print(Text("Problem: ", style="bold").append(shown, style="not bold"))
 
 
 def show_response(console: Console, response: SolveResponse) -> None:

@@ -1,7 +1,6 @@
 """Demo server: a server of the demo's own, as a process on a free port, gone when the demo is done with it."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import IO
 
 import httpx
 
+from server.demo_signals import signals_held
 from server.schemas import Readiness
 
 START_S = 120.0
@@ -25,7 +25,6 @@ POLL_S = 0.2
 _ROOT = Path(__file__).parent.parent
 _HOST = "127.0.0.1"
 _LOG_LINES = 5
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class DemoFailed(Exception):
@@ -39,7 +38,7 @@ def started_server(on_progress: Callable[[Mapping[str, str]], None]) -> Generato
         log = stack.enter_context(tempfile.TemporaryFile())
         port = _free_port()
         # A signal between the start and the promise to stop would leave the server running.
-        with _signals_held():
+        with signals_held():
             process = subprocess.Popen(
                 [sys.executable, "-m", "server", "--host", _HOST, "--port", str(port), "--drain-s", "0"],
                 env=_environment(),
@@ -81,27 +80,13 @@ def _readiness(url: str) -> Readiness | None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    with _signals_held():
+    with signals_held():
         process.terminate()
         try:
             process.wait(timeout=STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-@contextmanager
-def _signals_held() -> Generator[None]:
-    """Signals that come meanwhile take effect afterwards."""
-    held: list[int] = []
-    handlers = {number: signal.signal(number, lambda number, _: held.append(number)) for number in _ENDING_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    for number in held[:1]:
-        signal.raise_signal(number)
 
 
 def _free_port() -> int:

@@ -15,7 +15,7 @@ from training.bootstrap import NothingToLearnFrom, bootstrap
 from training.bootstrap_config import BootstrapConfig
 from training.evaluate import Attempts, EvaluationConfig, evaluate, merged
 from training.problem_sets import ProblemFileError, family_problems, file_problems
-from training.problems import FAMILIES
+from training.problems import FAMILIES, missing_generator
 from training.release import NotReleasable, release
 from training.report import print_report, shares_by_group, write_report
 from training.workbench import Sampling, open_workbench
@@ -47,13 +47,20 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--policy", type=Path, help="policy folder; default: the bundled one")
     measure.add_argument("--ppm", type=Path, help="PPM folder; default: the bundled one")
     source = measure.add_mutually_exclusive_group()
-    source.add_argument("--families", nargs="+", choices=FAMILIES, metavar="FAMILY", default=list(FAMILIES))
+    source.add_argument(
+        "--families",
+        nargs="+",
+        choices=FAMILIES,
+        metavar="FAMILY",
+        default=list(FAMILIES),
+        help=f"problems of these families only; all are {', '.join(FAMILIES)}",
+    )
     source.add_argument("--file", type=Path, help='JSON list of {"index", "question", "answer"}')
-    measure.add_argument("--problems", type=int, default=50, help="problems per family, or of the file")
-    measure.add_argument("--trajectories", type=int, default=16)
-    measure.add_argument("--candidates", type=int, default=8)
-    measure.add_argument("--seed", type=int, default=0)
-    measure.add_argument("--processes", type=int, default=2, help="families measured at once")
+    measure.add_argument("--problems", type=int, default=50, help="per family, or of the file (default: 50)")
+    measure.add_argument("--trajectories", type=int, default=16, help="of each search (default: 16)")
+    measure.add_argument("--candidates", type=int, default=8, help="steps drawn at each expansion (default: 8)")
+    measure.add_argument("--seed", type=int, default=0, help="of the policy's draws (default: 0)")
+    measure.add_argument("--processes", type=int, default=2, help="families measured at once (default: 2)")
     measure.add_argument("--json", type=Path, help="also write the figures here")
     measure.set_defaults(run=_evaluate)
     ship = commands.add_parser("release", help="make the models of a finished bootstrap the bundled ones")
@@ -63,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _bootstrap(arguments: argparse.Namespace) -> int:
+    _demand_generator()
     config = BootstrapConfig()
     if arguments.tokens is not None:
         config = replace(config, sft=replace(config.sft, total_tokens=arguments.tokens))
@@ -80,6 +88,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.file is not None:
         attempts = asyncio.run(_measure_file(arguments.file, arguments.problems, models, config))
     else:
+        _demand_generator()
         work = partial(_measure_family, count=arguments.problems, models=models, config=config)
         with worker_pool(arguments.processes) as pool:
             attempts = merged([_told(part) for part in pool.map(work, arguments.families)])
@@ -93,6 +102,11 @@ def _release(arguments: argparse.Namespace) -> int:
     release(arguments.folder, BUNDLE)
     sys.stdout.write(f"{BUNDLE} holds the models of {arguments.folder}; now bring its README.md up to date\n")
     return 0
+
+
+def _demand_generator() -> None:
+    if reason := missing_generator():
+        raise ValueError(reason)
 
 
 def _models(arguments: argparse.Namespace) -> ModelFolders:

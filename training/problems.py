@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import Any, cast
-
-import reasoning_gym
 
 FAMILIES = (
     "gsm_symbolic",
@@ -62,6 +61,13 @@ _PARSED = frozenset({"simple_integration"})
 """Families whose grader hands the answer to sympy's parser, which evaluates Python."""
 _POLYNOMIAL = re.compile(r"(?:(?<!\*\*)\*\*\d{1,2}(?![\d*])|\d{1,12}|[xXC]|[-+/. ]|\*(?!\*))+")
 """Sums of monomials: no names but the unknown's and C, no calls, no towers of powers."""
+
+
+def missing_generator() -> str | None:
+    """Why no problem can be drawn here, and what helps; None where they can."""
+    if find_spec("reasoning_gym") is not None:
+        return None
+    return "reasoning-gym, which the problems are drawn from, is not installed: run `make dev` (or add the extra train)"
 
 
 class Split(StrEnum):
@@ -134,6 +140,8 @@ class Family:
         return score is not None and score >= self._right_from
 
     def _dataset(self, split: Split, *, size: int) -> Any:
+        import reasoning_gym  # serving has no need of it, and neither have the families' names
+
         seed = _SEED_DISTANCE * (1 + list(Split).index(split))
         return cast(Any, reasoning_gym).create_dataset(
             self.name, seed=seed, size=size, **_FAMILY_OPTIONS.get(self.name, {})

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from server.admission import Limits
 from server.app import create_app
 from server.bundle.folders import ModelFolders
 from server.demo import own_problem, run_demo
-from server.demo_display import LiveSearch, starting_text
+from server.demo_display import LiveSearch, show_problem, starting_text
 from server.demo_problems import DEMO_PROBLEMS, DemoProblem
 from server.demo_server import DemoFailed, started_server
 from server.fakes import fake_parts, opening
@@ -84,12 +84,31 @@ def test_the_users_own_problem_is_solved_instead() -> None:
 
 @pytest.mark.parametrize(
     ("problem", "reason"),
-    [(" ", "problem: must not be blank"), ("not a sum", "a part of the server failed"), ("1+" * 5000, "characters")],
+    [
+        ("not a sum", "a part of the server failed"),
+        ("1+" * 5000, "problem: at most 8000 characters allowed"),
+        ("1+" * 50_000, "the problem is too long: at most 65536 bytes allowed"),
+    ],
 )
 def test_what_the_server_says_about_a_problem_is_the_reason(problem: str, reason: str) -> None:
     console, _ = _console()
     with pytest.raises(DemoFailed, match=reason):
         run_demo(console, problem=problem, start=_fake_server)
+
+
+def test_a_blank_problem_is_refused_before_a_server_starts() -> None:
+    def start(_: Callable[[Mapping[str, str]], None]) -> AbstractContextManager[str]:
+        pytest.fail("no server is needed")
+
+    with pytest.raises(DemoFailed, match="problem: must not be blank"):
+        run_demo(_console()[0], problem=" \n", start=start)
+
+
+def test_of_a_long_problem_the_beginning_is_shown() -> None:
+    console, shown = _console()
+    show_problem(console, "1+" * 50_000)
+    assert len(shown.getvalue()) < 1000
+    assert "… (100000 characters)" in shown.getvalue()
 
 
 def test_a_server_that_is_gone_is_the_reason() -> None:
@@ -119,7 +138,7 @@ def test_the_live_display_follows_the_events_and_shows_markup_as_text() -> None:
         search.hear(event)
     console, shown = _console()
     console.print(search)
-    for expected in ("1 of 16, 1 nodes", "[bold]", "confidence 0.50", "[red]Add[/red]"):
+    for expected in ("1 of 16, 1 node\n", "[bold]", "confidence 0.50", "[red]Add[/red]"):
         assert expected in shown.getvalue()
 
 
@@ -129,8 +148,12 @@ def test_the_display_survives_what_json_may_hold() -> None:
     assert search.nodes == 0
 
 
-def test_progress_names_every_part() -> None:
-    assert starting_text({"policy": "starting", "ppm": "ready"}) == "Starting the server: policy starting, ppm ready"
+def test_progress_names_what_is_waited_for_in_a_line_of_a_terminal() -> None:
+    parts: dict[str, str] = {"policy": "starting", "ppm": "starting", "sandbox": "starting", "equality": "starting"}
+    assert starting_text({**parts, "ppm": "ready"}) == "Starting the server: waiting for policy, sandbox, equality"
+    assert starting_text({"policy": "out of memory"}) == "Starting the server: waiting for policy (out of memory)"
+    assert starting_text({}) == "Starting the server"
+    assert len(starting_text(parts)) < 78
 
 
 def test_the_built_in_problems_have_answers() -> None:
@@ -169,6 +192,12 @@ def _mentioning(text: str) -> list[int]:
 
 
 COMMAND = [sys.executable, "-m", "server.demo"]
+
+
+def test_help_starts_no_server() -> None:
+    ended = subprocess.run([*COMMAND, "--help"], cwd=ROOT, capture_output=True, check=False, text=True, timeout=100)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "make demo PROBLEM=" in ended.stdout
 
 
 @pytest.mark.slow

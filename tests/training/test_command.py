@@ -1,0 +1,48 @@
+"""`python -m training`, and the benchmarks that draw problems, where the package train brings is not installed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+_AS_AFTER_MAKE_INSTALL = """
+import runpy, sys
+sys.modules["reasoning_gym"] = None
+name, sys.argv = sys.argv[1], sys.argv[1:]
+run = runpy.run_path if name.endswith(".py") else runpy.run_module
+run(name, run_name="__main__")
+"""
+
+
+def _ended(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", _AS_AFTER_MAKE_INSTALL, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_help_needs_no_generator_and_says_something_of_every_option() -> None:
+    ended = _ended("training", "evaluate", "--help")
+    assert ended.returncode == 0, ended.stderr
+    words = " ".join(ended.stdout.split())
+    for expected in ("gsm_symbolic", "of each search", "drawn at each expansion", "policy's draws", "at once"):
+        assert expected in words
+
+
+@pytest.mark.parametrize(
+    ("line", "exit_code"),
+    [
+        pytest.param("training evaluate", 2, marks=pytest.mark.slow),
+        ("training bootstrap --folder /nothing", 2),
+        pytest.param("benchmarks/engine_fill.py", 1, marks=pytest.mark.slow),
+        pytest.param("benchmarks/parallel_rollouts.py", 1, marks=pytest.mark.slow),
+        ("benchmarks/service_load.py", 1),
+    ],
+)
+def test_what_draws_problems_says_in_one_line_what_is_missing(line: str, exit_code: int) -> None:
+    ended = _ended(*line.split())
+    assert (ended.returncode, ended.stdout) == (exit_code, "")
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "reasoning-gym" in ended.stderr
+    assert "make dev" in ended.stderr
