@@ -1,11 +1,12 @@
 """`python -m server`: serves until a signal, lets the running searches end, stops every process and exits with 0.
 
 While searches end the server still listens, and says that it is not ready; a second signal ends them at once. Exits
-with 2 for settings that make no sense, and with 1 where it cannot start or a part cannot be opened; either way with one
-line on stderr that says why.
+with 2 for settings that make no sense, and with 1 where it cannot start or a part cannot be opened, either way with one
+line on stderr that says why; and with 1 where something does not let it end.
 """
 
 import asyncio
+import faulthandler
 import json
 import logging
 import os
@@ -37,6 +38,9 @@ logger = logging.getLogger("server")  # the module's own name is __main__ here
 
 GRACEFUL_SHUTDOWN_S = 5
 """For clients to take their last response: all searches have ended by then."""
+LAST_RESORT_S = 60.0
+"""After the searches' time is over. A part that lets nobody go must not keep the process: it prints where everybody
+stands and exits with 1, which leaves no more behind than a kill does."""
 
 _EXAMPLE = "Determine the value of h that satisfies: 132 - 44*h = -2420"
 
@@ -98,6 +102,7 @@ def _serve(settings: Settings, folders: ModelFolders, listener: socket.socket, r
     )
     server = _Server(config, solver, drain_s=settings.drain_s)
     server.run(sockets=[listener])
+    faulthandler.cancel_dump_traceback_later()
     for reason in failures:
         print(f"rstar: {reason}", file=sys.stderr)
     return 1 if failures else 0
@@ -133,6 +138,8 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came. uvicorn is not told, or it would raise it again at the end."""
         self._signals += 1
+        left_s = self._drain_s if self._signals == 1 else 0.0
+        faulthandler.dump_traceback_later(left_s + LAST_RESORT_S, exit=True)
         if self._loop is None or self._signals > 1:
             self.should_exit = True
         if self._loop is not None:

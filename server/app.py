@@ -1,7 +1,8 @@
 """App: the HTTP application over a solver and its settings. Builds and joins; decides nothing.
 
-Around the routes lie layers, from the outside in: request ids, traces, access log, security headers, CORS where it is
-on, authentication. All of them lie around the framework's own handling of errors too, so no response gets past them.
+Around the routes lie layers, from the outside in: request ids, unread bodies, traces, access log, security headers,
+CORS where it is on, authentication. All of them lie around the framework's own handling of errors too, so no response
+gets past them.
 """
 
 from collections.abc import AsyncGenerator
@@ -24,6 +25,7 @@ from server.security_headers import SecurityHeaders
 from server.settings import Settings
 from server.solver import Solver
 from server.tracing import Recorder, Traces
+from server.unread_bodies import UnreadBodies
 
 
 class _Application(FastAPI):
@@ -68,4 +70,4 @@ def _layered(app: Application, settings: Settings, recorder: Recorder | None) ->
     app = SecurityHeaders(app)
     if settings.access_log:
         app = AccessLog(app)
-    return RequestIds(Traces(app, recorder))
+    return RequestIds(UnreadBodies(Traces(app, recorder)))

@@ -57,6 +57,9 @@ class EqualityPool:
         self._slots = asyncio.Semaphore(workers)
         self._idle: list[asyncio.subprocess.Process] = []
         self._processes: set[asyncio.subprocess.Process] = set()
+        self._ready: set[asyncio.subprocess.Process] = set()
+        self.restarts = 0
+        """Workers that were of use and ended, killed over a comparison or otherwise, as far as that was noticed."""
         self._verdicts: OrderedDict[tuple[str, str], Verdict] = OrderedDict()
         self._cached_verdicts = cached_verdicts
         self._is_closed = False
@@ -77,8 +80,13 @@ class EqualityPool:
 
     @property
     def process_ids(self) -> tuple[int, ...]:
-        """Of the workers that are running."""
+        """Of the workers that are running, those that still start included."""
         return tuple(process.pid for process in self._processes if process.returncode is None)
+
+    @property
+    def is_ready(self) -> bool:
+        """A worker has started and is running."""
+        return any(process.returncode is None for process in self._ready)
 
     async def same(self, a: str, b: str) -> Verdict:
         """Symmetric; UNKNOWN also when time or memory ran out. Cancelling it kills the worker that was on it.
@@ -117,6 +125,8 @@ class EqualityPool:
     async def _ready_worker(self) -> asyncio.subprocess.Process:
         """An idle worker that is alive, or a new one. The caller holds a slot."""
         self._processes = {process for process in self._processes if process.returncode is None}
+        self.restarts += len(self._ready - self._processes)
+        self._ready &= self._processes
         while self._idle:
             worker = self._idle.pop()
             if worker.returncode is None:
@@ -126,14 +136,17 @@ class EqualityPool:
     async def _started(self) -> asyncio.subprocess.Process:
         if self._is_closed:
             raise EqualityUnavailable("the pool is closed")
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=_environment(),
-            start_new_session=True,  # a Ctrl-C meant for the server must not look like a crash of the worker
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=_environment(),
+                start_new_session=True,  # a Ctrl-C meant for the server must not look like a crash of the worker
+            )
+        except (OSError, RuntimeError) as error:  # the latter where the thread that is to wait for it cannot start
+            raise EqualityUnavailable(f"no worker can be started: {error}") from error
         self._processes.add(process)
         is_ready = False
         try:
@@ -146,6 +159,7 @@ class EqualityPool:
                 _kill(process)
         if not is_ready:
             raise EqualityUnavailable(f"`{' '.join(self._command)}` did not report ready; run it to see why")
+        self._ready.add(process)
         return process
 
     def _remember(self, pair: tuple[str, str], verdict: Verdict) -> None:

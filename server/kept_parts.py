@@ -24,6 +24,7 @@ class KeptSandbox:
             Part.SANDBOX,
             is_up=lambda: sandbox.zygote_pid is not None,
             start=self._run_a_step,
+            restarts=lambda: sandbox.counters.zygote_restarts,
             unavailable=SandboxUnavailable,
         )
 
@@ -49,8 +50,9 @@ class KeptEquality:
         self._pool = pool
         self.mender = Mender(
             Part.EQUALITY,
-            is_up=lambda: bool(pool.process_ids),
+            is_up=lambda: pool.is_ready,
             start=pool.warm_up,
+            restarts=lambda: pool.restarts,
             unavailable=EqualityUnavailable,
         )
 

@@ -60,6 +60,7 @@ async def open_local_parts(
             faults=lambda: _faults(engines, menders),
             engine_stats=engines.stats,
             sandbox_status=lambda: sandbox.status,
+            equality_restarts=lambda: equality.restarts,
         )
 
 

@@ -1,11 +1,12 @@
 """Mending: starts a part that has broken again, until that succeeds, and says what is wrong meanwhile.
 
 For parts that whoever needs them next would start again too. A part that is back within some seconds was never broken:
-its callers waited, and nobody else was told.
+its callers waited, and only the log was told. One that keeps ending is left to its callers for a while each time.
 """
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 
@@ -17,8 +18,12 @@ LOOK_S = 1.0
 """How often a part that works is looked at; a call that fails makes us look at once."""
 PATIENCE_S = 5.0
 """A start takes about a second, more on a busy machine; one that takes longer than this is a fault."""
-DELAYS_S = (1.0, 2.0, 5.0, 15.0)
-"""Before the second start, the third and so on."""
+START_LIMIT_S = 120.0
+"""Parts give up a start of theirs after a minute, and may try twice; what takes longer than this hangs."""
+STEADY_S = 60.0
+"""A part that has been up for so long has recovered: its next end is the first of a new row."""
+DELAYS_S = (0.0, 1.0, 2.0, 5.0, 15.0)
+"""Before the first start, the second and so on."""
 
 
 class Mender:
@@ -30,19 +35,25 @@ class Mender:
         *,
         is_up: Callable[[], bool],
         start: Callable[[], Awaitable[object]],
+        restarts: Callable[[], int],
         unavailable: type[Exception],
         look_s: float = LOOK_S,
         patience_s: float = PATIENCE_S,
+        start_limit_s: float = START_LIMIT_S,
+        steady_s: float = STEADY_S,
         delays_s: Sequence[float] = DELAYS_S,
     ) -> None:
         """`is_up` is asked often and must not wait; `start` ends well only where the part works, and may do nothing
-        where it does; `unavailable` is what calls raise when it cannot be started."""
+        where it does; `restarts` counts everybody's; `unavailable` is what calls raise when it cannot be started."""
         self.part = part
         self._is_up = is_up
         self._start = start
+        self._restarts = restarts
         self._unavailable = unavailable
         self._look_s = look_s
         self._patience_s = patience_s
+        self._start_limit_s = start_limit_s
+        self._steady_s = steady_s
         self._delays_s = delays_s
         self._fault: str | None = None
         self._alarm = asyncio.Event()
@@ -64,30 +75,45 @@ class Mender:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        setbacks = 0
+        now = asyncio.get_running_loop().time
+        setbacks, restarts, trouble_s = 0, self._restarts(), -math.inf
         while True:
             self._alarm.clear()
-            if self._fault is not None or not self._is_up():
-                await self._mend()
-            if self._fault is not None:
-                await asyncio.sleep(self._delays_s[min(setbacks, len(self._delays_s) - 1)])
-                setbacks += 1
+            if self._is_well():
+                if self._restarts() != restarts:  # by us, or by a call that needed it
+                    restarts, trouble_s = self._restarts(), now()
+                    logger.warning("%s ended and was started again; restarts so far: %d", self.part, restarts)
+                if now() - trouble_s >= self._steady_s:
+                    setbacks = 0
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._look_s):
+                        await self._alarm.wait()
                 continue
-            setbacks = 0
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._look_s):
-                    await self._alarm.wait()
+            await asyncio.sleep(self._delays_s[min(setbacks, len(self._delays_s) - 1)])
+            if not self._is_well():
+                await self._mend()
+            setbacks += 1
+            trouble_s = now()
+
+    def _is_well(self) -> bool:
+        return self._fault is None and self._is_up()
 
     async def _mend(self) -> None:
         late = asyncio.get_running_loop().call_later(self._patience_s, self._take_long)
+        limit = asyncio.timeout(self._start_limit_s)
         try:
-            await self._start()
+            async with limit:
+                await self._start()
         except self._unavailable as error:
             self._break(str(error))
         except Exception as error:  # noqa: BLE001  # the boundary: whatever a start raises, there will be another
-            self._break(f"{type(error).__name__}: {error}")
+            if not limit.expired():
+                self._break(f"{type(error).__name__}: {error}")
+            elif not self._is_up():  # as below
+                self._break(f"it ended, and starting it again took longer than {self._start_limit_s:.0f} s")
         else:
-            logger.info("%s was started again", self.part)
+            if self._fault is not None:
+                logger.info("%s works again", self.part)
             self._fault = None
         finally:
             late.cancel()

@@ -79,7 +79,7 @@ class Metrics:
         )
         self.rejections = Counter(
             "rstar_admission_rejections",
-            "Searches refused at the door, by kind of refusal",
+            "Searches that the limits, the queue or a stop of the server kept from beginning, by kind of refusal",
             ["reason"],
             registry=registry,
         )

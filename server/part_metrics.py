@@ -1,4 +1,4 @@
-"""Part metrics: what engines and sandbox say of themselves, read at the moment of the scrape. Counts nothing itself."""
+"""Part metrics: what engines, sandbox and answer checker say of themselves at a scrape. Counts nothing itself."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
@@ -27,6 +27,11 @@ class PartsCollector:
         if parts is not None:
             yield from _engine_metrics(parts)
             yield from _sandbox_metrics(parts)
+            yield CounterMetricFamily(
+                "rstar_equality_restarts",
+                "Processes of the answer checker that were replaced, also after a comparison that took too long",
+                value=parts.equality_restarts(),
+            )
 
 
 _ENGINE_TOTALS: tuple[tuple[str, str, Callable[[EngineStats], int]], ...] = (

@@ -58,6 +58,8 @@ class ServingParts:
     """Totals and levels of each engine, for an exporter."""
     sandbox_status: Callable[[], Status | None] = lambda: None
     """What the sandbox is and does now; None where steps run elsewhere."""
+    equality_restarts: Callable[[], int] = lambda: 0
+    """How often a process of the answer checker was replaced."""
 
 
 class PartsUnavailable(Exception):

@@ -17,11 +17,7 @@ MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:rstar:problem:"
 
 _KIND_BY_STATUS = {kind.value.status: kind for kind in reversed(Kind)}
-_HEADERS = {
-    Kind.UNAUTHORIZED: {"www-authenticate": "Bearer"},
-    # Else the client would be listened to for as long as it goes on sending.
-    Kind.BODY_TIMEOUT: {"connection": "close"},
-}
+_HEADERS = {Kind.UNAUTHORIZED: {"www-authenticate": "Bearer"}}
 _SHOWN_CHARS = 80
 """Of a value sent back: enough to recognise it."""
 

@@ -46,10 +46,9 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
         The id is that of the search (event `search_started`), or, on a server with API keys, the `X-Request-Id` of the
         request that began it.
         """
-        # Without keys a client is only an address, which many may share.
-        by_request = settings.api_keys is not None
-        state = solver.cancel(search_id, client=client_of(request.scope), by_request=by_request)
-        return Cancellation(id=search_id, state=state)
+        # Without keys a client is only an address, which many may share and one may change.
+        client = None if settings.api_keys is None else client_of(request.scope)
+        return Cancellation(id=search_id, state=solver.cancel(search_id, client=client))
 
     async def healthz() -> Health:
         """The process answers."""

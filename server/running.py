@@ -64,6 +64,11 @@ class RunningSearch:
         """Whose search it is."""
         return self.ticket.client
 
+    @property
+    def is_typical(self) -> bool:
+        """Whether it came to its result by itself."""
+        return isinstance(self._ending, SolveResponse) and not self.stop.is_asked
+
     def watch(self, *, events: bool = False) -> Watch:
         """A new watcher, to be told of events from now on; it has to leave in the end."""
         watch = Watch(self, events=events)
@@ -136,14 +141,16 @@ class Register:
         if len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
 
-    def find(self, name: str, *, client: str, by_request: bool) -> Sequence[RunningSearch] | None:
-        """The client's running searches of that id, or with `by_request` of the request with that id.
+    def find(self, name: str, *, client: str | None) -> Sequence[RunningSearch] | None:
+        """The client's running searches of that id, or of the request with that id; None where it never had one.
 
-        None where it never had one.
+        Where nobody knows for sure who a client is, it is None: then only the search's own id will do, from anywhere.
         """
 
         def is_meant(search_id: str, owner: str) -> bool:
-            return owner == client and (name == search_id or (by_request and name == request_id_within(search_id)))
+            if client is None:
+                return name == search_id
+            return owner == client and name in {search_id, request_id_within(search_id)}
 
         found = [one for one in self._running.values() if is_meant(one.id, one.client)]
         is_known = bool(found) or any(is_meant(*ended) for ended in self._ended.items())

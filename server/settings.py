@@ -5,7 +5,6 @@ A frozen value: made of what it is given and nothing else. `server.settings_sour
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -13,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from server.api_keys import read_api_keys
 from server.engines.remote_client import base_url
 from server.request_limits import REQUEST_LIMITS
+from server.web_address import web_address
 
 PREFIX = "RSTAR_"
 """Of every variable in the environment."""
@@ -24,20 +24,18 @@ def _checked_api_keys(keys: SecretStr) -> SecretStr:
 
 
 def _otlp_address(url: str) -> str:
-    parts = urlsplit(url.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("expected the address of an OTLP collector over HTTP, such as http://collector:4318")
-    if parts.username or parts.password:
-        raise ValueError(
-            "an address must not hold a password; OTEL_EXPORTER_OTLP_HEADERS takes what the collector asks for"
-        )
-    return url.strip().rstrip("/")
+    expected = "the address of an OTLP collector over HTTP, such as http://collector:4318"
+    secrets = "OTEL_EXPORTER_OTLP_HEADERS takes what the collector asks for"
+    return web_address(url, expected=expected, secrets=secrets)
 
 
 def _origin(text: str) -> str:
-    parts = urlsplit(text)
-    if text != "*" and (parts.scheme not in {"http", "https"} or text != f"{parts.scheme}://{parts.netloc}".lower()):
-        raise ValueError(f"expected an origin as browsers send it, such as https://app.example.org, or *, got {text!r}")
+    expected = "an origin as browsers send it, such as https://app.example.org, or *"
+    if text == "*":
+        return text
+    address = web_address(text, expected=expected, secrets="browsers send none of them")
+    if text != address.lower() or text.count("/") > len("//"):
+        raise ValueError(f"expected {expected}")
     return text
 
 

@@ -76,6 +76,8 @@ class CommandLine(Settings):
 
 SECRETS = frozenset(name for name, field in Settings.model_fields.items() if "SecretStr" in repr(field.annotation))
 """Settings that are never shown. Each may also come from a file: `<name>_file` says which."""
+ADDRESSES = frozenset({"cors_origins", "otlp_endpoint", "policy_url", "ppm_url"})
+"""Settings that must not hold a password, and may by mistake: one that is refused is not quoted."""
 
 
 def _option(name: str) -> str:
@@ -92,8 +94,8 @@ _MISSPELT_CHARS = 2
 """So many beyond the name of a secret's option are a slip of the finger; more may be the secret."""
 _NUMBER = re.compile(r"-\d+|-\d*\.\d+")
 """What argparse takes for a value although it begins as an option does."""
-_PASSWORD = re.compile(r"//[^/@\s]*@")
-"""In an address, which must not hold one."""
+_ADDRESS_SIGNS = ("://", "@")
+"""What holds one may be an address that went to the wrong setting."""
 
 
 def load_settings(arguments: Sequence[str] = ()) -> LoadedSettings:
@@ -159,7 +161,7 @@ def _refuse_misspelt_options(arguments: Sequence[str]) -> None:
 
 def _shown_option(name: str) -> str:
     """Cut off where a secret may follow its option without a space."""
-    for option in map(_option, sorted(SECRETS)):
+    for option in map(_option, sorted(SECRETS | ADDRESSES)):
         if name.lower().replace("_", "-").startswith(option) and len(name) > len(option) + _MISSPELT_CHARS:
             return f"{option}..."
     return name
@@ -248,5 +250,12 @@ def _line(detail: ErrorDetails, origins: Mapping[str, Origin]) -> str:
     if not detail["loc"]:
         return message
     name = str(detail["loc"][0])
-    shown = "" if name in SECRETS else f", got {_PASSWORD.sub('//...@', repr(detail['input']))}"
-    return f"{origins[name].spelling}: {message}{shown}"
+    return f"{origins[name].spelling}: {message}{_shown_value(name, detail)}"
+
+
+def _shown_value(name: str, detail: ErrorDetails) -> str:
+    if name in ADDRESSES and len(detail["loc"]) > 1:
+        return f", see number {int(detail['loc'][1]) + 1}"
+    shown = repr(detail["input"])
+    is_hidden = name in SECRETS | ADDRESSES or any(sign in shown for sign in _ADDRESS_SIGNS)
+    return "" if is_hidden else f", got {shown}"

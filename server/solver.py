@@ -34,7 +34,7 @@ from server.tracing import span
 logger = logging.getLogger(__name__)
 
 LAST_BOUND_S = 10.0
-"""For searches that were asked to end: a hundred times what they need."""
+"""For searches that were asked to end, and again for those that were cancelled: a hundred times what they need."""
 
 READY = "ready"
 STARTING = "starting"
@@ -56,6 +56,7 @@ class Solver:
         on_ready: Callable[[], None] = lambda: None,
         on_failure: Callable[[str], None] = lambda _: None,
         now: Callable[[], float] = monotonic,
+        last_bound_s: float = LAST_BOUND_S,
     ) -> None:
         """`on_failure` gets the reason why the parts could not be opened; the server is of no use then."""
         self._open_parts = open_parts
@@ -68,9 +69,12 @@ class Solver:
         self._group: asyncio.TaskGroup | None = None
         self._admission = Admission(limits, now=now)
         self._register = Register()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], RunningSearch] = {}
+        self._last_bound_s = last_bound_s
         self._is_draining = False
         self._closing = asyncio.Event()
+        self._may_close = asyncio.Event()
+        """The parts: no search needs them any more."""
         self.metrics = metrics or Metrics()
         self.metrics.follow(running=lambda: self._admission.running, waiting=lambda: self._admission.waiting)
         self.metrics.read_parts(
@@ -87,7 +91,8 @@ class Solver:
                 yield
             finally:
                 self.stop()
-                await self._all_ended()
+                await self._end_all()
+                self._may_close.set()
                 if self._parts is None:
                     keeper.cancel()
 
@@ -124,7 +129,8 @@ class Solver:
             await asyncio.wait(self._tasks, timeout=seconds)
         for running in self._register:
             running.ask_to_end()
-        await self._all_ended()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._last_bound_s)
 
     def stop(self) -> None:
         """Refuse new searches and end those that run, each with its best answer so far."""
@@ -141,16 +147,16 @@ class Solver:
             self.metrics.refused(refusal.kind, endpoint=ENDPOINT, strategy=order.config.strategy)
             raise
 
-    def cancel(self, name: str, *, client: str = "", by_request: bool = False) -> CancelState:
-        """End the client's search of that id, or with `by_request` those that its request of that id began.
+    def cancel(self, name: str, *, client: str | None = None) -> CancelState:
+        """End the client's search of that id, or those that its request of that id began. Raises a `Refusal`.
 
-        Request ids are chosen by clients and can be guessed: to be taken only where the client is known for sure.
-        Raises a `Refusal`.
+        Request ids are chosen by clients and can be guessed: they count only where the client is known for sure. Else
+        it is None, and whoever knows the search's own id may end it.
         """
-        found = self._register.find(name, client=client, by_request=by_request)
+        found = self._register.find(name, client=client)
         if found is None:
             detail = f"there is no search of yours, and was none lately, with the id {name[:128]!r}"
-            if not by_request:
+            if client is None:
                 detail += "; it takes the search's own id, as event search_started and the response tell it"
             raise Refusal(Kind.NOT_FOUND, detail)
         for running in found:
@@ -169,11 +175,11 @@ class Solver:
         running = RunningSearch(search_id, order, ticket, arrived_s=self._now())
         self._register.add(running)
         task = self._group.create_task(self._run(running, parts))
-        self._tasks.add(task)
+        self._tasks[task] = running
 
         def end(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            self._admission.give_back(ticket, is_typical=not running.stop.is_asked)
+            del self._tasks[task]
+            self._admission.give_back(ticket, is_typical=running.is_typical)
             self._register.remove(running)
             running.end()
 
@@ -228,7 +234,6 @@ class Solver:
             )
         result = await self._search(running, parts, queue_s=queue_s) if has_turn else never_begun(order.problem)
         waited = Waited(total_s=self._now() - running.arrived_s, queue_s=queue_s)
-        self._report(running, result, seconds=waited.total_s)
         respond = partial(
             response_for,
             result,
@@ -239,7 +244,9 @@ class Solver:
             problem_tokens=parts.prompt_tokens(order.problem),
         )
         # A tree has thousands of nodes: others are served meanwhile.
-        return await asyncio.to_thread(respond) if order.returns_tree else respond()
+        response = await asyncio.to_thread(respond) if order.returns_tree else respond()
+        self._report(running, result, seconds=waited.total_s)
+        return response
 
     async def _turn(self, running: RunningSearch) -> bool:
         """Whether the search may begin; else it was cancelled in the queue."""
@@ -294,8 +301,7 @@ class Solver:
                 self._states = dict.fromkeys(Part, READY)
                 self._parts = parts
                 self._on_ready()
-                await self._closing.wait()
-                await self._all_ended()
+                await self._may_close.wait()
         except PartsUnavailable as error:
             self._on_failure(str(error))
         except Exception as error:
@@ -307,16 +313,22 @@ class Solver:
         finally:
             self._parts = None
 
-    async def _all_ended(self) -> None:
-        """Searches that were asked to end do so at once; one whose part does not let go is cancelled in the end."""
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(self._tasks, timeout=LAST_BOUND_S)
-        for task in late:
-            logger.error("a search did not end within %g s of being asked to", LAST_BOUND_S)
-            task.cancel()
-        if late:
-            await asyncio.wait(late, timeout=LAST_BOUND_S)
+    async def _end_all(self) -> None:
+        """Searches that were asked to end do so at once; one whose part does not let go is cancelled in the end.
+
+        One that outlives even that is given up: whoever waits for it is told, and the parts are closed under it.
+        """
+        for give_up in (asyncio.Task[None].cancel, self._give_up):
+            if not self._tasks:
+                return
+            _, late = await asyncio.wait(self._tasks, timeout=self._last_bound_s)
+            for task in late:
+                give_up(task)
+
+    def _give_up(self, task: asyncio.Task[None]) -> None:
+        running = self._tasks[task]
+        logger.error("search %s does not end, although it was cancelled; its parts are closed under it", running.id)
+        running.end()
 
     def _report_open(self, part: Part) -> None:
         self._states[part] = READY

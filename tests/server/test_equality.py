@@ -14,6 +14,7 @@ import pytest
 
 from search.outcomes import Verdict
 from server.equality import EqualityPool, EqualityUnavailable
+from tests.descriptors import only_new_descriptors
 
 ENDLESS = ("((x+y)^2+2z(x+y)+z^2)^{300}", "(x+y+z)^{600}")
 """Equal, and expanding it to prove that takes minutes."""
@@ -167,6 +168,40 @@ async def test_cancelling_while_a_worker_starts_leaves_no_process() -> None:
             (pid,) = equality.process_ids
             starting.cancel()
         assert _wait_until_gone(pid, timeout_s=5)
+
+
+async def test_a_worker_that_still_starts_is_not_ready() -> None:
+    async with EqualityPool() as equality, asyncio.TaskGroup() as group:
+        starting = group.create_task(equality.warm_up())
+        while not equality.process_ids:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        (pid,) = equality.process_ids
+        os.kill(pid, signal.SIGSTOP)
+        assert not equality.is_ready
+        os.kill(pid, signal.SIGCONT)
+        await starting
+        assert equality.is_ready
+
+
+@pytest.mark.parametrize("descriptors", [0, 3])
+async def test_a_server_that_is_out_of_descriptors_has_no_worker_for_a_while(descriptors: int) -> None:
+    async with EqualityPool() as equality:
+        with only_new_descriptors(descriptors), pytest.raises(EqualityUnavailable, match="Too many open files"):
+            await equality.same(*ALGEBRAIC)
+        assert equality.process_ids == ()
+        assert await equality.same(*ALGEBRAIC) is Verdict.SAME
+
+
+async def test_workers_that_were_replaced_are_counted() -> None:
+    async with EqualityPool(timeout_s=60) as equality:
+        pid = await _stopped_worker(equality)
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while equality.is_ready:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+        assert equality.restarts == 0
+        await equality.warm_up()
+        assert equality.restarts == 1
 
 
 async def test_never_more_processes_than_workers_allowed() -> None:

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 import httpx
 import pytest
 
-import sandbox.host
-import server.equality
 from sandbox import Sandbox
 from search import Verdict
 from server.equality import EqualityPool
@@ -19,6 +17,7 @@ from server.fakes import Served, fake_parts, opening, serve
 from server.kept_parts import KeptEquality, KeptSandbox
 from server.mending import at_work
 from server.runner import STEP_LIMITS
+from tests.descriptors import only_new_descriptors
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +57,7 @@ async def _kept() -> AsyncGenerator[Kept]:
             open_runner=runner.open_runner,
             faults=lambda: {mender.part: mender.fault for mender in menders if mender.fault is not None},
             sandbox_status=lambda: sandbox_.status,
+            equality_restarts=lambda: pool.restarts,
         )
         async with at_work(menders), serve(opening(parts)) as served:
             yield Kept(sandbox=sandbox_, pool=pool, served=served)
@@ -75,21 +75,23 @@ async def test_killed_parts_are_started_again_before_anybody_asks() -> None:
             return kept.sandbox.zygote_pid not in (None, launcher) and bool(workers) and worker not in workers
 
         await kept.until(are_others)
-        assert (await kept.readiness()).json()["ready"]
-        assert kept.sandbox.counters.zygote_restarts == 1
+        async with asyncio.timeout(BOUND_S):
+            while not kept.pool.is_ready:  # noqa: ASYNC110  # as above
+                await asyncio.sleep(0.02)
+        page = (await kept.served.client.get("/metrics")).text.splitlines()
+        assert {"rstar_sandbox_restarts_total 1.0", "rstar_equality_restarts_total 1.0"} <= set(page)
 
 
-async def test_a_sandbox_that_cannot_start_again_is_named_and_so_is_its_level(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sandbox_that_cannot_start_again_is_named_and_so_is_its_level() -> None:
     async with _kept() as kept:
         launcher = kept.sandbox.zygote_pid
         assert launcher is not None
-        with monkeypatch.context() as broken:
-            broken.setattr(sandbox.host, "_PACKAGE", "/nonexistent")
+        with only_new_descriptors(0):
             os.kill(launcher, signal.SIGKILL)
             await kept.until(kept.is_not_ready)
             readiness = (await kept.readiness()).json()
             refused = await kept.served.client.post("/solve", json={"problem": "1+2"})
-        assert readiness["parts"]["sandbox"] == "the zygote ended before it was ready"
+        assert readiness["parts"]["sandbox"] == "no zygote can be started: [Errno 24] Too many open files"
         assert {readiness["parts"][part] for part in ("policy", "ppm", "equality")} == {"ready"}
         assert readiness["sandbox_level"] == kept.sandbox.level
         assert (refused.status_code, refused.json()["type"]) == (503, "urn:rstar:problem:not-ready")
@@ -97,14 +99,29 @@ async def test_a_sandbox_that_cannot_start_again_is_named_and_so_is_its_level(mo
         assert (await kept.served.client.post("/solve", json={"problem": "1+2"})).status_code == 200
 
 
-async def test_an_answer_checker_that_cannot_start_again_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_checker_that_cannot_start_again_is_named() -> None:
     async with _kept() as kept:
-        with monkeypatch.context() as broken:
-            broken.setattr(server.equality, "_environment", lambda: {"PYTHONHOME": "/nonexistent"})
+        with only_new_descriptors(0):
             os.kill(kept.pool.process_ids[0], signal.SIGKILL)
             await kept.until(kept.is_not_ready)
             readiness = (await kept.readiness()).json()
-        assert "server.comparison.worker" in readiness["parts"]["equality"]
+        assert readiness["parts"]["equality"] == "no worker can be started: [Errno 24] Too many open files"
         assert readiness["parts"]["sandbox"] == "ready"
         await kept.until(kept.is_ready)
         assert await kept.pool.same("x**2 - 1", "(x-1)*(x+1)") is Verdict.SAME
+
+
+async def test_an_answer_checker_whose_start_hangs_is_named_after_some_seconds() -> None:
+    async with _kept() as kept:
+        (first,) = kept.pool.process_ids
+        os.kill(first, signal.SIGKILL)
+        async with asyncio.timeout(BOUND_S):
+            while kept.pool.process_ids in ((), (first,)):  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0)
+        (second,) = kept.pool.process_ids
+        os.kill(second, signal.SIGSTOP)
+        await kept.until(kept.is_not_ready)
+        readiness = (await kept.readiness()).json()
+        assert readiness["parts"]["equality"] == "it ended, and starting it again takes long"
+        os.kill(second, signal.SIGCONT)
+        await kept.until(kept.is_ready)

@@ -251,6 +251,31 @@ def test_a_search_that_ends_within_the_drain_gives_its_whole_answer(model_folder
 
 
 @pytest.mark.slow
+def test_what_lets_nobody_go_does_not_keep_the_process() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.server.clinging_server", str(port)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert "Serving" in process.stdout.readline()
+        with httpx.stream(
+            "POST", f"http://127.0.0.1:{port}/solve", json={"problem": "1+1", "stream": True}, timeout=60
+        ):
+            while process.stdout.readline() != "asked\n":
+                pass
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "most recent call first" in errors
+
+
+@pytest.mark.slow
 def test_a_killed_server_leaves_no_process_behind(model_folders: ModelFolders) -> None:
     with _running(model_folders) as server:
         httpx.post(f"{server.url}/solve", json={"problem": "1+1", "trajectories": 2}, timeout=60)

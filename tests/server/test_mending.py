@@ -1,7 +1,8 @@
 """Mending: a part that breaks is started again, and tells what is wrong for as long as it is."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+import logging
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -24,6 +25,7 @@ class Breakable:
     def __init__(self) -> None:
         self.is_up = True
         self.starts = 0
+        self.restarts = 0
         self.obstacle: Exception | None = None
         self.may_start = asyncio.Event()
         self.may_start.set()
@@ -35,6 +37,7 @@ class Breakable:
         await self.may_start.wait()
         if self.obstacle is not None:
             raise self.obstacle
+        self.restarts += not self.is_up
         self.is_up = True
 
     def call(self) -> None:
@@ -43,15 +46,25 @@ class Breakable:
 
 
 @asynccontextmanager
-async def _looked_after(part: Breakable, *, patience_s: float = LONG_S) -> AsyncGenerator[Mender]:
+async def _looked_after(
+    part: Breakable,
+    *,
+    patience_s: float = LONG_S,
+    start_limit_s: float = LONG_S,
+    steady_s: float = LONG_S,
+    delays_s: Sequence[float] = (0.001,),
+) -> AsyncGenerator[Mender]:
     mender = Mender(
         Part.SANDBOX,
         is_up=lambda: part.is_up,
         start=part.start,
+        restarts=lambda: part.restarts,
         unavailable=Down,
         look_s=0.001,
         patience_s=patience_s,
-        delays_s=(0.001,),
+        start_limit_s=start_limit_s,
+        steady_s=steady_s,
+        delays_s=delays_s,
     )
     async with asyncio.timeout(LONG_S), at_work([mender]):
         yield mender
@@ -97,6 +110,52 @@ async def test_one_that_works_and_has_others_before_us_is_not_at_fault() -> None
         for _ in range(5):
             await asyncio.sleep(0.001)
         assert mender.fault is None
+
+
+async def test_a_start_without_end_is_given_up_and_made_anew() -> None:
+    part = Breakable()
+    async with _looked_after(part, start_limit_s=0.001) as mender:
+        part.may_start.clear()
+        part.is_up = False
+        await _until(lambda: part.starts >= 3)
+        assert mender.fault == "it ended, and starting it again took longer than 0 s"
+        part.may_start.set()
+        await _until(lambda: part.is_up and mender.fault is None)
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+async def test_every_end_is_logged_whoever_started_the_part_again(caplog: pytest.LogCaptureFixture) -> None:
+    part = Breakable()
+    async with _looked_after(part):
+        part.is_up = False
+        await _until(lambda: len(_warnings(caplog)) == 1)
+        part.restarts += 1  # a search found it dead, and was quicker
+        await _until(lambda: len(_warnings(caplog)) == 2)
+    assert _warnings(caplog) == [f"sandbox ended and was started again; restarts so far: {n}" for n in (1, 2)]
+
+
+async def test_a_part_that_ends_again_soon_is_left_alone_for_longer(caplog: pytest.LogCaptureFixture) -> None:
+    part = Breakable()
+    async with _looked_after(part, delays_s=(0.0, 0.0, LONG_S)) as mender:
+        for restarts in (1, 2):
+            part.is_up = False
+            await _until(lambda expected=restarts: len(_warnings(caplog)) == expected)
+        part.is_up = False
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert (part.starts, mender.fault) == (2, None)  # whoever needs it starts it
+
+
+async def test_a_part_that_stayed_up_for_a_while_is_started_at_once_again(caplog: pytest.LogCaptureFixture) -> None:
+    part = Breakable()
+    async with _looked_after(part, delays_s=(0.0, LONG_S), steady_s=0.0):
+        for restarts in (1, 2, 3):
+            part.is_up = False
+            await _until(lambda expected=restarts: len(_warnings(caplog)) == expected)
+    assert part.starts == 3
 
 
 @pytest.mark.parametrize("obstacle", [Down("no room"), OSError("no room")])

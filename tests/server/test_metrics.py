@@ -157,10 +157,12 @@ async def test_engines_and_sandbox_tell_of_themselves_and_all_names_are_there() 
             await tree.run(None, "x = 1")
             ready = (await served.client.get("/readyz")).json()
             found = await samples(served)
-            steps = [group.create_task(tree.run(None, "import time\ntime.sleep(0.2)")) for _ in range(2)]
+            place = sandbox.slots.queue()  # the only one: the step has to wait for it
+            step = group.create_task(tree.run(None, "x = 2"))
             await asyncio.sleep(0)
             busy = await samples(served)
-            await asyncio.wait(steps)
+            sandbox.slots.leave(place)
+            await step
             afterwards = await samples(served)
             page = (await served.client.get("/metrics")).text
         level = sandbox.status.level
@@ -175,8 +177,9 @@ async def test_engines_and_sandbox_tell_of_themselves_and_all_names_are_there() 
     ]
     assert workers == [[0, 1], [1, 0]]
     assert (busy["rstar_sandbox_queue_depth"], afterwards["rstar_sandbox_queue_depth"]) == (1, 0)
-    assert afterwards["rstar_sandbox_queue_wait_seconds_count"] == 3
-    assert afterwards['rstar_sandbox_queue_wait_seconds_bucket{le="0.1"}'] == 2  # the third waits for the second
+    waits = "rstar_sandbox_queue_wait_seconds"
+    assert (afterwards[f"{waits}_count"], afterwards[f'{waits}_bucket{{le="+Inf"}}']) == (2, 2)
+    assert afterwards[f"{waits}_sum"] > found[f"{waits}_sum"]  # the second waited for its place
     assert found['rstar_engine_generated_tokens_total{engine="policy"}'] == 70
     assert found['rstar_engine_aborted_requests_total{engine="ppm"}'] == 1
     assert found['rstar_engine_waiting{engine="policy"}'] == 4

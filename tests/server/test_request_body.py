@@ -4,9 +4,6 @@ import asyncio
 import json
 
 import pytest
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
 
 from server.asgi import Message
 from server.fakes import serve
@@ -14,6 +11,7 @@ from server.refusals import Kind, Refusal
 from server.request_body import BodyLimits, ClientLeft, read_body
 from server.settings import Settings
 from tests.server.asgi_call import AsgiCall
+from tests.server.uvicorn_listener import listening
 
 JSON = [(b"content-type", b"application/json")]
 HEAD = b"POST /solve HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
@@ -58,18 +56,12 @@ async def test_the_operator_says_how_long_a_body_may_take() -> None:
 
 async def test_a_client_that_dawdles_is_answered_and_its_connection_closed() -> None:
     """By the real server: it would otherwise listen for as long as something comes."""
-    async with serve(settings=Settings(body_timeout_s=0.05)) as served, asyncio.timeout(60):
-        config = uvicorn.Config(served.app, http="h11", ws="none", lifespan="off", log_config=None)
-        config.load()
-        state = ServerState()
-        listener = await asyncio.get_running_loop().create_server(
-            lambda: H11Protocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
-        )
-        async with listener:
-            reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
-            writer.write(HEAD + b"{")
-            answer = await reader.read()  # until the other side closes
-            writer.close()
+    settings = Settings(body_timeout_s=0.05)
+    async with serve(settings=settings) as served, listening(served.app) as listener, asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection(*listener.address)
+        writer.write(HEAD + b"{")
+        answer = await reader.read()  # until the other side closes
+        writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close" in head.lower()

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from server.settings import Settings
 from server.settings_sources import (
+    ADDRESSES,
     SECRETS,
     CommandLine,
     SettingsRefused,
@@ -93,6 +94,49 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_name(name: str, nearest
 
 
 SECRET = "hunter2-and-some-more"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"http://user:p@{SECRET}@gpu",
+        f"ws://user:{SECRET}@gpu",
+        f"user:{SECRET}@gpu",
+        f"user:{SECRET}",
+        f"http://user:{SECRET}",
+        f"http://user:{SECRET}\u2100",
+        f"http://user:p/{SECRET}@gpu:8000",
+        f"http://[{SECRET}",
+        f"http://gpu?key={SECRET}",
+        f"http://gpu/#{SECRET}",
+        "http://gpu:65536",
+        "http://gpu:0",
+    ],
+)
+@pytest.mark.parametrize("name", sorted(ADDRESSES))
+def test_an_address_that_is_refused_is_not_quoted(name: str, address: str, config_file: Path) -> None:
+    option = f"--{name.replace('_', '-')}"
+    config_file.write_text(f'{name} = ["http://a.org", "{address}"]\n')
+    for arguments in ([option, address], [f"{option}={address}"], ["--config-file", str(config_file)]):
+        with pytest.raises(SettingsRefused, match=name.replace("_", "[_-]")) as refused:
+            load_settings(arguments)
+        assert "hunter2" not in str(refused.value)
+
+
+def test_all_settings_that_take_addresses_are_known_as_such() -> None:
+    assert {name for name in Settings.model_fields if name.endswith(("_url", "_endpoint", "_origins"))} == ADDRESSES
+
+
+def test_an_address_in_the_wrong_place_is_not_quoted_either() -> None:
+    for arguments in (["--port", f"http://a:{SECRET}@gpu"], [f"--policy-urlhttp://a:{SECRET}@gpu"]):
+        with pytest.raises(SettingsRefused, match=r"--port: must be|no option --policy-url\.\.\.;") as refused:
+            load_settings(arguments)
+        assert "hunter2" not in str(refused.value)
+
+
+def test_of_several_origins_it_is_told_which_one_is_wrong() -> None:
+    with pytest.raises(SettingsRefused, match=r"--cors-origins: expected .* or \*, see number 2$"):
+        load_settings(["--cors-origins", "https://a.org,https://b.org/app"])
 
 
 @pytest.mark.parametrize(
