@@ -22,6 +22,7 @@ def _ended(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
 
 
+@pytest.mark.slow
 def test_help_needs_no_generator_and_says_something_of_every_option() -> None:
     ended = _ended("training", "evaluate", "--help")
     assert ended.returncode == 0, ended.stderr
@@ -30,6 +31,7 @@ def test_help_needs_no_generator_and_says_something_of_every_option() -> None:
         assert expected in words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "exit_code"),
     [
