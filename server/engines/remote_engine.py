@@ -1,6 +1,6 @@
 """The remote engine: what the engines share whose model another server runs."""
 
-from collections.abc import Awaitable
+from abc import ABC, abstractmethod
 from typing import Self
 
 from server.engines.protocols import EngineName
@@ -9,7 +9,7 @@ from server.engines.remote_server import RemoteServer
 from server.engines.stats import EngineStats
 
 
-class RemoteEngine:
+class RemoteEngine(ABC):
     """`server.engines.protocols.Engine`, by one server."""
 
     def __init__(
@@ -49,6 +49,6 @@ class RemoteEngine:
     async def __aexit__(self, *_: object) -> None:
         await self._server.close()
 
-    def _check(self) -> Awaitable[None]:
+    @abstractmethod
+    async def _check(self) -> None:
         """That the server has the model it should have. Raises `RemoteMismatch`."""
-        raise NotImplementedError

@@ -13,8 +13,9 @@ from server.wire import ServerEvent, read_frames
 class AsgiCall:
     """A request to `/solve`; without a body nothing of one has come yet."""
 
-    def __init__(self, served: Served, body: Mapping[str, object] | None) -> None:
+    def __init__(self, served: Served, body: Mapping[str, object] | None, *, address: str = "127.0.0.1") -> None:
         self._app = served.app
+        self._address = address
         self._incoming: asyncio.Queue[Message] = asyncio.Queue()
         if body is not None:
             self._incoming.put_nowait({"type": "http.request", "body": json.dumps(body).encode(), "more_body": False})
@@ -52,7 +53,7 @@ class AsgiCall:
             "query_string": b"",
             "headers": [(b"content-type", b"application/json")],
             "server": ("fake", 80),
-            "client": ("127.0.0.1", 1),
+            "client": (self._address, 1),
         }
         await self._app(scope, self._incoming.get, self._send)
 

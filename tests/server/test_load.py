@@ -1,11 +1,9 @@
 """Load: many clients that leave at once, and more than the server holds; in the end nothing is left and all add up."""
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
 import pytest
@@ -13,13 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from search import Candidate, Path, SearchConfig
 from server.admission import Ticket
-from server.asgi import Message
 from server.fakes import GatedPolicy, Served, fake_parts, opening, serve
 from server.orders import Order
 from server.refusals import Kind, Refusal
 from server.running import RunningSearch
 from server.settings import Settings
 from server.wire import read_frames
+from tests.server.asgi_call import AsgiCall
 
 PROBLEM = "3+4+5"
 CLIENTS = 100
@@ -44,39 +42,10 @@ class CountingPolicy:
             await self.gated.entered.wait()
 
 
-class Client:
-    """A client that can leave; every second one streams."""
-
-    def __init__(self, served: Served, number: int) -> None:
-        self._app = served.app
-        self._number = number
-        self._incoming: asyncio.Queue[Message] = asyncio.Queue()
-        body = {"problem": PROBLEM, "seed": number, "stream": number % 2 == 0}
-        self._incoming.put_nowait({"type": "http.request", "body": json.dumps(body).encode(), "more_body": False})
-
-    def leave(self) -> None:
-        self._incoming.put_nowait({"type": "http.disconnect"})
-
-    async def run(self) -> None:
-        scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": "/solve",
-            "raw_path": b"/solve",
-            "root_path": "",
-            "query_string": b"",
-            "headers": [(b"content-type", b"application/json")],
-            "server": ("fake", 80),
-            "client": (f"fake{self._number % 7}", 1),
-        }
-        await self._app(scope, self._incoming.get, _ignore)
-
-
-async def _ignore(_: Message) -> None:
-    pass
+def a_client(served: Served, number: int) -> AsgiCall:
+    """Of seven addresses; every second one streams."""
+    body = {"problem": PROBLEM, "seed": number, "stream": number % 2 == 0}
+    return AsgiCall(served, body, address=f"fake{number % 7}")
 
 
 def _totals(served: Served, name: str, label: str | None = None) -> Counter[str]:
@@ -108,7 +77,7 @@ async def test_nothing_goes_on_for_a_hundred_clients_that_leave(slots: int) -> N
         asyncio.timeout(PATIENCE_S),
     ):
         async with asyncio.TaskGroup() as group:
-            clients = [Client(served, number) for number in range(CLIENTS)]
+            clients = [a_client(served, number) for number in range(CLIENTS)]
             for client in clients:
                 group.create_task(client.run())
             await policy.until_begun(slots)
