@@ -37,7 +37,7 @@ from statistics import mean
 # `benchmarks/` is searched first, and holds a script of the sandbox package's name.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from server.engines.openmp import wait_passively
+from server.engines.torch.openmp import wait_passively
 
 if __name__ == "__main__":
     wait_passively()
@@ -54,7 +54,7 @@ from benchmarks.steps.meter import CpuMeter
 from benchmarks.steps.report import Target, show, write
 from search import Budget, SearchConfig
 from server.bundle.folders import bundled_models
-from server.settings import Settings
+from server.settings.settings import Settings
 from training.problem_sets import family_problems
 from training.problems import FAMILIES, missing_generator
 

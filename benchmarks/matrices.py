@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.steps.report import Target, show, write
 from server.bundle.folders import bundled_models
-from server.engines.checkpoint import load_policy
-from server.engines.matrices import Precision, has_half_product, product
+from server.engines.torch.checkpoint import load_policy
+from server.engines.torch.matrices import Precision, has_half_product, product
 
 ROWS = (1, 8, 16, 32, 64, 256, 1024)
 TURNS = 40

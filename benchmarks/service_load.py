@@ -34,7 +34,7 @@ from benchmarks.load.server_process import BUNDLED, FREE, ServerProcess, started
 from benchmarks.load.targets import targets
 from benchmarks.steps.meter import CpuMeter
 from benchmarks.steps.report import show, write
-from server.settings import Settings
+from server.settings.settings import Settings
 from training.problem_sets import family_problems
 from training.problems import FAMILIES, missing_generator
 

@@ -1,6 +1,6 @@
 """The seams of the search: what it asks of models, sandbox and answer checker, as typed Protocols.
 
-Implementations live outside (`server.engines`, `server.runner`, `server.equality`); fakes in `search.fakes`.
+Implementations live outside: `server.engines`, `server.parts.runner` and `server.answers.equality`.
 A bad candidate, step or answer is a typed value here. An exception from any of these methods means that the part
 itself is broken, and ends the search.
 """

@@ -21,18 +21,18 @@ from typing import NoReturn
 
 import uvicorn
 
-from server.admission import limits_from
 from server.app import create_app
 from server.bundle.folders import ModelFolders, ModelsMissing, bundled_models, named_models
-from server.engines.openmp import wait_passively
-from server.local_parts import open_local_parts
-from server.logs import configure_logging
-from server.settings import Settings
-from server.settings_sources import SettingsRefused, load_settings
-from server.settings_toml import settings_as_toml
-from server.solver import Solver
-from server.telemetry import OtelRecorder, TelemetryMissing, recording
-from server.version import running_version
+from server.engines.torch.openmp import wait_passively
+from server.observability.logs import configure_logging
+from server.observability.telemetry import OtelRecorder, TelemetryMissing, recording
+from server.observability.version import running_version
+from server.parts.opening import open_local_parts
+from server.settings.settings import Settings
+from server.settings.sources import SettingsRefused, load_settings
+from server.settings.toml import settings_as_toml
+from server.solving.admission import limits_from
+from server.solving.solver import Solver
 
 logger = logging.getLogger("server")  # the module's own name is __main__ here
 

@@ -12,20 +12,20 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from server.access_log import AccessLog
-from server.api_keys import read_api_keys
-from server.asgi import Application
-from server.authentication import Authentication
-from server.cors import Cors
-from server.openapi_document import complete_document
-from server.problem_json import answer_errors_as_problems, refuse
-from server.request_ids import RequestIds
-from server.routes import make_router
-from server.security_headers import SecurityHeaders
-from server.settings import Settings
-from server.solver import Solver
-from server.tracing import Recorder, Traces
-from server.unread_bodies import UnreadBodies
+from server.http.access_log import AccessLog
+from server.http.api_keys import read_api_keys
+from server.http.asgi import Application
+from server.http.authentication import Authentication
+from server.http.cors import Cors
+from server.http.openapi_document import complete_document
+from server.http.problem_json import answer_errors_as_problems, refuse
+from server.http.request_ids import RequestIds
+from server.http.routes import make_router
+from server.http.security_headers import SecurityHeaders
+from server.http.unread_bodies import UnreadBodies
+from server.observability.tracing import Recorder, Traces
+from server.settings.settings import Settings
+from server.solving.solver import Solver
 
 
 class _Application(FastAPI):
@@ -43,7 +43,7 @@ class _Application(FastAPI):
         self._recorder = recorder
 
     def openapi(self) -> dict[str, Any]:
-        """See `server.openapi_document`."""
+        """See `server.http.openapi_document`."""
         if self.openapi_schema is None:
             self.openapi_schema = complete_document(super().openapi(), self._settings)
         return self.openapi_schema

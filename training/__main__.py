@@ -2,7 +2,7 @@
 
 import sys
 
-from server.engines.openmp import wait_passively
+from server.engines.torch.openmp import wait_passively
 
 
 def main() -> int:

@@ -25,10 +25,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from search.format import prompt_segments
-from server.engines.checkpoint import load_policy
-from server.engines.matrices import Precision
 from server.engines.rendering import END_OF_TEXT, PathTokens, StepTokenizer
 from server.engines.self_check import write_self_check
+from server.engines.torch.checkpoint import load_policy
+from server.engines.torch.matrices import Precision
 from training import rollouts, sft
 from training.bootstrap_config import BootstrapConfig
 from training.policy_model import new_policy, save_for_serving

@@ -12,14 +12,14 @@ from typing import TypeVar
 from sandbox import Sandbox, wanted_level
 from search import Budget, Judge, Parts, SearchConfig, SearchResult, search
 from search.protocols import Policy, StepScorer
+from server.answers.equality import EqualityPool
 from server.bundle.folders import ModelFolders
-from server.engines.compute import ComputeThread
-from server.engines.matrices import Precision
 from server.engines.protocols import Sampling as Drawing
-from server.engines.torch_engines import torch_engines, torch_policy_engine
-from server.engines.torch_runtime import TorchRuntime
-from server.equality import EqualityPool
-from server.runner import STEP_LIMITS, SandboxRunner
+from server.engines.torch.compute import ComputeThread
+from server.engines.torch.engines import torch_engines, torch_policy_engine
+from server.engines.torch.matrices import Precision
+from server.engines.torch.runtime import TorchRuntime
+from server.parts.runner import STEP_LIMITS, SandboxRunner
 
 Item = TypeVar("Item")
 

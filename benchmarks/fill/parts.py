@@ -8,15 +8,15 @@ from benchmarks.fill.processor_time import Clock, ProcessorTime, TimedComputeThr
 from sandbox import Sandbox
 from search import CodeRunner
 from search.protocols import Policy
+from server.answers.equality import EqualityPool
 from server.bundle.folders import ModelFolders
-from server.engine_choice import vllm_options
+from server.engines.choice import vllm_options
 from server.engines.protocols import Engines, Sampling
-from server.engines.torch_engines import torch_engines
-from server.engines.torch_runtime import serving_runtime
-from server.engines.watchdog import marked
-from server.equality import EqualityPool
-from server.runner import STEP_LIMITS, SandboxRunner
-from server.settings import Settings
+from server.engines.torch.engines import torch_engines
+from server.engines.torch.runtime import serving_runtime
+from server.engines.vllm.watchdog import marked
+from server.parts.runner import STEP_LIMITS, SandboxRunner
+from server.settings.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +51,8 @@ async def open_parts(engine: str, folders: ModelFolders, settings: Settings, met
             engines = torch_engines(folders, runtime)
             clocks = shares(runtime.policy_threads, (runtime.compute,))
         else:
-            from server.engines.vllm_engine import VllmEngine  # noqa: PLC0415  # may not be installed
-            from server.engines.vllm_engines import vllm_engines  # noqa: PLC0415
+            from server.engines.vllm.engine import VllmEngine  # noqa: PLC0415  # may not be installed
+            from server.engines.vllm.engines import vllm_engines  # noqa: PLC0415
 
             engines = vllm_engines(folders, vllm_options(settings))
             assert isinstance(engines.policy, VllmEngine)

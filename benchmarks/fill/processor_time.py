@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.engines.compute import ComputeThread, Workload
 from server.engines.errors import EngineError
+from server.engines.torch.compute import ComputeThread, Workload
 
 KINDS = ("policy", "ppm", "sandbox", "search", "answers")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")

@@ -5,10 +5,10 @@ import time
 
 from benchmarks.fill.free_parts import PROBLEM, ask_again, free_parts
 from search import Budget, SearchResult, search
-from server.fakes import fake_parts, opening, serve
-from server.orders import Order, order_for
-from server.schemas import SolveRequest
-from server.settings import Settings
+from server.http.schemas import SolveRequest
+from server.parts.fakes import fake_parts, opening, serve
+from server.settings.settings import Settings
+from server.solving.orders import Order, order_for
 
 
 async def seconds_per_node(*, requests: int) -> float:

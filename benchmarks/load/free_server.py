@@ -13,12 +13,12 @@ import uvicorn
 
 from benchmarks.fill.free_parts import free_parts
 from search.protocols import Path
-from server.admission import limits_from
 from server.app import create_app
-from server.fakes import fake_parts, opening
-from server.logs import configure_logging
-from server.settings_sources import load_settings
-from server.solver import Solver
+from server.observability.logs import configure_logging
+from server.parts.fakes import fake_parts, opening
+from server.settings.sources import load_settings
+from server.solving.admission import limits_from
+from server.solving.solver import Solver
 
 _SCORE = 0.1
 

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.fill.processor_time import clock_of
 from benchmarks.steps.processes import resident_bytes
-from server.settings import PREFIX
+from server.settings.settings import PREFIX
 
 BUNDLED = "server"
 FREE = "benchmarks.load.free_server"

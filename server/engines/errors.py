@@ -6,7 +6,7 @@ EngineError             the engine cannot do its work; ends the searches that us
 ├── SelfCheckFailed     it does not compute what its model should
 ├── EngineClosed        asked after close, or closed while the request was running
 ├── EngineFailed        an exception inside the engine's loop, kept as the cause, or the end of its process
-└── Remote...           what a remote server can get wrong: see `server.engines.remote_errors`
+└── Remote...           what a remote server can get wrong: see `server.engines.remote.errors`
 """
 
 

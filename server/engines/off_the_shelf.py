@@ -3,24 +3,24 @@ lie.
 
 policy    a tokenizer with the step format's tokens   a policy of our own kind
           any other causal model                      asked by few-shot prompt
-PPM       see `server.engines.prm_engines`            reads the policy's tokens where both tokenizers are one, else text
+PPM       see `server.engines.prm.engines`            reads the policy's tokens where both tokenizers are one, else text
 """
 
 from pathlib import Path as FilePath
 
 from server.bundle.folders import ModelFolders
 from server.engines.errors import CheckpointError
-from server.engines.instruct_engines import local_instruct_policy, remote_instruct_policy
+from server.engines.fewshot.engines import local_instruct_policy, remote_instruct_policy
 from server.engines.model_folder import check_same_tokens, existing_file
 from server.engines.model_kinds import PpmKind, needs_few_shots, ppm_kind
-from server.engines.prm_engines import local_prm, remote_prm
+from server.engines.prm.engines import local_prm, remote_prm
 from server.engines.protocols import Engines, PolicyEngine
-from server.engines.remote_client import RemoteAddress, RemoteLimits
-from server.engines.remote_engines import model_context_tokens
-from server.engines.remote_policy import RemotePolicyEngine
+from server.engines.remote.client import RemoteAddress, RemoteLimits
+from server.engines.remote.engines import model_context_tokens
+from server.engines.remote.policy import RemotePolicyEngine
 from server.engines.rendering import StepTokenizer
-from server.engines.torch_engines import torch_policy_engine
-from server.engines.torch_runtime import TorchRuntime, serving_runtime
+from server.engines.torch.engines import torch_policy_engine
+from server.engines.torch.runtime import TorchRuntime, serving_runtime
 
 
 def torch_engines_of_any_make(folders: ModelFolders, runtime: TorchRuntime | None = None) -> Engines:

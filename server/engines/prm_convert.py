@@ -20,7 +20,7 @@ from torch import Tensor
 from server.engines.errors import CheckpointError
 from server.engines.model_folder import read_config, weight_files
 from server.engines.model_kinds import VALUE_HEAD_FILE
-from server.engines.prm_heads import PUBLISHED_SCALE, ValueHead, read_value_head
+from server.engines.prm.heads import PUBLISHED_SCALE, ValueHead, read_value_head
 from server.engines.self_check import write_self_check
 
 _MAX_BIAS = 1e-3

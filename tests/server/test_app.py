@@ -12,9 +12,9 @@ import pytest
 from search import Candidate, Path, Policy
 from search.fakes import ArithmeticPolicy
 from server.engines.errors import EngineFailed
-from server.fakes import FAKE_PROMPT_TOKENS, GatedPolicy, fake_parts, opening, serve
-from server.parts import Part
-from server.settings import Settings
+from server.parts.fakes import FAKE_PROMPT_TOKENS, GatedPolicy, fake_parts, opening, serve
+from server.parts.serving import Part
+from server.settings.settings import Settings
 
 PROBLEM = "3+4+5"
 

@@ -21,11 +21,11 @@ from schemathesis.specs.openapi.checks import ignored_auth
 
 from search import Candidate, Path
 from search.fakes import ArithmeticPolicy
-from server.admission import limits_from
 from server.app import create_app
-from server.fakes import fake_parts, opening
-from server.settings import Settings
-from server.solver import Solver
+from server.parts.fakes import fake_parts, opening
+from server.settings.settings import Settings
+from server.solving.admission import limits_from
+from server.solving.solver import Solver
 
 OPERATOR = Settings(max_trajectories=20, max_candidates=8, max_problem_chars=200, access_log=False)
 KEY = "a-key-that-is-long-enough"

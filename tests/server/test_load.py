@@ -10,14 +10,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from search import Candidate, Path, SearchConfig
-from server.admission import Ticket
-from server.fakes import GatedPolicy, Served, fake_parts, opening, serve
-from server.orders import Order
-from server.refusals import Kind, Refusal
-from server.running import RunningSearch
-from server.settings import Settings
-from server.wire import read_frames
-from tests.server.asgi_call import AsgiCall
+from server.http.wire import read_frames
+from server.parts.fakes import GatedPolicy, Served, fake_parts, opening, serve
+from server.settings.settings import Settings
+from server.solving.admission import Ticket
+from server.solving.orders import Order
+from server.solving.refusals import Kind, Refusal
+from server.solving.running import RunningSearch
+from tests.server.http.asgi_call import AsgiCall
 
 PROBLEM = "3+4+5"
 CLIENTS = 100

@@ -19,9 +19,9 @@ import pytest
 
 from server.__main__ import listening_socket
 from server.bundle.folders import ModelFolders
-from server.settings import Settings
-from server.wire import read_frames
-from tests.server.trace_collector import collecting
+from server.http.wire import read_frames
+from server.settings.settings import Settings
+from tests.server.observability.trace_collector import collecting
 
 ROOT = Path(__file__).parents[2]
 
@@ -228,7 +228,7 @@ def test_searches_that_run_may_end_while_the_server_says_that_it_is_not_ready(mo
         assert (exit_code, last.name, last.payload["stop_reason"]) == (0, "done", "cancelled")
     entries = [json.loads(line) for line in errors.splitlines()]
     (entry,) = [entry for entry in entries if entry.get("request_id") == "too-late"]
-    assert (entry["logger"], entry["status"], entry["trace_id"]) == ("server.access_log", 503, "1" * 32)
+    assert (entry["logger"], entry["status"], entry["trace_id"]) == ("server.http.access_log", 503, "1" * 32)
 
 
 def test_no_response_waits_for_the_client_to_acknowledge_its_head() -> None:
@@ -255,7 +255,7 @@ def test_what_lets_nobody_go_does_not_keep_the_process() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.server.clinging_server", str(port)],
+        [sys.executable, "-m", "tests.server.parts.clinging_server", str(port)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -366,7 +366,7 @@ def test_the_command_sends_its_spans_to_the_collector_that_it_is_told(model_fold
 
 def test_the_command_imports_no_model_library() -> None:
     program = (
-        "import sys, server.__main__, server.demo\n"
+        "import sys, server.__main__, server.demo.__main__\n"
         "print(sorted({'torch', 'transformers', 'sympy', 'numpy', 'tokenizers', 'opentelemetry'} & set(sys.modules)))"
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, text=True)

@@ -9,7 +9,7 @@ import pytest
 from sandbox import Sandbox
 from search import fakes
 from search.protocols import Path as SearchPath
-from server.equality import EqualityPool
+from server.answers.equality import EqualityPool
 from training.evaluate import EvaluationConfig, Method, evaluate, summarise
 from training.problem_sets import ProblemFileError, family_problems, file_problems
 from training.report import write_report

@@ -21,21 +21,21 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from search.fakes import ArithmeticPolicy, FunctionScorer
 from search.format import SPECIAL_TOKENS
 from search.protocols import Policy, StepScorer
-from server.engines.checkpoint import Checkpoint, load_policy, load_ppm
-from server.engines.compute import ComputeThread
 from server.engines.model_folder import read_policy_folder, read_ppm_folder
 from server.engines.protocols import PolicyEngine, Sampling, ScorerEngine
 from server.engines.rendering import END_OF_TEXT
-from server.engines.torch_policy import TorchPolicyEngine
-from server.engines.torch_ppm import TorchScorer
-from server.engines.torch_runtime import TorchRuntime, serving_runtime
-from server.engines.vllm_arguments import VllmOptions
-from server.engines.vllm_memory import MemoryShare
+from server.engines.torch.checkpoint import Checkpoint, load_policy, load_ppm
+from server.engines.torch.compute import ComputeThread
+from server.engines.torch.policy import TorchPolicyEngine
+from server.engines.torch.ppm import TorchScorer
+from server.engines.torch.runtime import TorchRuntime, serving_runtime
+from server.engines.vllm.arguments import VllmOptions
+from server.engines.vllm.memory import MemoryShare
 from tests.server.engines.remote.vllm_server import open_remote_policy, open_remote_scorer
 
 if TYPE_CHECKING:
-    from server.engines.vllm_policy import VllmPolicyEngine
-    from server.engines.vllm_ppm import VllmScorer
+    from server.engines.vllm.policy import VllmPolicyEngine
+    from server.engines.vllm.ppm import VllmScorer
 
 CONTEXT_TOKENS = 1024
 VOCABULARY_SIZE = 290
@@ -70,7 +70,7 @@ def lanes_of_one_core() -> TorchRuntime:
 
 @asynccontextmanager
 async def open_vllm_policy(folder: FilePath) -> AsyncGenerator[PolicyEngine]:
-    from server.engines.vllm_policy import VllmPolicyEngine
+    from server.engines.vllm.policy import VllmPolicyEngine
 
     async with VllmPolicyEngine(read_policy_folder(folder), VLLM_OPTIONS, turn=threading.Lock()) as engine:
         yield engine
@@ -85,7 +85,7 @@ async def open_torch_scorer(folder: FilePath) -> AsyncGenerator[ScorerEngine]:
 
 @asynccontextmanager
 async def open_vllm_scorer(folder: FilePath) -> AsyncGenerator[ScorerEngine]:
-    from server.engines.vllm_ppm import VllmScorer
+    from server.engines.vllm.ppm import VllmScorer
 
     async with VllmScorer(read_ppm_folder(folder), VLLM_OPTIONS, turn=threading.Lock()) as engine:
         yield engine

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.fill.cancelling import CANDIDATES, cancel_one
 from benchmarks.fill.parts import open_parts
 from server.bundle.folders import bundled_models
-from server.settings import Settings
+from server.settings.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

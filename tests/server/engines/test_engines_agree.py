@@ -38,10 +38,10 @@ PROBLEMS = (
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def both() -> AsyncIterator[dict[str, Engines]]:
     """torch in float32; vLLM as it is served, the policy in its own bfloat16 and the PPM in float32."""
-    from server.engines.torch_engines import torch_engines
-    from server.engines.vllm_arguments import VllmOptions
-    from server.engines.vllm_engines import vllm_engines
-    from server.engines.vllm_memory import MemoryShare
+    from server.engines.torch.engines import torch_engines
+    from server.engines.vllm.arguments import VllmOptions
+    from server.engines.vllm.engines import vllm_engines
+    from server.engines.vllm.memory import MemoryShare
 
     policy = MemoryShare(gpu_fraction=0.3, cpu_bytes=200_000_000)
     engines = {

@@ -10,9 +10,9 @@ import torch
 
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path, PathStep, PathTooLong, Policy
-from server.engines.checkpoint import Checkpoint
 from server.engines.protocols import PolicyEngine, Sampling
 from server.engines.rendering import END_OF_TEXT, PathTokens
+from server.engines.torch.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,8 +8,8 @@ import pytest
 from search.format import SPECIAL_TOKENS
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep
-from server.engines.checkpoint import Checkpoint
 from server.engines.rendering import END_OF_TEXT, PathTokens, StepTokenizer
+from server.engines.torch.checkpoint import Checkpoint
 
 ALL_SPECIAL = (*SPECIAL_TOKENS, END_OF_TEXT)
 

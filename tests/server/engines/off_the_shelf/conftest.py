@@ -5,8 +5,8 @@ from pathlib import Path as FilePath
 
 import pytest
 
-from server.engines.compute import ComputeThread
-from server.engines.torch_runtime import TorchRuntime
+from server.engines.torch.compute import ComputeThread
+from server.engines.torch.runtime import TorchRuntime
 from tests.server.engines.off_the_shelf.tiny_models import (
     save_chat_model,
     save_plain_model,

@@ -15,15 +15,15 @@ import transformers
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path, PathStep, PathTooLong
 from server.engines.errors import CheckpointError, EngineClosed, EngineFailed
-from server.engines.instruct_chat import frame_of
-from server.engines.instruct_completer import CompletionRequest
-from server.engines.instruct_engines import local_instruct_policy
-from server.engines.instruct_policy import InstructPolicyEngine
-from server.engines.instruct_tokens import InstructTokens, read_tokens
-from server.engines.instruct_transformers import TransformersCompleter
+from server.engines.fewshot.chat import frame_of
+from server.engines.fewshot.completer import CompletionRequest
+from server.engines.fewshot.engines import local_instruct_policy
+from server.engines.fewshot.policy import InstructPolicyEngine
+from server.engines.fewshot.tokens import InstructTokens, read_tokens
+from server.engines.fewshot.transformers_completer import TransformersCompleter
 from server.engines.model_kinds import needs_few_shots
 from server.engines.protocols import Sampling
-from server.engines.torch_runtime import TorchRuntime
+from server.engines.torch.runtime import TorchRuntime
 from tests.server.engines.off_the_shelf.tiny_models import CONTEXT_TOKENS, save_chat_model, save_tokenizer
 
 PATH = Path(problem="What is 12 + 30?")

@@ -6,7 +6,7 @@ import io
 import pytest
 
 from search.format import SPECIAL_TOKENS, output_segments, prompt_segments
-from server.engines.instruct_prompt import EXAMPLES, INSTRUCTION, WorkedExample, conversation, plain_frame
+from server.engines.fewshot.prompt import EXAMPLES, INSTRUCTION, WorkedExample, conversation, plain_frame
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

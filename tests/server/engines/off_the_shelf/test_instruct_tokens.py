@@ -12,9 +12,9 @@ from search.format import ASSISTANT, SPECIAL_TOKENS, USER, Segment
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep
 from server.engines.errors import CheckpointError
-from server.engines.instruct_chat import frame_of
-from server.engines.instruct_prompt import conversation
-from server.engines.instruct_tokens import InstructTokens, read_tokens
+from server.engines.fewshot.chat import frame_of
+from server.engines.fewshot.prompt import conversation
+from server.engines.fewshot.tokens import InstructTokens, read_tokens
 from tests.server.engines.off_the_shelf.tiny_models import CHAT_MARKS
 
 PROBLEM = "What is 12 + 30?"

@@ -8,18 +8,18 @@ import pytest
 
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep
-from server.engines.instruct_chat import frame_of
-from server.engines.instruct_completer import CompletionRequest
-from server.engines.instruct_engines import local_instruct_policy, remote_instruct_policy
-from server.engines.instruct_policy import InstructPolicyEngine
-from server.engines.instruct_tokens import read_tokens
-from server.engines.prm_engines import local_prm, remote_prm
-from server.engines.prm_rendering import PrmTokens
+from server.engines.fewshot.chat import frame_of
+from server.engines.fewshot.completer import CompletionRequest
+from server.engines.fewshot.engines import local_instruct_policy, remote_instruct_policy
+from server.engines.fewshot.policy import InstructPolicyEngine
+from server.engines.fewshot.tokens import read_tokens
+from server.engines.prm.engines import local_prm, remote_prm
+from server.engines.prm.rendering import PrmTokens
 from server.engines.protocols import Sampling
-from server.engines.remote_client import RemoteAddress
-from server.engines.remote_completer import RemoteCompleter
-from server.engines.remote_engines import model_context_tokens
-from server.engines.torch_runtime import TorchRuntime
+from server.engines.remote.client import RemoteAddress
+from server.engines.remote.completer import RemoteCompleter
+from server.engines.remote.engines import model_context_tokens
+from server.engines.torch.runtime import TorchRuntime
 from tests.server.engines.remote.vllm_server import vllm_server
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1500)]

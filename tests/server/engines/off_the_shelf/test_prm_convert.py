@@ -9,15 +9,15 @@ import torch
 import transformers
 
 from search.protocols import Path
-from server.engines.checkpoint import load_ppm
 from server.engines.errors import CheckpointError
 from server.engines.model_kinds import PpmKind, ppm_kind
+from server.engines.prm.engines import local_prm
 from server.engines.prm_convert import convert_value_head, main
-from server.engines.prm_engines import local_prm
 from server.engines.rendering import PathTokens, StepTokenizer
 from server.engines.self_check import check_scores
-from server.engines.torch_ppm import TorchScorer
-from server.engines.torch_runtime import TorchRuntime
+from server.engines.torch.checkpoint import load_ppm
+from server.engines.torch.ppm import TorchScorer
+from server.engines.torch.runtime import TorchRuntime
 from tests.server.engines.off_the_shelf.tiny_models import save_value_head_model
 
 PATHS = [Path(problem="What is 12 + 30?"), Path(problem="Another one " * 20), Path(problem="")]

@@ -9,7 +9,7 @@ from search.format import SPECIAL_TOKENS
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep
 from server.engines.errors import CheckpointError
-from server.engines.prm_rendering import SYSTEM, PrmTokens, StepTextTokens
+from server.engines.prm.rendering import SYSTEM, PrmTokens, StepTextTokens
 from server.engines.rendering import PathTokens, StepTokenizer
 from tests.server.engines.off_the_shelf.tiny_models import CHAT_MARKS
 

@@ -12,17 +12,17 @@ from safetensors.torch import load_file
 
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep, PathTooLong
-from server.engines.checkpoint import load_ppm
 from server.engines.errors import CheckpointError, EngineClosed, EngineFailed
 from server.engines.model_kinds import PpmKind, ppm_kind
-from server.engines.prm_engines import local_prm, remote_prm
-from server.engines.prm_heads import read_two_class_head, read_value_head
-from server.engines.prm_rendering import PrmTokens
-from server.engines.prm_scorer import PrmScorer
-from server.engines.remote_client import RemoteAddress
+from server.engines.prm.engines import local_prm, remote_prm
+from server.engines.prm.heads import read_two_class_head, read_value_head
+from server.engines.prm.rendering import PrmTokens
+from server.engines.prm.scorer import PrmScorer
+from server.engines.remote.client import RemoteAddress
 from server.engines.rendering import PathTokens, StepTokenizer
-from server.engines.torch_ppm import TorchScorer
-from server.engines.torch_runtime import TorchRuntime
+from server.engines.torch.checkpoint import load_ppm
+from server.engines.torch.ppm import TorchScorer
+from server.engines.torch.runtime import TorchRuntime
 from tests.server.engines.off_the_shelf.tiny_models import CONTEXT_TOKENS, save_weights
 
 STEPS = (

@@ -7,12 +7,12 @@ import pytest
 from search.format import Segment
 from search.outcomes import CandidateStop
 from search.protocols import Path
-from server.engines.instruct_chat import frame_of
-from server.engines.instruct_engines import remote_instruct_policy
-from server.engines.instruct_tokens import InstructTokens, read_tokens
+from server.engines.fewshot.chat import frame_of
+from server.engines.fewshot.engines import remote_instruct_policy
+from server.engines.fewshot.tokens import InstructTokens, read_tokens
 from server.engines.protocols import Sampling
-from server.engines.remote_client import RemoteAddress
-from server.engines.remote_errors import RemoteMismatch
+from server.engines.remote.client import RemoteAddress
+from server.engines.remote.errors import RemoteMismatch
 from tests.server.engines.off_the_shelf.tiny_models import CONTEXT_TOKENS
 from tests.server.engines.remote.stub_models import card, choice
 from tests.server.engines.remote.stub_server import Answer, StubServer

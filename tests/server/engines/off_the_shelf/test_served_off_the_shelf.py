@@ -9,13 +9,13 @@ import pytest
 
 from search import Path
 from server.bundle.folders import ModelFolders
-from server.engine_choice import make_engines
+from server.engines.choice import make_engines
 from server.engines.errors import CheckpointError
 from server.engines.protocols import EngineName
-from server.fakes import serve
-from server.local_parts import open_local_parts
-from server.parts import Part, ServingParts
-from server.settings import Settings
+from server.parts.fakes import serve
+from server.parts.opening import open_local_parts
+from server.parts.serving import Part, ServingParts
+from server.settings.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

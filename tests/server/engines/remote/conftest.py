@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from server.engines.remote_client import RemoteLimits
-from server.engines.remote_retries import Retries
+from server.engines.remote.client import RemoteLimits
+from server.engines.remote.retries import Retries
 from tests.server.engines.remote.stub_server import StubServer, stub_server
 
 

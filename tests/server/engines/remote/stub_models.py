@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from server.bundle.folders import bundled_models
-from server.engines.remote_model import telling_tokens
+from server.engines.remote.model import telling_tokens
 from server.engines.rendering import StepTokenizer
 from tests.server.engines.remote.stub_server import Answer, StubServer
 

@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from server.engines.remote_client import RemoteAddress, RemoteClient, RemoteLimits, base_url
-from server.engines.remote_errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
-from server.engines.remote_retries import Retries
+from server.engines.remote.client import RemoteAddress, RemoteClient, RemoteLimits, base_url
+from server.engines.remote.errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
+from server.engines.remote.retries import Retries
 from tests.server.engines.remote.stub_server import Answer, Drop, Hang, StubServer
 
 

@@ -7,9 +7,9 @@ import pytest
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path, PathStep, PathTooLong
 from server.engines.protocols import Sampling
-from server.engines.remote_client import RemoteAddress, RemoteLimits
-from server.engines.remote_errors import RemoteMismatch, RemoteUnavailable
-from server.engines.remote_policy import RemotePolicyEngine
+from server.engines.remote.client import RemoteAddress, RemoteLimits
+from server.engines.remote.errors import RemoteMismatch, RemoteUnavailable
+from server.engines.remote.policy import RemotePolicyEngine
 from server.engines.rendering import END_OF_TEXT, PathTokens
 from tests.server.engines.remote.stub_models import CONTEXT_TOKENS, bundled_tokenizer, choice, play_policy
 from tests.server.engines.remote.stub_server import Answer, StubServer

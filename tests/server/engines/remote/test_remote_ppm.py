@@ -8,11 +8,11 @@ from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep, PathTooLong
 from server.bundle.folders import ModelFolders, bundled_models
 from server.engines.protocols import EngineName
-from server.engines.remote_client import RemoteAddress, RemoteLimits
-from server.engines.remote_engines import remote_engines
-from server.engines.remote_errors import RemoteMismatch
-from server.engines.remote_ppm import RemoteScorerEngine, remote_ppm
-from server.engines.remote_readings import StepProbabilityReading
+from server.engines.remote.client import RemoteAddress, RemoteLimits
+from server.engines.remote.engines import remote_engines
+from server.engines.remote.errors import RemoteMismatch
+from server.engines.remote.ppm import RemoteScorerEngine, remote_ppm
+from server.engines.remote.readings import StepProbabilityReading
 from server.engines.rendering import PathTokens
 from tests.server.engines.remote.stub_models import CONTEXT_TOKENS, bundled_tokenizer, play_ppm, scores
 from tests.server.engines.remote.stub_server import Answer, StubServer

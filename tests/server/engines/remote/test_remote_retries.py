@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from server.engines.remote_retries import Retries, is_worth_retrying, retry_after_s
+from server.engines.remote.retries import Retries, is_worth_retrying, retry_after_s
 
 NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
 

@@ -3,9 +3,9 @@
 import pytest
 
 from server.bundle.folders import bundled_models
-from server.local_parts import open_local_parts
-from server.parts import PartsUnavailable
-from server.settings import Settings
+from server.parts.opening import open_local_parts
+from server.parts.serving import PartsUnavailable
+from server.settings.settings import Settings
 from tests.server.engines.remote.stub_models import CONTEXT_TOKENS, card, play_policy
 from tests.server.engines.remote.stub_server import Answer, StubServer
 

@@ -8,11 +8,11 @@ import pytest
 from search.protocols import Path
 from server.engines.errors import EngineClosed
 from server.engines.protocols import Sampling
-from server.engines.remote_client import RemoteAddress, RemoteClient, RemoteLimits
-from server.engines.remote_errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
-from server.engines.remote_policy import RemotePolicyEngine
-from server.engines.remote_ppm import remote_ppm
-from server.engines.remote_watch import RemoteWatch
+from server.engines.remote.client import RemoteAddress, RemoteClient, RemoteLimits
+from server.engines.remote.errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
+from server.engines.remote.policy import RemotePolicyEngine
+from server.engines.remote.ppm import remote_ppm
+from server.engines.remote.watch import RemoteWatch
 from tests.server.engines.remote.stub_models import CONTEXT_TOKENS, bundled_tokenizer, card, choice, play_policy
 from tests.server.engines.remote.stub_server import Answer, Drop, Hang, StubServer
 

@@ -12,17 +12,17 @@ import pytest_asyncio
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path, PathStep, PathTooLong
 from server.bundle.folders import bundled_models
-from server.engines.checkpoint import load_policy, load_ppm
-from server.engines.instruct_completer import CompletionRequest
+from server.engines.fewshot.completer import CompletionRequest
 from server.engines.protocols import Engines, Sampling
-from server.engines.remote_client import RemoteAddress
-from server.engines.remote_completer import RemoteCompleter
-from server.engines.remote_engines import remote_engines
-from server.engines.remote_errors import RemoteMismatch, RemoteRefused
-from server.engines.remote_policy import RemotePolicyEngine
+from server.engines.remote.client import RemoteAddress
+from server.engines.remote.completer import RemoteCompleter
+from server.engines.remote.engines import remote_engines
+from server.engines.remote.errors import RemoteMismatch, RemoteRefused
+from server.engines.remote.policy import RemotePolicyEngine
 from server.engines.rendering import PathTokens, StepTokenizer
-from server.engines.torch_policy import TorchPolicyEngine
-from server.engines.torch_ppm import TorchScorer
+from server.engines.torch.checkpoint import load_policy, load_ppm
+from server.engines.torch.policy import TorchPolicyEngine
+from server.engines.torch.ppm import TorchScorer
 from tests.server.engines.remote.vllm_server import vllm_server
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1500), pytest.mark.asyncio(loop_scope="module")]

@@ -17,10 +17,10 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path as FilePath
 
 from server.engines.protocols import PolicyEngine, ScorerEngine
-from server.engines.remote_client import RemoteAddress
-from server.engines.remote_engines import model_context_tokens
-from server.engines.remote_policy import RemotePolicyEngine
-from server.engines.remote_ppm import remote_ppm
+from server.engines.remote.client import RemoteAddress
+from server.engines.remote.engines import model_context_tokens
+from server.engines.remote.policy import RemotePolicyEngine
+from server.engines.remote.ppm import remote_ppm
 from server.engines.rendering import StepTokenizer
 
 API_KEY = "a-test-key"

@@ -1,0 +1,293 @@
+"""Answer grammar: reads a whole answer, from a number with its unit to a list of equations or a union of intervals.
+
+    answer = entry {("," | ";" | "and" | "or") entry}
+    entry  = words | code | numeral with base | matrix | side {("=" | "≠" | "<" | "≤" | ">" | "≥" | "∈") side}
+    side   = sequence {"∪" sequence} | [currency] scalar {":" scalar} [unit]
+
+An entry with one ± stands for two.
+"""
+
+import re
+from collections.abc import Callable
+
+from server.answers.expressions import Constant, Number, Product, Symbol, negated, symbols
+from server.answers.forms import (
+    Code,
+    Colon,
+    Form,
+    Matrix,
+    Member,
+    Numeral,
+    Quantity,
+    Relation,
+    Sequence,
+    Shape,
+    Union,
+    Words,
+)
+from server.answers.scalar_grammar import CONNECTIVES, CONSTANTS, FUNCTIONS, ScalarGrammar
+from server.answers.scanner import MAX_DEPTH, Unreadable
+from server.answers.units import UNITS, Unit, unit
+
+MAX_ITEMS = 64
+"""Commas in one answer. Unordered lists are matched pair by pair, in the server's own process."""
+NAMED_SETS = {"\\mathbb{R}": "ℝ", "\\mathbb{Z}": "ℤ", "\\mathbb{N}": "ℕ", "\\emptyset": "∅", "\\varnothing": "∅"}
+
+_END = r"(?=\s*(?:[,;]|$))"
+_SEPARATOR = re.compile(
+    r"[,;]\s*(?:(?:and|or)\b|\\text\s*\{\s*(?:and|or)\s*\})?|(?:and|or)\b|\\text\s*\{[\s,]*(?:and|or)\s*\}"
+)
+_WORDS = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*(?:\s+[A-Za-z]+(?:['-][A-Za-z]+)*)*")
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_NAMED_SET = re.compile("(?:" + "|".join(map(re.escape, NAMED_SETS)) + ")" + _END)
+_CODE = re.compile(r"(?=\w*[A-Za-z]\d)(?!\d+[eE]\d+\b)[0-9A-Za-z]+" + _END)
+_NUMERAL = re.compile(r"(\d[0-9A-Za-z]*)_(?:\{(\d{1,2})\}|(\d{1,2}))" + _END)
+_MATRIX = re.compile(r"\\begin\{([pbB]?matrix)\}(.*?)\\end\{\1\}", re.DOTALL)
+_UNIT_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}\s*(?:\^\s*\{?\s*([23])\s*\}?)?")
+_UNIT_WORDS = re.compile(r"[A-Za-z]{2,}(?:(?:\s+|\s*/\s*)[A-Za-z]+)*(?:\s*\^\s*\{?\s*([23])\s*\}?)?")
+_MONEY = re.compile(r"(-?)\s*¤")
+_SHAPES = {"()": Shape.OPEN, "[]": Shape.CLOSED, "(]": Shape.HALF_OPEN_LEFT, "[)": Shape.HALF_OPEN_RIGHT}
+_UNION = re.compile(r"∪|U(?=\s*[(\[])")
+_TURNED = {">": "<", "≥": "≤"}
+_COORDINATES = (("x", "y"), ("x", "y", "z"))
+
+
+def read(spelling: str) -> Form:
+    """The form of a respelled answer; raises `Unreadable`."""
+    grammar = _AnswerGrammar(spelling)
+    form = grammar.answer()
+    if grammar.peek():
+        raise Unreadable(f"text left over from character {grammar.position}")
+    return form
+
+
+class _AnswerGrammar(ScalarGrammar):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._sequence_starts = _sequence_starts(text)
+
+    def answer(self) -> Form:
+        items = self._alternatives(self._entry)
+        while self.take(_SEPARATOR):
+            items += self._alternatives(self._entry)
+        return items[0] if len(items) == 1 else Sequence(Shape.LIST, tuple(items))
+
+    def _alternatives(self, read_one: Callable[[], Form]) -> list[Form]:
+        """Reads once, or once per sign where the text holds a ±."""
+        start, read_outside, self.either_signs_read = self.position, self.either_signs_read, 0
+        alternatives = [read_one()]
+        if self.either_signs_read > 1:
+            raise Unreadable("several ± may or may not go together")
+        if self.either_signs_read:
+            self.position, self.either_sign = start, -1
+            alternatives.append(read_one())
+        self.either_sign, self.either_signs_read = 1, read_outside
+        return alternatives
+
+    def _entry(self) -> Form:
+        if words := self._words():
+            return words
+        if code := self.take(_CODE):
+            return Code(code[0].lower())
+        if numeral := self.take(_NUMERAL):
+            return Numeral(numeral[1].lower(), int(numeral[2] or numeral[3]))
+        sides, operators = [self._side()], list[str]()
+        while operator := self.take_any("=≠<≤>≥∈"):
+            operators.append(operator)
+            sides.append(self._side())
+        return _relation(sides, operators) if operators else sides[0]
+
+    def _words(self) -> Words | None:
+        if named := self.take(_NAMED_SET):
+            return Words(NAMED_SETS[named[0]])
+        text, start = self.take(_TEXT), self.position
+        if text:
+            is_whole = not self.peek() or self.at(_SEPARATOR) is not None
+            words = _WORDS.fullmatch(text[1].strip())
+            if is_whole and words and len(words[0]) > 1 and words[0] not in CONNECTIVES:
+                return Words(_plain(words[0]))
+            self.position = text.start()
+            return None
+        words = self.at(_WORDS)
+        if not words:
+            return None
+        plain = re.split(rf"\s+(?:{'|'.join(CONNECTIVES)})\b", words[0])[0]
+        if not _are_words(plain):
+            return None
+        self.position = start + len(plain)
+        if self.peek() and not self.at(_SEPARATOR):
+            self.position = start
+            return None
+        return Words(_plain(plain))
+
+    def _side(self) -> Form:
+        with self.nested():
+            if matrix := self.take(_MATRIX):
+                return _matrix(matrix[2])
+            if named := self.take(_NAMED_SET):
+                return Words(NAMED_SETS[named[0]])
+            if self.peek() and self.position in self._sequence_starts:
+                return self._sequences()
+            return self._quantity()
+
+    def _sequences(self) -> Sequence | Union:
+        items = [self._sequence()]
+        while self.take(_UNION):
+            if not self.peek() or self.position not in self._sequence_starts:
+                raise Unreadable("a union with something else than intervals and sets")
+            items.append(self._sequence())
+        return items[0] if len(items) == 1 else Union(tuple(items))
+
+    def _sequence(self) -> Sequence:
+        opening = self.expect("([{⦃⟨")
+        commas_grouped, self.commas_group = self.commas_group, False
+        items: list[Form] = []
+        if opening in "{⦃":
+            if self.peek() != "⦄":
+                items = self._alternatives(self._item)
+                while self.take_any(",;"):
+                    items += self._alternatives(self._item)
+            self.expect("}⦄")
+            shape = Shape.SET
+        else:
+            items = [self._item()]
+            while self.take_any(",;"):
+                items.append(self._item())
+            closing = self.expect(")]⟩")
+            shape = Shape.ANGLE if opening == "⟨" else _SHAPES.get(opening + closing)
+        self.commas_group = commas_grouped
+        if shape is None:
+            raise Unreadable("brackets that do not belong together")
+        return Sequence(shape, tuple(items))
+
+    def _item(self) -> Form:
+        return self._words_item() or self._side()
+
+    def _words_item(self) -> Words | None:
+        """Words inside brackets end at the next comma or bracket."""
+        words = self.at(_WORDS)
+        if not words or not _are_words(words[0]):
+            return None
+        self.position = words.end()
+        if self.peek() in (",", ")", "]", "}", "⦄", "⟩"):
+            return Words(_plain(words[0]))
+        self.position = words.start()
+        return None
+
+    def _quantity(self) -> Quantity | Colon:
+        money = self.take(_MONEY)
+        parts = [self.expression()]
+        if money and money[1]:
+            parts = [negated(parts[0])]
+        while self.take_any(":"):
+            parts.append(self.expression())
+        scale, name = self._unit()
+        if money:
+            if name not in (None, "dollar"):
+                raise Unreadable("money with a unit")
+            name = "dollar"
+        if scale != 1:
+            parts = [Product((Number(scale), part)) for part in parts]
+        return Quantity(parts[0], name) if len(parts) == 1 else Colon(tuple(parts), name)
+
+    def _unit(self) -> Unit:
+        if self.take_any("°"):
+            return unit(f"degree {self.take_any('CFK')}")
+        if self.take_any("¤"):
+            return unit("dollar")
+        if self.at(_SEPARATOR):
+            return unit("")
+        if text := self.take(_UNIT_TEXT):
+            if not re.fullmatch(r"[A-Za-z0-9 ./^²³-]*", text[1]):
+                raise Unreadable("a unit with unknown characters")
+            return unit(f"{text[1]} {text[2] or ''}")
+        words = self.at(_UNIT_WORDS)
+        if not words:
+            return unit("")
+        written = re.split(rf"\s+(?:{'|'.join(CONNECTIVES)})\b", words[0])[0]
+        first = written.split()[0].split("/")[0].split("^")[0].lower()
+        if first not in UNITS and len(first) <= 3:
+            return unit("")
+        self.position += len(written)
+        return unit(written)
+
+
+def _are_words(text: str) -> bool:
+    """Letters that can be no expression: not x, not sin x, not pi; a single short run counts, as in `no`."""
+    runs = re.findall(r"[A-Za-z]+", text)
+    if any(run in FUNCTIONS or (run in CONSTANTS and len(run) > 1) for run in runs):
+        return False
+    return any(len(run) > 3 for run in runs) or (len(runs) == 1 and len(runs[0]) > 1)
+
+
+def _plain(words: str) -> str:
+    return " ".join(words.lower().split())
+
+
+def _sequence_starts(text: str) -> frozenset[int]:
+    """Where the brackets open that hold a comma of their own: sequences, not mere grouping."""
+    opened: list[int] = []
+    starts: set[int] = set()
+    for position, character in enumerate(text):
+        if character in "([{⦃⟨":
+            opened.append(position)
+            if character in "⟨⦃":
+                starts.add(position)
+        elif character in ")]}⦄⟩" and opened:
+            opened.pop()
+        elif character in ",;" and opened:
+            starts.add(opened[-1])
+        if len(opened) > MAX_DEPTH:
+            raise Unreadable("nested too deeply")
+    if sum(map(text.count, ",;")) > MAX_ITEMS:
+        raise Unreadable("too many items")
+    return frozenset(starts)
+
+
+def _matrix(body: str) -> Matrix:
+    rows = [[ScalarGrammar(cell) for cell in row.split("&")] for row in body.strip().removesuffix("⏎").split("⏎")]
+    matrix = Matrix(tuple(tuple(cell.expression() for cell in row) for row in rows))
+    if any(cell.peek() for row in rows for cell in row) or len({len(row) for row in rows}) != 1:
+        raise Unreadable("a matrix with an unreadable entry or uneven rows")
+    return matrix
+
+
+def _relation(sides: list[Form], operators: list[str]) -> Form:
+    if operators == ["∈"]:
+        match sides:
+            case [Quantity(Symbol(letter), None), container]:
+                return Member(letter, container)
+            case _:
+                raise Unreadable("membership of something else than a letter")
+    if operators == ["="] and _names_coordinates(sides[0]):
+        return sides[1]
+    if all(operator in _TURNED for operator in operators):
+        sides, operators = sides[::-1], [_TURNED[operator] for operator in reversed(operators)]
+    if operators not in (["="], ["≠"]) and not all(operator in "<≤" for operator in operators):
+        raise Unreadable("a chain of unlike relations")
+    return _as_interval(sides, operators) or Relation(tuple(sides), tuple(operators))
+
+
+def _names_coordinates(side: Form) -> bool:
+    """(x, y) = … names nothing that the right side does not say. Other letters could stand for anything."""
+    if not isinstance(side, Sequence) or side.shape is not Shape.OPEN:
+        return False
+    return side.items in [tuple(Quantity(Symbol(letter)) for letter in letters) for letters in _COORDINATES]
+
+
+def _as_interval(sides: list[Form], operators: list[str]) -> Member | None:
+    """a < x ≤ b and x ≤ b as membership of an interval."""
+    infinity, minus_infinity = Quantity(Constant.INFINITY), Quantity(negated(Constant.INFINITY))
+    match sides, operators:
+        case [low, Quantity(Symbol(letter), None), high], [left, right]:
+            pass
+        case [Quantity(Symbol(letter), None), high], ["<" | "≤" as right]:
+            low, left = minus_infinity, "<"
+        case [low, Quantity(Symbol(letter), None)], ["<" | "≤" as left]:
+            high, right = infinity, "<"
+        case _:
+            return None
+    if not all(isinstance(end, Quantity) and not end.unit and not symbols(end.expression) for end in (low, high)):
+        return None
+    shape = _SHAPES[("(" if left == "<" else "[") + (")" if right == "<" else "]")]
+    return Member(letter, Sequence(shape, (low, high)))

@@ -1,0 +1,70 @@
+"""Worker: the process that compares. `python -m server.answers.worker PARENT_PID TIMEOUT_S MEMORY_MB`.
+
+Reads one JSON object {"a": …, "b": …} a line, answers each with the verdict and a newline; says `ready` first, once the
+algebra system is loaded. Ends when its input ends or its parent dies. Limits itself: memory, processor time for each
+comparison, no files written. It keeps no state that one comparison could leave to the next.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+
+from search.outcomes import Verdict
+from server.answers.algebra import warm_up
+from server.answers.answers import compare
+
+_PR_SET_PDEATHSIG = 1
+_MEBIBYTE = 1024 * 1024
+
+
+def main(parent_pid: int, timeout_s: float, memory_mb: int) -> None:
+    """Serves comparisons until the input ends."""
+    _die_with(parent_pid)
+    requests, replies = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Whatever a library prints must not be taken for a verdict.
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    warm_up()
+    _limit(resource.RLIMIT_AS, memory_mb * _MEBIBYTE)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+    print("ready", file=replies, flush=True)
+    for line in requests:
+        _allow_processor_time(timeout_s)
+        request = json.loads(line)
+        print(_verdict(request["a"], request["b"]), file=replies, flush=True)
+
+
+def _verdict(a: str, b: str) -> Verdict:
+    try:
+        return compare(a, b)
+    except MemoryError:
+        raise  # nothing here can be trusted any more: the process ends and is replaced
+    except Exception:  # noqa: BLE001 - sympy raises whatever it likes; any failure to compare means "could not check"
+        return Verdict.UNKNOWN
+
+
+def _die_with(parent_pid: int) -> None:
+    """Has the kernel kill this process when its parent dies; the end of input covers what this misses."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        sys.exit("the parent is gone")
+
+
+def _allow_processor_time(seconds: float) -> None:
+    """From now on: the limit counts for the whole life of the process, so it is moved along."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    limit = int(usage.ru_utime + usage.ru_stime + 2 * seconds) + 2
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+
+
+def _limit(kind: int, amount: int) -> None:
+    resource.setrlimit(kind, (amount, amount))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))

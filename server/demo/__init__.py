@@ -1,0 +1,1 @@
+"""`make demo`: a server that solves two problems in view."""

@@ -1,0 +1,138 @@
+"""`python -m server.demo`: starts a server, solves two problems over HTTP while you watch, and stops the server.
+
+With PROBLEM in the environment it solves that one. Exits with 0 if everything went well and the known answers were
+found, else with 1 and the reason. Nothing is left running, whichever way it ends.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from http import HTTPStatus
+
+import httpx
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from search import Verdict
+from server.answers.answers import decide_exactly
+from server.demo.display import LiveSearch, show_problem, show_response, starting_text
+from server.demo.problems import DEMO_PROBLEMS, DemoProblem
+from server.demo.server import DemoFailed, started_server
+from server.demo.signals import Interrupted, heed_signals, while_shown
+from server.http.schemas import ProblemDetails, SolveResponse
+from server.http.wire import read_frames
+
+SILENCE_S = 60.0
+"""The server gives a sign every ten seconds."""
+
+StartServer = Callable[[Callable[[Mapping[str, str]], None]], AbstractContextManager[str]]
+"""Tells its progress, gives the URL, and stops the server at the end."""
+
+_NEXT = """
+Try next:
+  make demo PROBLEM='Find the Least Common Multiple (LCM) of these numbers: 84, 36'    a problem of your own
+  make serve                                                                           keep the server running"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Exits; never returns."""
+    parser = argparse.ArgumentParser(
+        prog="python -m server.demo",
+        description="Start a server, solve two built-in problems over HTTP in view, and stop the server.",
+        epilog="PROBLEM in the environment is solved in their place: make demo PROBLEM='...'. Settings (RSTAR_*) are "
+        "the server's. The exit code is 0 where all went well, else 1.",
+    )
+    parser.parse_args(arguments)
+    heed_signals()
+    console = Console(highlight=False)
+    try:
+        run_demo(console, problem=own_problem(os.environ))
+    except DemoFailed as failure:
+        console.print(Text(f"The demo failed: {failure}", style="red"))
+        sys.exit(1)
+    except Interrupted as interruption:
+        console.print("Interrupted; the server is stopped.")
+        sys.exit(128 + interruption.number)
+    sys.exit(0)
+
+
+def own_problem(environment: Mapping[str, str]) -> str:
+    """The user's own problem, empty where there is none; bytes that are not UTF-8 become replacement characters."""
+    return environment.get("PROBLEM", "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def run_demo(
+    console: Console,
+    *,
+    problem: str = "",
+    known: Sequence[DemoProblem] = DEMO_PROBLEMS,
+    start: StartServer = started_server,
+) -> None:
+    """Solve `problem`, or where it is empty the `known` ones. Raises `DemoFailed`; the server is stopped then too."""
+    if problem and not problem.strip():
+        raise DemoFailed("problem: must not be blank")
+    with ExitStack() as stack:
+        status = console.status("Starting the server")
+        server = start(lambda parts: status.update(starting_text(parts)))
+        url = while_shown(status, lambda: stack.enter_context(server))
+        wrong = [] if problem else [one for one in known if not _is_solved(console, url, one)]
+        if problem:
+            _solve(console, url, problem)
+        console.print("\nStopping the server")
+    if wrong:
+        missed = "; ".join(f"{one.answer} is the answer to: {one.question}" for one in wrong)
+        raise DemoFailed(f"{len(wrong)} of {len(known)} answers are wrong. {missed}")
+    console.print(_NEXT, markup=False, soft_wrap=True)
+
+
+def _is_solved(console: Console, url: str, known: DemoProblem) -> bool:
+    answer = _solve(console, url, known.question, seed=known.seed).answer
+    is_right = answer is not None and decide_exactly(answer, known.answer) is Verdict.SAME
+    if is_right:
+        console.print(Text(f"Right: the known answer is {known.answer}", style="green"))
+    else:
+        console.print(Text(f"Wrong: the known answer is {known.answer}", style="red"))
+    return is_right
+
+
+def _solve(console: Console, url: str, problem: str, *, seed: int = 0) -> SolveResponse:
+    """Shows the search while it goes on, then its steps and answer."""
+    show_problem(console, problem)
+    search = LiveSearch()
+    live = Live(search, console=console, transient=True, refresh_per_second=8)
+    body = {"problem": problem, "seed": seed, "stream": True}
+    response = while_shown(live, lambda: _ask(url, body, search))
+    show_response(console, response)
+    return response
+
+
+def _ask(url: str, body: Mapping[str, object], search: LiveSearch) -> SolveResponse:
+    try:
+        # Proxies named in the environment are not meant for this machine.
+        with httpx.stream("POST", f"{url}/solve", json=body, timeout=SILENCE_S, trust_env=False) as response:
+            if response.status_code != HTTPStatus.OK:
+                raise DemoFailed(_reason(ProblemDetails.model_validate_json(response.read())))
+            for event in read_frames(response.iter_lines()):
+                match event.name:
+                    case "done":
+                        return SolveResponse.model_validate(event.payload)
+                    case "error":
+                        raise DemoFailed(ProblemDetails.model_validate(event.payload).detail)
+                    case _:
+                        search.hear(event)
+    except httpx.HTTPError as error:
+        raise DemoFailed(f"the server did not answer: {type(error).__name__}: {error}") from error
+    raise DemoFailed("the stream ended without an answer")
+
+
+def _reason(details: ProblemDetails) -> str:
+    if details.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # of the body nothing but the problem is the user's
+        return f"the problem is too long: {details.detail}"
+    return details.detail
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

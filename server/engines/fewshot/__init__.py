@@ -1,0 +1,1 @@
+"""Any instruct model as policy, by a few-shot prompt."""

@@ -1,0 +1,1 @@
+"""Policy and PPM on vLLM servers elsewhere."""

@@ -1,0 +1,156 @@
+# pyright: basic
+"""The path encoder: runs the model over the parts of paths that the prefix cache does not hold.
+
+Shared parts run once: first the missing trunks (all segments but the last), then the last segments, siblings side by
+side under one mask. Serves policy and PPM alike, and never looks at what a token means.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from server.engines.stats import EngineCounters
+from server.engines.torch.prefix_cache import PrefixCache, PrefixNode, TokenSegment
+from server.engines.torch.qwen2 import Qwen2
+
+PathSegments: TypeAlias = tuple[TokenSegment, ...]
+
+_PASS_TOKENS = 1024
+"""Rows per forward pass: matrix products are at full speed from 256 rows on, and a pass fits the cache."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Branch:
+    """Segments to run below a held node."""
+
+    parent: PrefixNode
+    segments: PathSegments
+
+    @property
+    def length(self) -> int:
+        return sum(map(len, self.segments))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Family:
+    """Branches of one parent, in adjacent rows of a pass."""
+
+    rows: slice
+    past: Tensor
+    """Keys and values of the parent's prefix."""
+    bias: Tensor
+    """[row, past and family rows]: 0 where a row may look, minus infinity elsewhere."""
+
+
+class _TreeAttention:
+    """Each row looks at its parent's prefix and at its own branch up to itself."""
+
+    def __init__(self, families: Sequence[_Family], key_values: Tensor) -> None:
+        self._families = families
+        self.key_values = key_values
+        """[layer, key or value, head, row, dimension], filled layer by layer."""
+
+    def __call__(self, layer: int, queries_N_K_Q_D: Tensor, keys_N_K_D: Tensor, values_N_K_D: Tensor) -> Tensor:
+        self.key_values[layer, 0] = keys_N_K_D.transpose(0, 1)
+        self.key_values[layer, 1] = values_N_K_D.transpose(0, 1)
+        queries_K_Q_N_D = queries_N_K_Q_D.permute(1, 2, 0, 3)
+        mixed = torch.empty_like(queries_N_K_Q_D, memory_format=torch.contiguous_format)
+        for family in self._families:
+            keys, values = torch.cat([family.past[layer], self.key_values[layer, :, :, family.rows]], dim=2)
+            queries = queries_K_Q_N_D[:, :, family.rows]
+            per_query = (-1, queries.shape[1], -1, -1)
+            context = F.scaled_dot_product_attention(
+                queries, keys.unsqueeze(1).expand(per_query), values.unsqueeze(1).expand(per_query), family.bias
+            )
+            mixed[family.rows] = context.permute(2, 0, 1, 3)
+        return mixed
+
+
+class PathEncoder:
+    """Gives paths their nodes in the prefix cache. Several threads may ask; they take turns."""
+
+    def __init__(self, model: Qwen2, *, cache_bytes: int, counters: EngineCounters) -> None:
+        shape = model.shape
+        self._model = model
+        self._counters = counters
+        # A turn spans looking, running and looking again: nothing may be forgotten in between.
+        self._turn = threading.Lock()
+        self._empty = torch.zeros(shape.layers, 2, shape.key_value_heads, 0, shape.head_size)
+        self._cache = PrefixCache(max_bytes=cache_bytes, empty_key_values=self._empty)
+
+    def encode(self, paths: Sequence[PathSegments]) -> list[PrefixNode]:
+        """The node of each path, in order."""
+        with self._turn:
+            before = self._counters.tokens_encoded
+            self._run(self._missing([path[:-1] for path in paths]))
+            self._run(self._missing(paths))
+            nodes = [self._cache.deepest(path)[0] for path in paths]
+            encoded = self._counters.tokens_encoded - before
+            self._counters.tokens_reused += sum(node.length for node in nodes) - encoded
+            self._cache.trim()
+            return nodes
+
+    def _missing(self, paths: Sequence[PathSegments]) -> list[_Branch]:
+        """What is not held yet, each branch once, siblings adjacent."""
+        branches: dict[PrefixNode, dict[PathSegments, _Branch]] = {}
+        for path in paths:
+            parent, depth = self._cache.deepest(path)
+            if depth < len(path):
+                branches.setdefault(parent, {})[path[depth:]] = _Branch(parent=parent, segments=path[depth:])
+        return [branch for siblings in branches.values() for branch in siblings.values()]
+
+    def _run(self, branches: list[_Branch]) -> None:
+        for batch in _passes(branches):
+            self._run_pass(batch)
+
+    def _run_pass(self, branches: list[_Branch]) -> None:
+        ids = [token for branch in branches for segment in branch.segments for token in segment]
+        positions = [p for b in branches for p in range(b.parent.length, b.parent.length + b.length)]
+        key_values = self._empty.new_empty(*self._empty.shape[:3], len(ids), self._empty.shape[4])
+        attention = _TreeAttention(_families(branches), key_values)
+        hidden = self._model.forward(torch.tensor(ids), torch.tensor(positions), attention)
+        self._counters.forward_passes += 1
+        self._counters.tokens_encoded += len(ids)
+        end = 0
+        for branch in branches:
+            node = branch.parent
+            for segment in branch.segments:
+                start, end = end, end + len(segment)
+                kept = key_values[:, :, :, start:end].clone()
+                node = self._cache.add(node, segment, key_values=kept, hidden=hidden[end - 1].clone())
+
+
+def _passes(branches: list[_Branch]) -> Iterator[list[_Branch]]:
+    """Cut the branches into passes of about `_PASS_TOKENS` rows; a longer branch runs alone."""
+    batch: list[_Branch] = []
+    rows = 0
+    for branch in branches:
+        if batch and rows + branch.length > _PASS_TOKENS:
+            yield batch
+            batch, rows = [], 0
+        batch.append(branch)
+        rows += branch.length
+    if batch:
+        yield batch
+
+
+def _families(branches: list[_Branch]) -> list[_Family]:
+    """Group adjacent branches by parent, and say who may look at what."""
+    by_parent: dict[PrefixNode, list[int]] = {}
+    for branch in branches:
+        by_parent.setdefault(branch.parent, []).append(branch.length)
+    families: list[_Family] = []
+    first = 0
+    for parent, lengths in by_parent.items():
+        causal = [torch.ones(length, length, dtype=torch.bool).tril_() for length in lengths]
+        own = torch.zeros(sum(lengths), sum(lengths)).masked_fill_(~torch.block_diag(*causal), float("-inf"))
+        bias = torch.cat([own.new_zeros(len(own), parent.length), own], dim=1)
+        past = parent.joined_key_values()
+        families.append(_Family(rows=slice(first, first + len(own)), past=past, bias=bias))
+        first += len(own)
+    return families

@@ -1,0 +1,147 @@
+# pyright: basic
+"""The Qwen2 transformer on the CPU: weights laid out for serving, and one forward pass over packed tokens.
+
+Every token of every sequence is one row; what a row may look at is the business of the `Attention` passed in, so that
+prefill and decoding share this code. All rows are float32; how the weight matrices are held is the business of
+`server.engines.torch.matrices`. Never samples, never keeps state between calls.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from server.engines.torch.matrices import Precision, Product, product
+
+EMBEDDING = "model.embed_tokens.weight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Qwen2Shape:
+    """The numbers of a Qwen2 configuration."""
+
+    layers: int
+    hidden_size: int
+    intermediate_size: int
+    heads: int
+    key_value_heads: int
+    head_size: int
+    rope_theta: float
+    norm_epsilon: float
+    vocabulary_size: int
+    context_tokens: int
+    """The longest sequence served."""
+
+    @property
+    def queries_per_key(self) -> int:
+        """Query heads that share one key-value head."""
+        return self.heads // self.key_value_heads
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """What a checkpoint of this shape holds, but for its head."""
+        hidden, wide = self.hidden_size, self.intermediate_size
+        queries, keys = self.heads * self.head_size, self.key_value_heads * self.head_size
+        layer: dict[str, tuple[int, ...]] = {
+            "input_layernorm.weight": (hidden,),
+            "self_attn.q_proj.weight": (queries, hidden),
+            "self_attn.q_proj.bias": (queries,),
+            "self_attn.k_proj.weight": (keys, hidden),
+            "self_attn.k_proj.bias": (keys,),
+            "self_attn.v_proj.weight": (keys, hidden),
+            "self_attn.v_proj.bias": (keys,),
+            "self_attn.o_proj.weight": (hidden, queries),
+            "post_attention_layernorm.weight": (hidden,),
+            "mlp.gate_proj.weight": (wide, hidden),
+            "mlp.up_proj.weight": (wide, hidden),
+            "mlp.down_proj.weight": (hidden, wide),
+        }
+        layers = {f"model.layers.{i}.{name}": shape for i in range(self.layers) for name, shape in layer.items()}
+        ends = {EMBEDDING: (self.vocabulary_size, hidden), "model.norm.weight": (hidden,)}
+        return ends | layers
+
+
+class Attention(Protocol):
+    """Gives each row its context, and keeps the keys and values it is shown. K: key-value heads, Q: queries per key."""
+
+    def __call__(self, layer: int, queries_N_K_Q_D: Tensor, keys_N_K_D: Tensor, values_N_K_D: Tensor) -> Tensor:
+        """The attention output of `layer`, shaped like the queries."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layer:
+    """One block's weights; projections that read the same input are stacked into one matrix."""
+
+    input_norm: Tensor
+    qkv: Product
+    out: Product
+    mlp_norm: Tensor
+    gate_up: Product
+    down: Product
+
+
+class Qwen2:
+    """A Qwen2 decoder without its head."""
+
+    def __init__(self, shape: Qwen2Shape, weights: Mapping[str, Tensor], *, precision: Precision) -> None:
+        self.shape = shape
+        self._precision = precision
+        self._embedding = weights[EMBEDDING].float()
+        self._final_norm = weights["model.norm.weight"].float()
+        self._layers = [self._load_layer(weights, f"model.layers.{i}.") for i in range(shape.layers)]
+        frequencies = shape.rope_theta ** (-torch.arange(0, shape.head_size, 2).double() / shape.head_size)
+        angles = torch.outer(torch.arange(shape.context_tokens).double(), frequencies)
+        self._rotations = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
+
+    def product(self, weight: Tensor, bias: Tensor | None = None) -> Product:
+        """With `weight`, in the model's precision."""
+        return product(weight, bias, precision=self._precision)
+
+    def forward(self, ids_N: Tensor, positions_N: Tensor, attention: Attention) -> Tensor:
+        """The final normalised hidden state of each row."""
+        shape = self.shape
+        rows = ids_N.shape[0]
+        rotations = self._rotations[positions_N].unsqueeze(1)
+        rotated = shape.heads + shape.key_value_heads
+        hidden = self._embedding[ids_N]
+        for index, layer in enumerate(self._layers):
+            normed = F.rms_norm(hidden, (shape.hidden_size,), layer.input_norm, shape.norm_epsilon)
+            qkv = layer.qkv(normed).view(rows, -1, shape.head_size)
+            pairs = torch.view_as_complex(qkv[:, :rotated].unflatten(-1, (-1, 2)))
+            queries_keys = torch.view_as_real(pairs * rotations).flatten(-2)
+            queries = queries_keys[:, : shape.heads].unflatten(1, (shape.key_value_heads, shape.queries_per_key))
+            mixed = attention(index, queries, queries_keys[:, shape.heads :], qkv[:, rotated:])
+            hidden += layer.out(mixed.reshape(rows, -1))
+            normed = F.rms_norm(hidden, (shape.hidden_size,), layer.mlp_norm, shape.norm_epsilon)
+            gate, up = layer.gate_up(normed).chunk(2, dim=-1)
+            hidden += layer.down(F.silu(gate) * up)
+        return F.rms_norm(hidden, (shape.hidden_size,), self._final_norm, shape.norm_epsilon)
+
+    def _load_layer(self, weights: Mapping[str, Tensor], prefix: str) -> _Layer:
+        def part(name: str) -> Tensor:
+            return weights[f"{prefix}{name}"]
+
+        def stacked(kind: str) -> Tensor:
+            queries = self._pair_halves(part(f"self_attn.q_proj.{kind}"))
+            keys = self._pair_halves(part(f"self_attn.k_proj.{kind}"))
+            return torch.cat([queries, keys, part(f"self_attn.v_proj.{kind}")])
+
+        return _Layer(
+            input_norm=part("input_layernorm.weight").float(),
+            qkv=self.product(stacked("weight"), stacked("bias")),
+            out=self.product(part("self_attn.o_proj.weight")),
+            mlp_norm=part("post_attention_layernorm.weight").float(),
+            gate_up=self.product(torch.cat([part("mlp.gate_proj.weight"), part("mlp.up_proj.weight")])),
+            down=self.product(part("mlp.down_proj.weight")),
+        )
+
+    def _pair_halves(self, rows: Tensor) -> Tensor:
+        """Put dimension i of each head beside i + half, so that a rotation is one complex product.
+
+        Queries and keys are permuted alike, which leaves their products as they were.
+        """
+        heads = rows.unflatten(0, (-1, 2, self.shape.head_size // 2))
+        return heads.transpose(1, 2).flatten(0, 2)

@@ -1,0 +1,1 @@
+"""Policy and PPM as two vLLM engines beside the server."""

@@ -1,0 +1,1 @@
+"""The HTTP edge: the only folder that knows FastAPI and Starlette."""

@@ -1,0 +1,108 @@
+"""Local parts: models, sandbox and answer checker of one server, opened all at once."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from sandbox import Level, Sandbox, SandboxError
+from search import Policy
+from server.answers.equality import EqualityPool, EqualityUnavailable
+from server.bundle.folders import ModelFolders
+from server.engines.errors import EngineError
+from server.engines.protocols import Engines, Sampling
+from server.http.schemas import Models
+from server.parts.kept_parts import KeptEquality, KeptSandbox
+from server.parts.mending import Mender, at_work
+from server.parts.runner import STEP_LIMITS
+from server.parts.serving import Part, PartsUnavailable, ServingParts
+from server.settings.settings import Settings
+
+
+@asynccontextmanager
+async def open_local_parts(
+    folders: ModelFolders, settings: Settings, report: Callable[[Part], None]
+) -> AsyncGenerator[ServingParts]:
+    """See `server.parts.serving.OpenParts`."""
+    sandbox = make_sandbox(settings)
+    equality = EqualityPool()
+
+    async with AsyncExitStack() as stack:
+        reason: str | None = None
+        opening: asyncio.Task[Engines] | None = None
+        try:
+            async with asyncio.TaskGroup() as starting:
+                starting.create_task(_start_sandbox(stack, sandbox, report))
+                starting.create_task(_start_equality(stack, equality, report))
+                opening = starting.create_task(_start_engines(stack, folders, settings, report))
+        except* (EngineError, SandboxError, EqualityUnavailable) as failures:
+            reason = str(failures.exceptions[0])
+        if reason is not None:
+            raise PartsUnavailable(reason)  # inside `except*` it would come out in a group again
+        assert opening is not None
+        engines = opening.result()
+        kept_sandbox, kept_equality = KeptSandbox(sandbox), KeptEquality(equality)
+        menders = (kept_sandbox.mender, kept_equality.mender)
+        await stack.enter_async_context(at_work(menders))
+
+        def policy(temperature: float, top_p: float) -> Policy:
+            return engines.policy.policy(
+                Sampling(temperature=temperature, top_p=top_p, max_step_tokens=settings.max_step_tokens)
+            )
+
+        yield ServingParts(
+            policy=policy,
+            scorer=engines.ppm,
+            equality=kept_equality,
+            open_runner=kept_sandbox.open_runner,
+            prompt_tokens=engines.policy.prompt_tokens,
+            max_prompt_tokens=engines.policy.context_tokens - settings.max_step_tokens,
+            models=Models(policy=engines.policy.model_id, ppm=engines.ppm.model_id),
+            faults=lambda: _faults(engines, menders),
+            engine_stats=engines.stats,
+            sandbox_status=lambda: sandbox.status,
+            equality_restarts=lambda: equality.restarts,
+        )
+
+
+def make_sandbox(settings: Settings) -> Sandbox:
+    """The server's sandbox, not yet open."""
+    return Sandbox(limits=STEP_LIMITS, workers=settings.sandbox_workers, min_level=Level(settings.sandbox_min_level))
+
+
+async def _start_engines(
+    stack: AsyncExitStack, folders: ModelFolders, settings: Settings, report: Callable[[Part], None]
+) -> Engines:
+    engines = await asyncio.to_thread(_make_engines, folders, settings)
+    from server.engines.choice import check_room  # noqa: PLC0415  # as below
+    from server.engines.self_check import check_scores  # noqa: PLC0415
+
+    await stack.enter_async_context(engines.policy)
+    check_room(engines, settings)
+    report(Part.POLICY)
+    await stack.enter_async_context(engines.ppm)
+    await check_scores(engines.ppm, folders.ppm)
+    report(Part.PPM)
+    return engines
+
+
+def _make_engines(folders: ModelFolders, settings: Settings) -> Engines:
+    # torch and vLLM take seconds to import: only here, in a thread, while the other parts start.
+    from server.engines.choice import make_engines  # noqa: PLC0415
+
+    return make_engines(folders, settings)
+
+
+def _faults(engines: Engines, menders: Sequence[Mender]) -> Mapping[Part, str]:
+    broken = {Part(name): fault for name, fault in engines.faults().items()}
+    return broken | {mender.part: mender.fault for mender in menders if mender.fault is not None}
+
+
+async def _start_sandbox(stack: AsyncExitStack, sandbox: Sandbox, report: Callable[[Part], None]) -> None:
+    await stack.enter_async_context(sandbox)
+    report(Part.SANDBOX)
+
+
+async def _start_equality(stack: AsyncExitStack, equality: EqualityPool, report: Callable[[Part], None]) -> None:
+    await stack.enter_async_context(equality)
+    await equality.warm_up()
+    report(Part.EQUALITY)

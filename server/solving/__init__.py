@@ -1,0 +1,1 @@
+"""One search, from a checked request to its result."""

@@ -1,0 +1,85 @@
+"""The watchdog: processes with the mark end, with the server or by order; others live on."""
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from server.engines.vllm.watchdog import MARK, Watchdog, kill_marked, marked
+
+GONE_S = 30.0
+"""For what takes a second on an idle machine."""
+
+SERVER = """
+import subprocess, sys, time
+from server.engines.vllm.watchdog import Watchdog
+with Watchdog(sys.argv[1]):
+    print("watched", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def mark() -> Iterator[str]:
+    mark = str(uuid.uuid4())
+    yield mark
+    kill_marked(mark)
+
+
+def sleeper(mark: str | None) -> "subprocess.Popen[bytes]":
+    """A process that would live on, in a session of its own as engines' processes may be."""
+    environment = {**os.environ, **({} if mark is None else {MARK: mark})}
+    return subprocess.Popen(["sleep", "600"], env=environment, start_new_session=True)
+
+
+def test_only_marked_processes_are_killed(mark: str) -> None:
+    mine, other, unmarked = sleeper(mark), sleeper(mark + "0"), sleeper(None)
+    try:
+        assert marked(mark) == [mine.pid]
+        assert kill_marked(mark) == 1
+        assert mine.wait(GONE_S) == -signal.SIGKILL
+        assert (other.poll(), unmarked.poll()) == (None, None)
+        assert not marked(mark)
+    finally:
+        for process in (other, unmarked):
+            process.kill()
+            process.wait()
+
+
+def test_children_inherit_the_mark(mark: str) -> None:
+    environment = {**os.environ, MARK: mark}
+    code = "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True)"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert len(marked(mark)) == 1
+
+
+def test_leaving_the_context_kills_what_is_left(mark: str) -> None:
+    with Watchdog(mark):
+        left = sleeper(mark)
+        assert left.poll() is None
+    assert left.wait(GONE_S) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_server_leaves_nothing_behind(mark: str, how: signal.Signals) -> None:
+    server = subprocess.Popen([sys.executable, "-c", SERVER, mark], stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"watched\n"
+    left = [sleeper(mark) for _ in range(3)]
+    server.send_signal(how)
+    server.wait()
+    server.stdout.close()
+    assert [process.wait(GONE_S) for process in left] == [-signal.SIGKILL] * 3
+
+
+def test_a_server_that_is_gone_already_is_noticed(mark: str) -> None:
+    left = sleeper(mark)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    watchdog = [sys.executable, "-I", "-S", str(sys.modules[Watchdog.__module__].__file__), str(gone.pid), mark]
+    subprocess.run(watchdog, check=True, timeout=GONE_S)
+    assert left.wait(GONE_S) == -signal.SIGKILL

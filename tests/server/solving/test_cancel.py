@@ -1,0 +1,75 @@
+"""`POST /solve/{id}/cancel`: ends a search, whoever waits for it gets the best answer so far."""
+
+import asyncio
+import re
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from server.parts.fakes import GatedPolicy, Served, fake_parts, opening, serve
+from server.settings.settings import Settings
+from tests.server.http.asgi_call import AsgiCall
+
+PROBLEM = "1+2+3+4"
+ALICE, BOB = {"x-api-key": "alice-0123456789"}, {"x-api-key": "bob-0123456789ab"}
+KEYED = Settings(api_keys=SecretStr(f"{ALICE['x-api-key']},{BOB['x-api-key']}"))
+
+
+async def _solve(served: Served, request_id: str) -> httpx.Response:
+    body = {"problem": PROBLEM, "trajectories": 200}
+    return await served.client.post("/solve", json=body, headers={"x-request-id": request_id, **ALICE})
+
+
+async def test_the_one_who_waits_gets_the_answer_so_far() -> None:
+    policy = GatedPolicy()
+    parts = opening(fake_parts(policy=policy))
+    async with serve(parts, settings=KEYED) as served, asyncio.timeout(20), asyncio.TaskGroup() as group:
+        solving = group.create_task(_solve(served, "r1"))
+        await policy.entered.wait()
+        others = await served.client.post("/solve/r1/cancel", headers=BOB)
+        assert (others.status_code, policy.cancelled) == (404, 0)
+        cancelled = await served.client.post("/solve/r1/cancel", headers=ALICE)
+        assert (cancelled.status_code, cancelled.json()) == (200, {"id": "r1", "state": "stopping"})
+        response = await solving
+        assert response.status_code == 200
+        assert response.json()["stop_reason"] == "cancelled"
+        assert (policy.waiting, policy.cancelled) == (0, 1)
+        for name in ("r1", response.json()["id"]):
+            again = await served.client.post(f"/solve/{name}/cancel", headers=ALICE)
+            assert (again.status_code, again.json()["state"]) == (200, "ended")
+
+
+async def test_a_stream_that_is_cancelled_ends_with_its_answer() -> None:
+    policy = GatedPolicy()
+    async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(20), asyncio.TaskGroup() as group:
+        body = {"problem": PROBLEM, "stream": True}
+        call = AsgiCall(served, body)
+        group.create_task(call.run())
+        await policy.entered.wait()
+        started = await call.has_sent_event("search_started")
+        cancelled = await served.client.post(f"/solve/{started.payload['id']}/cancel")
+        assert cancelled.json()["state"] == "stopping"
+        ended = await call.has_sent_event("done")
+    assert ended.payload["stop_reason"] == "cancelled"
+
+
+async def test_an_id_that_never_was_is_not_found() -> None:
+    async with serve() as served:
+        response = await served.client.post("/solve/nobody/cancel")
+    assert (response.status_code, response.json()["type"]) == (404, "urn:rstar:problem:not-found")
+
+
+@pytest.mark.parametrize("guess", ["r1", "r1-", "r1-00000000", "r1-" + "0" * 32])
+async def test_without_keys_nobody_cancels_by_guessing_a_request_id(guess: str) -> None:
+    policy = GatedPolicy()
+    async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(20), asyncio.TaskGroup() as group:
+        solving = [group.create_task(_solve(served, "r1")) for _ in range(2)]
+        await policy.entered.wait()
+        refused = await served.client.post(f"/solve/{guess}/cancel")
+        assert (refused.status_code, policy.cancelled) == (404, 0)
+        assert "search_started" in refused.json()["detail"]
+        policy.gate.set()
+    ids = [task.result().json()["id"] for task in solving]
+    assert ids[0] != ids[1]
+    assert all(re.fullmatch("r1-[0-9a-f]{32}", search_id) for search_id in ids)
