@@ -116,7 +116,7 @@ def test_tests_mirror_the_packages_and_are_no_packages_themselves() -> None:
     tests = [module.relative_to(ROOT / "tests") for module in MODULES if _name(module).startswith("tests/")]
     assert [path.as_posix() for path in tests if path.name == "__init__.py"] == []
     folders = {path.parts[0] for path in tests if len(path.parts) > 1}
-    assert folders <= {*PACKAGES, "deploy", "benchmarks"}
+    assert folders <= {*PACKAGES, "deploy", "benchmarks", "golden"}
 
 
 def test_no_file_names_a_registry_host_or_records_download_addresses() -> None:
