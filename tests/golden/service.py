@@ -41,9 +41,9 @@ from search.fakes import (
     last_step,
     step,
 )
-from server.fakes import GatedPolicy, fake_parts, opening, serve
-from server.parts import Part
-from server.settings import Settings
+from server.parts.fakes import GatedPolicy, fake_parts, opening, serve
+from server.parts.serving import Part
+from server.settings.settings import Settings
 
 API_KEY = "golden-0123456789"
 
