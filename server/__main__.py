@@ -29,8 +29,7 @@ from server.observability.telemetry import OtelRecorder, TelemetryMissing, recor
 from server.observability.version import running_version
 from server.parts.opening import open_local_parts
 from server.settings.settings import Settings
-from server.settings.sources import SettingsRefused, load_settings
-from server.settings.toml import settings_as_toml
+from server.settings.sources import SettingsRefused, load_settings, settings_as_toml
 from server.solving.admission import limits_from
 from server.solving.solver import Solver
 

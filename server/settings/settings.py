@@ -1,26 +1,54 @@
-"""Settings: everything an operator can turn, declared with its default and its bounds.
+"""Settings: every value an operator can set, declared with its default and its bounds.
 
-A frozen value: made of what it is given and nothing else. `server.settings.sources` reads where the values come from.
+`Settings` is a frozen value and reads nothing. `server.settings.sources` reads command line, environment and file.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliSuppress, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from server.engines.remote.client import base_url
 from server.http.api_keys import read_api_keys
 from server.settings.request_limits import REQUEST_LIMITS
-from server.settings.web_address import web_address
 
 PREFIX = "RSTAR_"
-"""Of every variable in the environment."""
+"""First part of the name of every environment variable."""
+_NEVER_IN_ADDRESSES = "@?#"
+"""Marks of passwords, queries and fragments, refused anywhere: `http://me:p/w@gpu` has its `@` in the path."""
 
 
 def _checked_api_keys(keys: SecretStr) -> SecretStr:
     read_api_keys(keys.get_secret_value())
     return keys
+
+
+def web_address(text: str, *, expected: str, secrets: str) -> str:
+    """The address of an HTTP server without a final slash. Connects to nothing.
+
+    Raises ValueError that says what was `expected`, or where `secrets` belong. It never quotes the text, which may hold
+    a password by mistake.
+    """
+    text = text.strip()
+    if any(sign in text for sign in _NEVER_IN_ADDRESSES):
+        raise ValueError(f"an address must not hold a password, nor any of {' '.join(_NEVER_IN_ADDRESSES)}; {secrets}")
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # unmatched brackets or an impossible port; some of these messages quote the text
+        raise ValueError(f"expected {expected}") from None
+    if not is_address:
+        raise ValueError(f"expected {expected}")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def vllm_server_address(url: str) -> str:
+    """The address of a vLLM server without a final slash or `/v1`. Raises ValueError, see `web_address`."""
+    secrets = "give the API key as a setting of its own"
+    address = web_address(url, expected="an address such as http://gpu-1:8000", secrets=secrets)
+    return re.sub(r"(?<!/)/v1$", "", address).rstrip("/")
 
 
 def _otlp_address(url: str) -> str:
@@ -47,7 +75,7 @@ Engine = Literal["auto", "torch", "vllm", "openai"]
 """Spelt out as literals, not as an enumeration, for the sake of `--help`."""
 
 Count = Annotated[int, Field(ge=1)]
-RemoteURL = Annotated[str, AfterValidator(base_url)]
+RemoteURL = Annotated[str, AfterValidator(vllm_server_address)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Gigabytes = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -138,9 +166,9 @@ class Settings(BaseSettings):
     """Address of the vllm server that serves the policy, for the engine openai."""
     ppm_url: RemoteURL | None = None
     """Address of the vllm server that serves the PPM."""
-    policy_api_key: SecretStr | None = None
+    policy_api_key: CliSuppress[SecretStr | None] = None
     """Sent to the policy's server, where it asks for one."""
-    ppm_api_key: SecretStr | None = None
+    ppm_api_key: CliSuppress[SecretStr | None] = None
     """Sent to the PPM's server."""
     remote_timeout_s: Seconds = 120.0
     """Time allowed to one answer of those servers."""
@@ -180,13 +208,13 @@ class Settings(BaseSettings):
     sandbox_min_level: Literal["full", "reduced"] = "full"
     """How well steps must be confined for the server to start; reduced: without namespaces or without Landlock."""
 
-    api_keys: ApiKeys | None = None
+    api_keys: CliSuppress[ApiKeys | None] = None
     """Keys, one of which each request has to show: key or name=key, between commas or line ends. Open by default."""
     cors_origins: Origins = ()
     """Origins, between commas, whose web pages may use the server from a browser; * for all, none by default."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least grave entry that is logged; problems and answers appear at debug only."""
+    """Minimum log level; problems and answers appear at debug only."""
     log_format: Literal["text", "json"] = "text"
     """How entries are written on stderr: lines for people, or one JSON object a line."""
     access_log: bool = True

@@ -74,8 +74,11 @@ def test_an_engine_that_lacks_its_settings_is_one_line(run_here: Callable[..., E
     assert "the engine openai needs policy_url and ppm_url" in ended.stderr
 
 
-def test_the_settings_are_printed_without_secrets_and_nothing_is_started(run_here: Callable[..., Ended]) -> None:
-    ended = run_here("--print-config", "--port", "7", "--api-keys", "a-secret-of-some-length")
+def test_print_config_shows_no_secret_and_starts_nothing(
+    run_here: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSTAR_API_KEYS", "a-secret-of-some-length")
+    ended = run_here("--print-config", "--port", "7")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "port = 7  # cli\n" in ended.stdout
     assert "secret" not in ended.stdout

@@ -11,14 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self, cast
-from urllib.parse import urlsplit
 
 import httpx
 
 from server.engines.remote.errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
 from server.engines.remote.payloads import JsonObject, as_object
 from server.engines.remote.retries import Retries, is_worth_retrying, retry_after_s
-from server.settings.web_address import web_address
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +37,7 @@ class RemoteAddress:
     """Where a server is, and what it wants to hear."""
 
     url: str
-    """`http(s)://host:port`, with the path in front of `/v1` where there is one; see `base_url`."""
+    """`http(s)://host:port`, with the path in front of `/v1` where there is one, no final slash."""
     api_key: str | None = field(default=None, repr=False)
     """Sent as a bearer token; never logged."""
     model: str | None = None
@@ -73,13 +71,6 @@ class RemoteTraffic:
     """Calls without an answer after all attempts, or refused."""
 
 
-def base_url(url: str) -> str:
-    """The address without a final slash or `/v1`. Raises ValueError for what is no address of a server."""
-    secrets = "give the API key as a setting of its own"
-    parts = urlsplit(web_address(url, expected="an address such as http://gpu-1:8000", secrets=secrets))
-    return f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix('/v1').rstrip('/')}"
-
-
 class RemoteClient:
     """Asks one server. Use as an async context manager, in one event loop."""
 
@@ -91,7 +82,7 @@ class RemoteClient:
         rng: random.Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.url = base_url(address.url)
+        self.url = address.url
         self.limits = limits or RemoteLimits()
         self.traffic = RemoteTraffic()
         self._rng = rng or random.Random()

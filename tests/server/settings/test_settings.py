@@ -3,7 +3,7 @@
 import pytest
 
 from server.settings.request_limits import REQUEST_LIMITS
-from server.settings.settings import Settings
+from server.settings.settings import Settings, vllm_server_address
 from server.settings.sources import SettingsRefused, load_settings
 
 KEY = "0123456789abcdef"
@@ -83,10 +83,13 @@ def test_every_limit_on_a_request_has_a_default_within_it() -> None:
         (f"a={KEY},a={KEY}2", "api_keys: two API keys have the name a"),
     ],
 )
-def test_bad_api_keys_are_refused_without_being_printed(keys: str, reason: str) -> None:
+def test_bad_api_keys_are_refused_without_being_printed(
+    keys: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSTAR_API_KEYS", keys)
     with pytest.raises(SettingsRefused) as refused:
-        load_settings(["--api-keys", keys])
-    assert str(refused.value) == f"--{reason.replace('_', '-', 1)}"
+        load_settings([])
+    assert str(refused.value) == reason.replace("api_keys", "RSTAR_API_KEYS")
     with pytest.raises(ValueError, match="1 validation error") as invalid:
         Settings(api_keys=keys)  # pyright: ignore[reportArgumentType] # as it is written by hand
     assert keys not in str(invalid.value)
@@ -107,3 +110,24 @@ def test_settings_cannot_be_changed_later() -> None:
     settings = Settings()
     with pytest.raises(ValueError, match="frozen"):
         settings.port = 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("http://gpu-1:8000", "http://gpu-1:8000"),
+        (" http://gpu-1:8000/v1/ ", "http://gpu-1:8000"),
+        ("https://gateway/models/policy/v1", "https://gateway/models/policy"),
+        ("http://[::1]:8000/", "http://[::1]:8000"),
+        ("http://v1/v1", "http://v1"),
+        ("http://v1", "http://v1"),
+    ],
+)
+def test_an_address_may_end_in_a_slash_or_v1(given: str, expected: str) -> None:
+    assert vllm_server_address(given) == expected
+
+
+@pytest.mark.parametrize("url", ["gpu-1:8000", "ftp://gpu-1", "http://", "http://user:pw@gpu-1", "http://gpu-1/?a=b"])
+def test_a_text_that_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="address"):
+        vllm_server_address(url)

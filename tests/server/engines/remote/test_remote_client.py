@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from server.engines.remote.client import RemoteAddress, RemoteClient, RemoteLimits, base_url
+from server.engines.remote.client import RemoteAddress, RemoteClient, RemoteLimits
 from server.engines.remote.errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
 from server.engines.remote.retries import Retries
 from tests.server.engines.remote.stub_server import Answer, Drop, Hang, StubServer
@@ -151,27 +151,6 @@ async def test_connections_are_used_again(stub: StubServer, client: RemoteClient
         for _ in range(5):
             await client.post("/x", {})
     assert stub.connections == 1
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("http://gpu-1:8000", "http://gpu-1:8000"),
-        (" http://gpu-1:8000/v1/ ", "http://gpu-1:8000"),
-        ("https://gateway/models/policy/v1", "https://gateway/models/policy"),
-        ("http://[::1]:8000/", "http://[::1]:8000"),
-        ("http://v1/v1", "http://v1"),
-        ("http://v1", "http://v1"),
-    ],
-)
-def test_an_address_may_end_in_a_slash_or_v1(given: str, expected: str) -> None:
-    assert base_url(given) == expected
-
-
-@pytest.mark.parametrize("url", ["gpu-1:8000", "ftp://gpu-1", "http://", "http://user:pw@gpu-1", "http://gpu-1/?a=b"])
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="address"):
-        base_url(url)
 
 
 def test_by_default_a_server_may_be_gone_for_seconds() -> None:
