@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from sandbox import Outcome, Sandbox, SandboxUnavailable
 from search import CodeRunner, Verdict
 from server.answers.equality import EqualityPool, EqualityUnavailable
-from server.parts.mending import Mender
+from server.engines.health import HealthWatch
 from server.parts.runner import SandboxRunner
 from server.parts.serving import Part
 
@@ -20,7 +20,7 @@ class KeptSandbox:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self.mender = Mender(
+        self.watch = HealthWatch(
             Part.SANDBOX,
             is_up=lambda: sandbox.zygote_pid is not None,
             start=self._run_a_step,
@@ -31,7 +31,7 @@ class KeptSandbox:
     @asynccontextmanager
     async def open_runner(self, seed: int) -> AsyncGenerator[CodeRunner]:
         """A runner for one search; leaving ends every process of it."""
-        with self.mender.noticing():
+        with self.watch.calling():
             async with self._sandbox.tree(seed=seed) as tree:
                 yield SandboxRunner(tree)
 
@@ -48,7 +48,7 @@ class KeptEquality:
 
     def __init__(self, pool: EqualityPool) -> None:
         self._pool = pool
-        self.mender = Mender(
+        self.watch = HealthWatch(
             Part.EQUALITY,
             is_up=lambda: pool.is_ready,
             start=pool.warm_up,
@@ -58,5 +58,5 @@ class KeptEquality:
 
     async def same(self, a: str, b: str) -> Verdict:
         """See `EqualityPool.same`."""
-        with self.mender.noticing():
+        with self.watch.calling():
             return await self._pool.same(a, b)

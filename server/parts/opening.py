@@ -9,10 +9,10 @@ from search import Policy
 from server.answers.equality import EqualityPool, EqualityUnavailable
 from server.bundle.folders import ModelFolders
 from server.engines.errors import EngineError
+from server.engines.health import HealthWatch, watching
 from server.engines.protocols import Engines, Sampling
 from server.http.schemas import Models
 from server.parts.kept_parts import KeptEquality, KeptSandbox
-from server.parts.mending import Mender, at_work
 from server.parts.runner import STEP_LIMITS
 from server.parts.serving import Part, PartsUnavailable, ServingParts
 from server.settings.settings import Settings
@@ -41,8 +41,8 @@ async def open_local_parts(
         assert opening is not None
         engines = opening.result()
         kept_sandbox, kept_equality = KeptSandbox(sandbox), KeptEquality(equality)
-        menders = (kept_sandbox.mender, kept_equality.mender)
-        await stack.enter_async_context(at_work(menders))
+        watches = (kept_sandbox.watch, kept_equality.watch)
+        await stack.enter_async_context(watching(watches))
 
         def policy(temperature: float, top_p: float) -> Policy:
             return engines.policy.policy(
@@ -57,7 +57,7 @@ async def open_local_parts(
             prompt_tokens=engines.policy.prompt_tokens,
             max_prompt_tokens=engines.policy.context_tokens - settings.max_step_tokens,
             models=Models(policy=engines.policy.model_id, ppm=engines.ppm.model_id),
-            faults=lambda: _faults(engines, menders),
+            faults=lambda: _faults(engines, watches),
             engine_stats=engines.stats,
             sandbox_status=lambda: sandbox.status,
             equality_restarts=lambda: equality.restarts,
@@ -92,9 +92,9 @@ def _make_engines(folders: ModelFolders, settings: Settings) -> Engines:
     return make_engines(folders, settings)
 
 
-def _faults(engines: Engines, menders: Sequence[Mender]) -> Mapping[Part, str]:
+def _faults(engines: Engines, watches: Sequence[HealthWatch]) -> Mapping[Part, str]:
     broken = {Part(name): fault for name, fault in engines.faults().items()}
-    return broken | {mender.part: mender.fault for mender in menders if mender.fault is not None}
+    return broken | {Part(watch.part): watch.fault for watch in watches if watch.fault is not None}
 
 
 async def _start_sandbox(stack: AsyncExitStack, sandbox: Sandbox, report: Callable[[Part], None]) -> None:

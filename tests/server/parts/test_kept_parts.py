@@ -13,10 +13,11 @@ import pytest
 from sandbox import Sandbox
 from search import Verdict
 from server.answers.equality import EqualityPool
+from server.engines.health import watching
 from server.parts.fakes import Served, fake_parts, opening, serve
 from server.parts.kept_parts import KeptEquality, KeptSandbox
-from server.parts.mending import at_work
 from server.parts.runner import STEP_LIMITS
+from server.parts.serving import Part
 from tests.descriptors import only_new_descriptors
 
 pytestmark = pytest.mark.slow
@@ -50,16 +51,16 @@ async def _kept() -> AsyncGenerator[Kept]:
     async with asyncio.timeout(BOUND_S), Sandbox(limits=STEP_LIMITS) as sandbox_, EqualityPool() as pool:
         await pool.warm_up()
         runner, equality = KeptSandbox(sandbox_), KeptEquality(pool)
-        menders = (runner.mender, equality.mender)
+        watches = (runner.watch, equality.watch)
         parts = replace(
             fake_parts(),
             equality=equality,
             open_runner=runner.open_runner,
-            faults=lambda: {mender.part: mender.fault for mender in menders if mender.fault is not None},
+            faults=lambda: {Part(watch.part): watch.fault for watch in watches if watch.fault is not None},
             sandbox_status=lambda: sandbox_.status,
             equality_restarts=lambda: pool.restarts,
         )
-        async with at_work(menders), serve(opening(parts)) as served:
+        async with watching(watches), serve(opening(parts)) as served:
             yield Kept(sandbox=sandbox_, pool=pool, served=served)
 
 

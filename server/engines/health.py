@@ -1,7 +1,7 @@
-"""Mending: starts a part that has broken again, until that succeeds, and says what is wrong meanwhile.
+"""Health watch: looks whether a part works, starts it again where it does not, and keeps the fault meanwhile.
 
-For parts that whoever needs them next would start again too. A part that is back within some seconds was never broken:
-its callers waited, and only the log was told. One that keeps ending is left to its callers for a while each time.
+For engine processes, remote servers, the sandbox and the answer checker alike. Example: a sandbox that is back within
+some seconds shows no fault, because its callers only waited. One that cannot be started shows one until it can.
 """
 
 import asyncio
@@ -9,8 +9,6 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-
-from server.parts.serving import Part
 
 logger = logging.getLogger(__name__)
 
@@ -21,35 +19,45 @@ PATIENCE_S = 5.0
 START_LIMIT_S = 120.0
 """Parts give up a start of theirs after a minute, and may try twice; what takes longer than this hangs."""
 STEADY_S = 60.0
-"""A part that has been up for so long has recovered: its next end is the first of a new row."""
+"""A part that has been up for so long has recovered: its next end counts as the first."""
 DELAYS_S = (0.0, 1.0, 2.0, 5.0, 15.0)
-"""Before the first start, the second and so on."""
+"""Before the first start, the second and so on: a part that ends again and again does not keep the machine busy."""
 
 
-class Mender:
-    """Looks after one part."""
+class HealthWatch:
+    """Watches one part."""
 
-    def __init__(  # noqa: PLR0913  # times are for tests
+    def __init__(  # noqa: PLR0913  # times are for tests, and for parts that start slowly
         self,
-        part: Part,
+        part: str,
         *,
         is_up: Callable[[], bool],
         start: Callable[[], Awaitable[object]],
         restarts: Callable[[], int],
         unavailable: type[Exception],
+        ended: str = "it ended",
         look_s: float = LOOK_S,
         patience_s: float = PATIENCE_S,
-        start_limit_s: float = START_LIMIT_S,
+        start_limit_s: float | None = START_LIMIT_S,
         steady_s: float = STEADY_S,
         delays_s: Sequence[float] = DELAYS_S,
     ) -> None:
-        """`is_up` is asked often and must not wait; `start` ends well only where the part works, and may do nothing
-        where it does; `restarts` counts everybody's; `unavailable` is what calls raise when it cannot be started."""
+        """
+        Args:
+            part: its name in the log.
+            is_up: asked often, must not wait.
+            start: returns only where the part works, and may do nothing where it does.
+            restarts: starts after the first one, whoever made them.
+            unavailable: what calls and `start` raise when the part does not work.
+            ended: how a fault begins that is a slow start.
+            start_limit_s: after this a start is cancelled and made anew; None to wait for as long as it takes.
+        """
         self.part = part
         self._is_up = is_up
         self._start = start
         self._restarts = restarts
         self._unavailable = unavailable
+        self._ended = ended
         self._look_s = look_s
         self._patience_s = patience_s
         self._start_limit_s = start_limit_s
@@ -64,14 +72,20 @@ class Mender:
         return self._fault
 
     @contextmanager
-    def noticing(self) -> Generator[None]:
-        """Around a call of the part: notices where it says that it is unavailable."""
+    def calling(self) -> Generator[None]:
+        """Around a call of the part: one that raises `unavailable` is a fault, and makes us start the part again."""
         try:
             yield
         except self._unavailable as error:
-            self._break(str(error))
+            self._fail(str(error))
             self._alarm.set()
             raise
+
+    def recovered(self) -> None:
+        """The part works: it was started, or it answered a call."""
+        if self._fault is not None:
+            logger.info("%s works again", self.part)
+        self._fault = None
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -91,48 +105,46 @@ class Mender:
                 continue
             await asyncio.sleep(self._delays_s[min(setbacks, len(self._delays_s) - 1)])
             if not self._is_well():
-                await self._mend()
+                await self._start_again()
             setbacks += 1
             trouble_s = now()
 
     def _is_well(self) -> bool:
         return self._fault is None and self._is_up()
 
-    async def _mend(self) -> None:
+    async def _start_again(self) -> None:
         late = asyncio.get_running_loop().call_later(self._patience_s, self._take_long)
         limit = asyncio.timeout(self._start_limit_s)
         try:
             async with limit:
                 await self._start()
         except self._unavailable as error:
-            self._break(str(error))
+            self._fail(str(error))
         except Exception as error:  # noqa: BLE001  # the boundary: whatever a start raises, there will be another
             if not limit.expired():
-                self._break(f"{type(error).__name__}: {error}")
+                self._fail(f"{type(error).__name__}: {error}")
             elif not self._is_up():  # as below
-                self._break(f"it ended, and starting it again took longer than {self._start_limit_s:.0f} s")
+                self._fail(f"{self._ended}, and starting it again took longer than {self._start_limit_s:.0f} s")
         else:
-            if self._fault is not None:
-                logger.info("%s works again", self.part)
-            self._fault = None
+            self.recovered()
         finally:
             late.cancel()
 
     def _take_long(self) -> None:
         if not self._is_up():  # else it only waits for its turn among others
-            self._break("it ended, and starting it again takes long")
+            self._fail(f"{self._ended}, and starting it again takes long")
 
-    def _break(self, fault: str) -> None:
+    def _fail(self, fault: str) -> None:
         if fault != self._fault:
             logger.error("%s does not work: %s", self.part, fault)
         self._fault = fault
 
 
 @asynccontextmanager
-async def at_work(menders: Sequence[Mender]) -> AsyncGenerator[None]:
-    """All of them look after their parts in here."""
+async def watching(watches: Sequence[HealthWatch]) -> AsyncGenerator[None]:
+    """All of them watch their parts in here."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(mender.run()) for mender in menders]
+        tasks = [group.create_task(watch.run()) for watch in watches]
         try:
             yield
         finally:
