@@ -8,7 +8,8 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import httpx
@@ -19,17 +20,47 @@ from rich.text import Text
 from search import Verdict
 from server.answers.answers import decide_exactly
 from server.demo.display import LiveSearch, show_problem, show_response, starting_text
-from server.demo.problems import DEMO_PROBLEMS, DemoProblem
-from server.demo.server import DemoFailed, started_server
-from server.demo.signals import Interrupted, heed_signals, while_shown
+from server.demo.server import DemoFailed, Interrupted, raise_on_signals, started_server
 from server.http.schemas import ProblemDetails, SolveResponse
 from server.http.wire import read_frames
 
 SILENCE_S = 60.0
-"""The server gives a sign every ten seconds."""
+"""Longest wait for the next bytes of a stream; the server sends a heartbeat every ten seconds."""
 
 StartServer = Callable[[Callable[[Mapping[str, str]], None]], AbstractContextManager[str]]
-"""Tells its progress, gives the URL, and stops the server at the end."""
+"""Takes a callback for progress, gives the URL of a ready server, and stops the server at the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoProblem:
+    """A problem with its known answer."""
+
+    question: str
+    answer: str
+    origin: str
+    """Family, split and index of the problem."""
+    seed: int = 0
+    """Seed of the search."""
+
+
+DEMO_PROBLEMS = (
+    DemoProblem(
+        question=(
+            "Ava went to the cafe and bought various types of treats. She bought 5 dozen donuts which cost $16 per "
+            "dozen, 10 dozen tarts which cost $83 per dozen, and 6 dozen brownies for $116 per dozen. How much was the "
+            "total cost? Give the result as your final answer. Do not include units."
+        ),
+        answer="1606",
+        origin="gsm_symbolic/test/0",
+        seed=2,  # one of the 16 seeds among 0 to 19 with which the bundled models get it right; 0 is not
+    ),
+    DemoProblem(
+        question="Determine the value of y that satisfies: 85 - 83*y = -6389",
+        answer="78",
+        origin="simple_equations/test/0",
+    ),
+)
+"""The first test problem of two families."""
 
 _NEXT = """
 Try next:
@@ -46,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
         "the server's. The exit code is 0 where all went well, else 1.",
     )
     parser.parse_args(arguments)
-    heed_signals()
+    raise_on_signals()
     console = Console(highlight=False)
     try:
         run_demo(console, problem=own_problem(os.environ))
@@ -56,6 +87,8 @@ def main(arguments: Sequence[str]) -> None:
     except Interrupted as interruption:
         console.print("Interrupted; the server is stopped.")
         sys.exit(128 + interruption.number)
+    finally:
+        console.show_cursor()  # rich leaves it hidden where a signal interrupts the start or end of a display
     sys.exit(0)
 
 
@@ -71,13 +104,15 @@ def run_demo(
     known: Sequence[DemoProblem] = DEMO_PROBLEMS,
     start: StartServer = started_server,
 ) -> None:
-    """Solve `problem`, or where it is empty the `known` ones. Raises `DemoFailed`; the server is stopped then too."""
+    """Solve `problem`, or where it is empty the `known` ones, on a server that is stopped at the end.
+
+    Raises `DemoFailed`.
+    """
     if problem and not problem.strip():
         raise DemoFailed("problem: must not be blank")
-    with ExitStack() as stack:
-        status = console.status("Starting the server")
-        server = start(lambda parts: status.update(starting_text(parts)))
-        url = while_shown(status, lambda: stack.enter_context(server))
+    status = console.status("Starting the server")
+    with status, start(lambda parts: status.update(starting_text(parts))) as url:
+        status.stop()
         wrong = [] if problem else [one for one in known if not _is_solved(console, url, one)]
         if problem:
             _solve(console, url, problem)
@@ -99,19 +134,19 @@ def _is_solved(console: Console, url: str, known: DemoProblem) -> bool:
 
 
 def _solve(console: Console, url: str, problem: str, *, seed: int = 0) -> SolveResponse:
-    """Shows the search while it goes on, then its steps and answer."""
+    """Show the search while it runs, then its steps and answer."""
     show_problem(console, problem)
     search = LiveSearch()
-    live = Live(search, console=console, transient=True, refresh_per_second=8)
     body = {"problem": problem, "seed": seed, "stream": True}
-    response = while_shown(live, lambda: _ask(url, body, search))
+    with Live(search, console=console, transient=True, refresh_per_second=8):
+        response = _ask(url, body, search)
     show_response(console, response)
     return response
 
 
 def _ask(url: str, body: Mapping[str, object], search: LiveSearch) -> SolveResponse:
     try:
-        # Proxies named in the environment are not meant for this machine.
+        # The environment's proxies are not for addresses of this machine.
         with httpx.stream("POST", f"{url}/solve", json=body, timeout=SILENCE_S, trust_env=False) as response:
             if response.status_code != HTTPStatus.OK:
                 raise DemoFailed(_reason(ProblemDetails.model_validate_json(response.read())))
@@ -122,7 +157,7 @@ def _ask(url: str, body: Mapping[str, object], search: LiveSearch) -> SolveRespo
                     case "error":
                         raise DemoFailed(ProblemDetails.model_validate(event.payload).detail)
                     case _:
-                        search.hear(event)
+                        search.update(event)
     except httpx.HTTPError as error:
         raise DemoFailed(f"the server did not answer: {type(error).__name__}: {error}") from error
     raise DemoFailed("the stream ended without an answer")

@@ -1,4 +1,4 @@
-"""Demo display: a search as it goes on and as it ended, in a terminal. Shows text from models, never as markup."""
+"""The demo's terminal output: a running search and its result. Text from models is never read as markup."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from server.http.schemas import SolveResponse
 from server.http.wire import ServerEvent
 
 _SHOWN_LINES = 6
-"""Of a step; the display should not jump."""
+"""Lines of a step: a fixed number, so that the display does not jump."""
 _SHOWN_CHARS = 500
-"""Of a problem: enough to recognise it."""
+"""Characters of a problem."""
 
 
 @dataclass(slots=True)
 class LiveSearch:
-    """What is known of a search so far."""
+    """The progress of one search, as rich shows it."""
 
     budget: int = 0
     trajectories: int = 0
@@ -31,8 +31,8 @@ class LiveSearch:
     confidence: float = 0.0
     latest_step: str = ""
 
-    def hear(self, event: ServerEvent) -> None:
-        """Take an event in."""
+    def update(self, event: ServerEvent) -> None:
+        """Take in one event of the stream."""
         match event:
             case ServerEvent("search_started", {"trajectories": int(budget)}):
                 self.budget = budget
@@ -47,7 +47,7 @@ class LiveSearch:
                 pass
 
     def __rich__(self) -> RenderableType:
-        """Redrawn by rich whenever it likes."""
+        """Called by rich at each refresh."""
         table = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=max(self.budget, 1), completed=self.trajectories, width=32)
         nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
@@ -60,7 +60,7 @@ class LiveSearch:
 
 
 def starting_text(parts: Mapping[str, str]) -> str:
-    """One line on a server that is not ready: what it waits for."""
+    """One line that names the parts which are not ready."""
     awaited = [
         part if state == "starting" else f"{part} ({state})" for part, state in parts.items() if state != "ready"
     ]
@@ -68,14 +68,14 @@ def starting_text(parts: Mapping[str, str]) -> str:
 
 
 def show_problem(console: Console, question: str) -> None:
-    """Before the search; the beginning of a long one."""
+    """Show the problem before its search; a long one is cut."""
     shown = question if len(question) <= _SHOWN_CHARS else f"{question[:_SHOWN_CHARS]}… ({len(question)} characters)"
     console.print(Rule(style="dim"))
     console.print(Text("Problem: ", style="bold").append(shown, style="not bold"))
 
 
 def show_response(console: Console, response: SolveResponse) -> None:
-    """The steps behind the answer, and the answer."""
+    """Show the steps behind the answer, then the answer."""
     for number, step in enumerate(response.steps, start=1):
         score = "" if step.score is None else f"   score {step.score:+.2f}"
         console.print(Text(f"\nStep {number}. {step.comment}", style="cyan").append(score, style="dim"))

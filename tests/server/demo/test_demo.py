@@ -19,9 +19,8 @@ from rich.console import Console
 from search.fakes import ArithmeticPolicy
 from server.app import create_app
 from server.bundle.folders import ModelFolders
-from server.demo.__main__ import own_problem, run_demo
+from server.demo.__main__ import DEMO_PROBLEMS, DemoProblem, own_problem, run_demo
 from server.demo.display import LiveSearch, show_problem, starting_text
-from server.demo.problems import DEMO_PROBLEMS, DemoProblem
 from server.demo.server import DemoFailed, started_server
 from server.http.wire import ServerEvent
 from server.parts.fakes import fake_parts, opening
@@ -126,7 +125,7 @@ def test_the_own_problem_is_the_variable_as_text() -> None:
     assert own_problem({"PROBLEM": "a\udcffb"}) == "a\ufffdb"
 
 
-def test_the_live_display_follows_the_events_and_shows_markup_as_text() -> None:
+def test_the_display_follows_events_and_shows_markup_as_text() -> None:
     search = LiveSearch()
     for event in (
         ServerEvent("search_started", {"id": "s", "trajectories": 16}),
@@ -135,7 +134,7 @@ def test_the_live_display_follows_the_events_and_shows_markup_as_text() -> None:
         ServerEvent("answer_changed", {"answer": "[bold]", "confidence": 0.5}),
         ServerEvent("something_new", {}),
     ):
-        search.hear(event)
+        search.update(event)
     console, shown = _console()
     console.print(search)
     for expected in ("1 of 16, 1 node\n", "[bold]", "confidence 0.50", "[red]Add[/red]"):
@@ -144,11 +143,11 @@ def test_the_live_display_follows_the_events_and_shows_markup_as_text() -> None:
 
 def test_the_display_survives_what_json_may_hold() -> None:
     search = LiveSearch()
-    search.hear(ServerEvent("node", json.loads('{"text": null}')))
+    search.update(ServerEvent("node", json.loads('{"text": null}')))
     assert search.nodes == 0
 
 
-def test_progress_names_what_is_waited_for_in_a_line_of_a_terminal() -> None:
+def test_progress_names_waiting_parts_in_one_terminal_line() -> None:
     parts: dict[str, str] = {"policy": "starting", "ppm": "starting", "sandbox": "starting", "equality": "starting"}
     assert starting_text({**parts, "ppm": "ready"}) == "Starting the server: waiting for policy, sandbox, equality"
     assert starting_text({"policy": "out of memory"}) == "Starting the server: waiting for policy (out of memory)"
@@ -201,7 +200,7 @@ def test_help_starts_no_server() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_solves_the_problem_in_the_environment_and_leaves_nothing_running(
+def test_the_command_solves_the_users_problem_and_stops_all(
     model_folders: ModelFolders,
 ) -> None:
     environment = _environment(model_folders, "What is $1 + 1$? <code>")
