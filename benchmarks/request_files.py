@@ -19,12 +19,12 @@ from pathlib import Path
 
 import httpx
 
-ROOT = Path(__file__).resolve().parent.parent
 # `benchmarks/` is searched first, and holds a script of the sandbox package's name.
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.steps.report import Target, show, write
 
+ROOT = Path(__file__).resolve().parent.parent
 TARGETS = (Target(name="files", words="files of ours outside sandbox/ that one /solve executes", most=40),)
 PROBLEM = {
     "problem": "Determine the value of y that satisfies: 85 - 83*y = -6389",
