@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("sandbox", "search", "server", "training")
 MAX_MODULE_LINES = 400
+MAX_TEST_NAME_CHARS = 60
 TARGETS = {"install", "vllm-cpu", "demo", "serve", "unit", "test", "check", "fmt", "bench", "help"}
 
 # Written so that this file does not itself contain what it looks for.
@@ -80,7 +81,18 @@ def test_a_module_has_a_docstring_and_at_most_400_lines(module: Path) -> None:
     assert source.count("\n") <= MAX_MODULE_LINES, "a module this long holds more than one idea"
 
 
-def test_only_files_importing_untyped_libraries_relax_the_type_checker() -> None:
+def test_test_names_have_at_most_60_characters() -> None:
+    long: list[str] = []
+    for module in MODULES:
+        if module.name.startswith("test_"):
+            for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+                is_test = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+                if is_test and len(node.name) > MAX_TEST_NAME_CHARS:
+                    long.append(f"{_name(module)}: {node.name}")
+    assert long == []
+
+
+def test_only_importers_of_untyped_libraries_relax_pyright() -> None:
     relaxed: list[str] = []
     for module in MODULES:
         source = module.read_text(encoding="utf-8")
@@ -101,7 +113,7 @@ def test_only_search_and_sandbox_export_from_their_init_files() -> None:
     assert exporting == []
 
 
-def test_search_and_sandbox_import_little_beyond_the_standard_library() -> None:
+def test_search_and_sandbox_import_little_but_the_stdlib() -> None:
     allowed = {"search": {"search"}, "sandbox": {"sandbox", "sympy", "numpy", "mpmath"}}
     foreign: list[str] = []
     for module in MODULES:
@@ -112,14 +124,14 @@ def test_search_and_sandbox_import_little_beyond_the_standard_library() -> None:
     assert foreign == []
 
 
-def test_tests_mirror_the_packages_and_are_no_packages_themselves() -> None:
+def test_test_folders_mirror_packages_and_are_no_packages() -> None:
     tests = [module.relative_to(ROOT / "tests") for module in MODULES if _name(module).startswith("tests/")]
     assert [path.as_posix() for path in tests if path.name == "__init__.py"] == []
     folders = {path.parts[0] for path in tests if len(path.parts) > 1}
     assert folders <= {*PACKAGES, "deploy", "benchmarks", "golden"}
 
 
-def test_no_file_names_a_registry_host_or_records_download_addresses() -> None:
+def test_no_file_records_a_registry_host_or_download_address() -> None:
     recorded: list[str] = []
     for path in FILES:
         if path.name in LOCK_FILES:

@@ -15,7 +15,7 @@ from search.fakes import ArithmeticRunner, ScriptedPolicy, step
 from search.protocols import Path
 
 
-def test_a_step_of_the_slot_engine_takes_as_long_for_one_sequence_as_for_all() -> None:
+def test_a_slot_engine_step_costs_the_same_at_any_batch_size() -> None:
     async def written(*tokens: int, slots: int) -> tuple[float, float]:
         engine = SlotEngine(slots=slots, step_s=0.5)
         async with engine.decoding():
@@ -66,7 +66,7 @@ async def test_a_search_that_ends_holds_nobody_up() -> None:
         assert len(waiting.result()) == 1
 
 
-async def test_clients_keep_so_many_requests_in_flight_until_enough_are_answered() -> None:
+async def test_clients_keep_a_fixed_number_of_requests_in_flight() -> None:
     in_flight: set[int] = set()
     most = 0
     notes: list[int] = []
@@ -113,7 +113,7 @@ async def test_a_recording_makes_the_same_calls_again() -> None:
     assert states == [sum(1 for step in recording.steps[7] if step.snapshot is not None)]
 
 
-async def test_what_is_answered_after_a_recording_was_closed_is_not_part_of_it() -> None:
+async def test_answers_after_a_recording_was_closed_are_not_in_it() -> None:
     recording = Recording()
     recording.close()
     parts = recording.wrap(wordy_parts(), 0)

@@ -101,9 +101,7 @@ async def test_the_greedy_strategy_asks_the_greedy_policy() -> None:
         ({"search": {"strategy": "greedy"}}, (0.0, 1.0)),
     ],
 )
-async def test_candidates_are_drawn_as_the_request_or_the_operator_says(
-    body: dict[str, Any], draws: tuple[float, float]
-) -> None:
+async def test_sampling_follows_the_request_else_the_operator(body: dict[str, Any], draws: tuple[float, float]) -> None:
     asked: list[tuple[float, float]] = []
 
     def view(temperature: float, top_p: float) -> Policy:

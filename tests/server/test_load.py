@@ -94,7 +94,7 @@ async def test_nothing_goes_on_for_a_hundred_clients_that_leave(slots: int) -> N
         assert policy.gated.cancelled == slots
 
 
-async def test_of_three_times_too_many_each_is_answered_or_told_when_to_come_back() -> None:
+async def test_under_3x_overload_all_get_an_answer_or_retry_after() -> None:
     policy = GatedPolicy()
     settings = Settings(concurrent_searches=4, queued_searches=8)
     holds, offered = 12, 36
@@ -130,7 +130,7 @@ async def test_of_three_times_too_many_each_is_answered_or_told_when_to_come_bac
         await _until(served, 0)
 
 
-async def test_a_search_that_the_end_of_the_server_cut_off_says_when_to_come_back() -> None:
+async def test_a_search_cut_off_by_a_stop_gets_retry_after() -> None:
     order = Order(problem=PROBLEM, config=SearchConfig(), trajectories=2, timeout_s=60.0, seed=0)
     running = RunningSearch("s1", order, Ticket("ann"), arrived_s=0.0)
     running.end()

@@ -187,7 +187,7 @@ def test_a_problem_longer_than_the_context_is_refused(server: Running) -> None:
 
 
 @pytest.mark.slow
-def test_a_refused_upload_gets_its_answer_although_nobody_reads_it(server: Running) -> None:
+def test_an_upload_refused_before_its_end_gets_its_answer(server: Running) -> None:
     headers = {"content-type": "application/json"}
     response = httpx.post(f"{server.url}/solve", content=b" " * 5_000_000, headers=headers, timeout=60)
     assert (response.status_code, response.json()["status"]) == (413, 413)
@@ -210,7 +210,7 @@ def test_a_signal_ends_searches_and_processes_and_exits_with_0(model_folders: Mo
 
 
 @pytest.mark.slow
-def test_searches_that_run_may_end_while_the_server_says_that_it_is_not_ready(model_folders: ModelFolders) -> None:
+def test_running_searches_end_while_readyz_is_503_after_sigterm(model_folders: ModelFolders) -> None:
     with _running(model_folders, *UNBOUNDED, "--drain-s", "500", "--log-format", "json") as server:
         assert server.is_ready()
         with httpx.stream("POST", f"{server.url}/solve", json=ENDLESS, timeout=60) as response:
@@ -231,13 +231,13 @@ def test_searches_that_run_may_end_while_the_server_says_that_it_is_not_ready(mo
     assert (entry["logger"], entry["status"], entry["trace_id"]) == ("server.http.access_log", 503, "1" * 32)
 
 
-def test_no_response_waits_for_the_client_to_acknowledge_its_head() -> None:
+def test_a_response_does_not_wait_for_a_tcp_acknowledgement() -> None:
     with listening_socket(Settings(port=0)) as listener:
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 @pytest.mark.slow
-def test_a_search_that_ends_within_the_drain_gives_its_whole_answer(model_folders: ModelFolders) -> None:
+def test_a_search_that_ends_while_draining_gives_its_full_answer(model_folders: ModelFolders) -> None:
     body = {"problem": "1+1", "stream": True, "trajectories": 8, "search": {"stop_when_decided": False}}
     with _running(model_folders, "--depth", "4", "--drain-s", "500") as server:
         with httpx.stream("POST", f"{server.url}/solve", json=body, timeout=60) as response:
@@ -354,7 +354,7 @@ def test_the_command_logs_in_the_format_that_it_is_told(folders: tuple[str, ...]
 
 
 @pytest.mark.slow
-def test_the_command_sends_its_spans_to_the_collector_that_it_is_told(model_folders: ModelFolders) -> None:
+def test_the_command_sends_its_spans_to_the_collector(model_folders: ModelFolders) -> None:
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     with collecting() as collector, _running(model_folders, "--otlp-endpoint", collector.url) as server:
         assert httpx.get(f"{server.url}/version", timeout=60).status_code == 200

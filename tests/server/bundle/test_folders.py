@@ -25,13 +25,13 @@ def test_a_missing_bundled_model_is_named_with_a_way_out(tmp_path: Path) -> None
         bundled_models(tmp_path)
 
 
-def test_a_named_folder_without_a_model_is_refused_by_the_name_of_its_setting(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused_by_its_setting(tmp_path: Path) -> None:
     policy = _model(tmp_path / "mine")
     with pytest.raises(ModelsMissing, match=r"RSTAR_PPM_MODEL: .*/nothing is no model folder"):
         named_models(policy, tmp_path / "nothing")
 
 
-def test_the_bundled_weights_are_small_and_in_the_format_that_serves_fast() -> None:
+def test_the_bundled_weights_are_small_and_bfloat16() -> None:
     models = bundled_models()
     weights = [folder / "model.safetensors" for folder in (models.policy, models.ppm)]
     assert sum(file.stat().st_size for file in weights) <= 24_000_000
