@@ -28,7 +28,7 @@ from benchmarks.fill.simulated_clock import run_simulated
 from benchmarks.fill.wordy_world import DECODE_STEP_S, RUN_S, draw_sum, wordy_parts
 from search import Budget, SearchConfig, search
 from search.delays import Delays
-from search.record import CallKind
+from search.listening import CallKind
 from server.bundle.folders import bundled_models
 from training.problem_sets import LabelledProblem, family_problems
 from training.problems import FAMILIES, missing_generator

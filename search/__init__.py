@@ -18,6 +18,7 @@ from search.errors import (
     TreeFormatError,
 )
 from search.events import AnswerChanged, Event, NodeAdded, OnEvent, SearchStarted, TrajectoryFinished
+from search.listening import Call, Listener, PolicyCall, RunnerCall, ScorerCall, listening
 from search.metering import PhaseSeconds, Usage
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome, StopReason, Verdict
 from search.parts import Judge, Parts
@@ -48,6 +49,7 @@ __all__ = [
     "AnswerGroup",
     "BrokenPart",
     "Budget",
+    "Call",
     "Candidate",
     "CandidateStop",
     "CodeRunner",
@@ -55,6 +57,7 @@ __all__ = [
     "Execution",
     "ExecutionOutcome",
     "Judge",
+    "Listener",
     "Node",
     "NodeAdded",
     "NodeId",
@@ -66,12 +69,15 @@ __all__ = [
     "PathTooLong",
     "PhaseSeconds",
     "Policy",
+    "PolicyCall",
     "Record",
     "RecordFormatError",
     "RecordedFailure",
     "Recorder",
     "Replay",
     "ReplayMismatch",
+    "RunnerCall",
+    "ScorerCall",
     "SearchConfig",
     "SearchError",
     "SearchResult",
@@ -90,6 +96,7 @@ __all__ = [
     "Values",
     "Verdict",
     "dump_line",
+    "listening",
     "load",
     "read_record",
     "replay_record",

@@ -1,4 +1,4 @@
-"""Delays: wraps parts so that their calls take a while, and counts the calls in flight. For tests and simulations.
+"""Delays: a listener that makes calls take a while, and counts the calls in flight. For tests and simulations.
 
 How long a call takes is the caller's to say: `pause` is awaited within each call, and gets the kind of part and the
 size of the work, which is the length of the longest candidate for a policy, the number of paths for a scorer, else 1.
@@ -6,14 +6,12 @@ size of the work, which is the length of the longest candidate for a policy, the
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 
-from search.outcomes import Verdict
+from search.listening import Call, CallKind, PolicyCall, ScorerCall, listening
 from search.parts import Parts
-from search.protocols import AnswerEquality, Candidate, CodeRunner, Execution, Path, Policy, Snapshot, StepScorer
-from search.record import CallKind
 
 Pause = Callable[[CallKind, int], Awaitable[None]]
 
@@ -62,14 +60,15 @@ class Delays:
     counts: dict[CallKind, CallCounts] = field(default_factory=lambda: {kind: CallCounts() for kind in CallKind})
 
     def wrap(self, parts: Parts) -> Parts:
-        """The same parts, slower; a judge stays as it is."""
-        return replace(
-            parts,
-            policy=_SlowPolicy(parts.policy, self),
-            runner=_SlowRunner(parts.runner, self),
-            equality=_SlowEquality(parts.equality, self),
-            scorer=None if parts.scorer is None else _SlowScorer(parts.scorer, self),
-        )
+        """The same parts, slower."""
+        return listening(parts, self.listen)
+
+    @asynccontextmanager
+    async def listen(self, call: Call) -> AsyncGenerator[None]:
+        """A listener that pauses once the call has its result."""
+        with self.counts[call.kind].one():
+            yield
+            await self.pause(call.kind, _size(call))
 
     @property
     def in_flight(self) -> int:
@@ -77,46 +76,11 @@ class Delays:
         return sum(counts.in_flight for counts in self.counts.values())
 
 
-@dataclass(frozen=True, slots=True)
-class _SlowPolicy:
-    policy: Policy
-    delays: Delays
-
-    async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        with self.delays.counts[CallKind.POLICY].one():
-            candidates = await self.policy.propose(path, n, seed=seed)
-            await self.delays.pause(CallKind.POLICY, max((len(c.token_ids) for c in candidates), default=0))
-            return candidates
-
-
-@dataclass(frozen=True, slots=True)
-class _SlowRunner:
-    runner: CodeRunner
-    delays: Delays
-
-    async def run(self, parent: Snapshot | None, code: str) -> Execution:
-        with self.delays.counts[CallKind.RUNNER].one():
-            await self.delays.pause(CallKind.RUNNER, 1)
-            return await self.runner.run(parent, code)
-
-
-@dataclass(frozen=True, slots=True)
-class _SlowScorer:
-    scorer: StepScorer
-    delays: Delays
-
-    async def score(self, paths: Sequence[Path]) -> Sequence[float]:
-        with self.delays.counts[CallKind.SCORER].one():
-            await self.delays.pause(CallKind.SCORER, len(paths))
-            return await self.scorer.score(paths)
-
-
-@dataclass(frozen=True, slots=True)
-class _SlowEquality:
-    equality: AnswerEquality
-    delays: Delays
-
-    async def same(self, a: str, b: str) -> Verdict:
-        with self.delays.counts[CallKind.EQUALITY].one():
-            await self.delays.pause(CallKind.EQUALITY, 1)
-            return await self.equality.same(a, b)
+def _size(call: Call) -> int:
+    match call:
+        case PolicyCall():
+            return max((len(candidate.token_ids) for candidate in call.result), default=0)
+        case ScorerCall():
+            return len(call.paths)
+        case _:
+            return 1

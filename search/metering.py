@@ -1,14 +1,13 @@
-"""Metering: counts and times the calls a search makes, by standing between the search and its parts.
+"""Metering: counts and times the calls that a search makes, as one of its listeners.
 
 The search itself thus knows neither clock nor counters. Calls that are cancelled are timed, but add no counts.
 """
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from search.parts import Parts
-from search.protocols import Candidate, CodeRunner, Execution, Path, Policy, Snapshot, StepScorer
+from search.listening import Call, CallKind, EqualityCall, JudgeCall, PolicyCall, RunnerCall, ScorerCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,48 +38,56 @@ class PhaseSeconds:
 
 
 class Stopwatch:
-    """Time during which at least one `running` block was open."""
+    """Time during which at least one call was running. Calls may overlap; overlapping time counts once."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._open = 0
+        self._running = 0
         self._since_s = 0.0
         self.seconds = 0.0
 
-    @contextmanager
-    def running(self) -> Generator[None, None, None]:
-        """Blocks may overlap; overlapping time counts once."""
-        if self._open == 0:
+    def start(self) -> None:
+        """A call begins."""
+        if self._running == 0:
             self._since_s = self._now()
-        self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
-            if self._open == 0:
-                self.seconds += self._now() - self._since_s
+        self._running += 1
+
+    def stop(self) -> None:
+        """A call ends."""
+        self._running -= 1
+        if self._running == 0:
+            self.seconds += self._now() - self._since_s
 
 
 class Meter:
-    """Adds up what went through the parts it has wrapped."""
+    """Adds up the calls that it listens to."""
 
     def __init__(self, now: Callable[[], float]) -> None:
-        self.policy_time = Stopwatch(now)
-        self.sandbox_time = Stopwatch(now)
-        self.ppm_time = Stopwatch(now)
+        self._watches = {kind: Stopwatch(now) for kind in CallKind}
         self.policy_tokens = 0
         self.ppm_calls = 0
         self.ppm_step_tokens = 0
         self.code_steps = 0
 
-    def wrap(self, parts: Parts) -> Parts:
-        """The same parts, metered."""
-        return replace(
-            parts,
-            policy=_MeteredPolicy(parts.policy, self),
-            runner=_MeteredRunner(parts.runner, self),
-            scorer=None if parts.scorer is None else _MeteredScorer(parts.scorer, self),
-        )
+    @asynccontextmanager
+    async def listen(self, call: Call) -> AsyncGenerator[None]:
+        """A listener that adds up one call."""
+        watch = self._watches[call.kind]
+        watch.start()
+        try:
+            yield
+        finally:
+            watch.stop()
+        match call:
+            case PolicyCall():
+                self.policy_tokens += sum(len(candidate.token_ids) for candidate in call.result)
+            case ScorerCall():
+                self.ppm_calls += len(call.paths)
+                self.ppm_step_tokens += sum(len(step.token_ids) for path in call.paths for step in path.steps)
+            case RunnerCall():
+                self.code_steps += 1
+            case EqualityCall() | JudgeCall():
+                pass
 
     def usage(self, *, trajectories: int, cached_trajectories: int) -> Usage:
         """The counts so far."""
@@ -96,42 +103,7 @@ class Meter:
     def phase_seconds(self) -> PhaseSeconds:
         """The times so far."""
         return PhaseSeconds(
-            policy=self.policy_time.seconds, sandbox=self.sandbox_time.seconds, ppm=self.ppm_time.seconds
+            policy=self._watches[CallKind.POLICY].seconds,
+            sandbox=self._watches[CallKind.RUNNER].seconds,
+            ppm=self._watches[CallKind.SCORER].seconds,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _MeteredPolicy:
-    policy: Policy
-    meter: Meter
-
-    async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        with self.meter.policy_time.running():
-            candidates = await self.policy.propose(path, n, seed=seed)
-        self.meter.policy_tokens += sum(len(candidate.token_ids) for candidate in candidates)
-        return candidates
-
-
-@dataclass(frozen=True, slots=True)
-class _MeteredScorer:
-    scorer: StepScorer
-    meter: Meter
-
-    async def score(self, paths: Sequence[Path]) -> Sequence[float]:
-        with self.meter.ppm_time.running():
-            scores = await self.scorer.score(paths)
-        self.meter.ppm_calls += len(paths)
-        self.meter.ppm_step_tokens += sum(len(step.token_ids) for path in paths for step in path.steps)
-        return scores
-
-
-@dataclass(frozen=True, slots=True)
-class _MeteredRunner:
-    runner: CodeRunner
-    meter: Meter
-
-    async def run(self, parent: Snapshot | None, code: str) -> Execution:
-        with self.meter.sandbox_time.running():
-            execution = await self.runner.run(parent, code)
-        self.meter.code_steps += 1
-        return execution

@@ -10,43 +10,19 @@ Calls that were cancelled leave no line. Files are the caller's:
 and `search.replay` runs the search again from the lines.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+import itertools
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from functools import partial
 from hashlib import blake2b
-from typing import TypeVar
+from typing import assert_never
 
+from search.listening import Call, CallKind, EqualityCall, JudgeCall, PolicyCall, RunnerCall, ScorerCall, listening
 from search.outcomes import Verdict
-from search.parts import Judge, Parts
-from search.protocols import (
-    AnswerEquality,
-    Candidate,
-    CodeRunner,
-    Execution,
-    Path,
-    PathTooLong,
-    Policy,
-    Snapshot,
-    StepScorer,
-)
+from search.parts import Parts
+from search.protocols import Candidate, Execution, Path, PathTooLong
 from search.tape import Beginning, Ending
-
-Answer = TypeVar("Answer")
-
-
-class CallKind(StrEnum):
-    """Which part was asked."""
-
-    POLICY = "policy"
-    """`Policy.propose`: candidates."""
-    RUNNER = "runner"
-    """`CodeRunner.run`: an execution."""
-    SCORER = "scorer"
-    """`StepScorer.score`: scores."""
-    EQUALITY = "equality"
-    """`AnswerEquality.same`: a verdict."""
-    JUDGE = "judge"
-    """`Judge.value`: a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +41,7 @@ Response = tuple[Candidate, ...] | Execution | tuple[float, ...] | Verdict | flo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class RecordedCall:
     """One call of a part, and what came of it."""
 
     scope: str
@@ -84,7 +60,7 @@ class Applied:
     operation: str
 
 
-Line = Beginning | Call | Applied | Ending
+Line = Beginning | RecordedCall | Applied | Ending
 
 
 class Recorder:
@@ -103,15 +79,7 @@ class Recorder:
 
     def scoped(self, parts: Parts, scope: str) -> Parts:
         """Parts that write down what they answer."""
-        listener = _Listener(scope, self._write)
-        return replace(
-            parts,
-            policy=_RecordedPolicy(parts.policy, listener),
-            runner=_RecordedRunner(parts.runner, listener),
-            equality=_RecordedEquality(parts.equality, listener),
-            scorer=None if parts.scorer is None else _RecordedScorer(parts.scorer, listener),
-            judge=None if parts.judge is None else _RecordedJudge(parts.judge, listener),
-        )
+        return listening(parts, partial(_note, self._write, scope, itertools.count()))
 
     def next_operation(self, in_flight: Collection[str], *, applied: int) -> str | None:
         """Whichever is first."""
@@ -129,115 +97,55 @@ class Recorder:
         self._write(ending)
 
 
-class _Listener:
-    """Writes down the calls of one scope."""
+@asynccontextmanager
+async def _note(
+    write: Callable[[Line], object], scope: str, numbers: Iterator[int], call: Call
+) -> AsyncGenerator[None]:
+    """Writes a line for one call of the scope, unless it is cancelled."""
+    number = next(numbers)
 
-    def __init__(self, scope: str, write: Callable[[Line], object]) -> None:
-        self._scope = scope
-        self._write = write
-        self._calls = 0
+    def note(response: Response) -> None:
+        write(RecordedCall(scope=scope, number=number, kind=call.kind, request=request_of(call), response=response))
 
-    async def hear(
-        self, kind: CallKind, request: Request, asked: Awaitable[Answer], *, as_response: Callable[[Answer], Response]
-    ) -> Answer:
-        number = self._calls
-        self._calls += 1
-
-        def note(response: Response) -> None:
-            self._write(Call(scope=self._scope, number=number, kind=kind, request=request, response=response))
-
-        try:
-            answer = await asked
-        except PathTooLong as error:
-            note(Raised(is_path_too_long=True, message=str(error)))
-            raise
-        except Exception as error:
-            note(Raised(is_path_too_long=False, message=f"{type(error).__name__}: {error}"))
-            raise
-        note(as_response(answer))
-        return answer
+    try:
+        yield
+    except PathTooLong as error:
+        note(Raised(is_path_too_long=True, message=str(error)))
+        raise
+    except Exception as error:
+        note(Raised(is_path_too_long=False, message=f"{type(error).__name__}: {error}"))
+        raise
+    note(_response_of(call))
 
 
-@dataclass(frozen=True, slots=True)
-class _RecordedPolicy:
-    policy: Policy
-    listener: _Listener
-
-    async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        asked = self.policy.propose(path, n, seed=seed)
-        return await self.listener.hear(CallKind.POLICY, policy_request(path, n, seed), asked, as_response=tuple)
-
-
-@dataclass(frozen=True, slots=True)
-class _RecordedRunner:
-    runner: CodeRunner
-    listener: _Listener
-
-    async def run(self, parent: Snapshot | None, code: str) -> Execution:
-        asked = self.runner.run(parent, code)
-        return await self.listener.hear(CallKind.RUNNER, runner_request(parent, code), asked, as_response=_same)
+def request_of(call: Call) -> Request:
+    """The arguments of a call as they are written down."""
+    match call:
+        case PolicyCall():
+            return {"path": _digest(call.path), "n": call.n, "seed": call.seed}
+        case RunnerCall():
+            return {"parent": call.parent, "code": call.code}
+        case ScorerCall():
+            return {"paths": " ".join(_digest(path) for path in call.paths)}
+        case EqualityCall():
+            return {"a": call.a, "b": call.b}
+        case JudgeCall():
+            return {"answer": call.answer}
+        case _:
+            assert_never(call)
 
 
-@dataclass(frozen=True, slots=True)
-class _RecordedScorer:
-    scorer: StepScorer
-    listener: _Listener
-
-    async def score(self, paths: Sequence[Path]) -> Sequence[float]:
-        asked = self.scorer.score(paths)
-        return await self.listener.hear(CallKind.SCORER, scorer_request(paths), asked, as_response=tuple)
-
-
-@dataclass(frozen=True, slots=True)
-class _RecordedEquality:
-    equality: AnswerEquality
-    listener: _Listener
-
-    async def same(self, a: str, b: str) -> Verdict:
-        asked = self.equality.same(a, b)
-        return await self.listener.hear(CallKind.EQUALITY, equality_request(a, b), asked, as_response=_same)
-
-
-@dataclass(frozen=True, slots=True)
-class _RecordedJudge:
-    judge: Judge
-    listener: _Listener
-
-    async def value(self, answer: str) -> float:
-        asked = self.judge.value(answer)
-        return await self.listener.hear(CallKind.JUDGE, judge_request(answer), asked, as_response=_same)
-
-
-def policy_request(path: Path, n: int, seed: int) -> Request:
-    """As it is written down, here and below."""
-    return {"path": _digest(path), "n": n, "seed": seed}
-
-
-def runner_request(parent: Snapshot | None, code: str) -> Request:
-    """A code step and where it runs."""
-    return {"parent": parent, "code": code}
-
-
-def scorer_request(paths: Sequence[Path]) -> Request:
-    """A batch of paths."""
-    return {"paths": " ".join(_digest(path) for path in paths)}
-
-
-def equality_request(a: str, b: str) -> Request:
-    """Two answers."""
-    return {"a": a, "b": b}
-
-
-def judge_request(answer: str) -> Request:
-    """An answer."""
-    return {"answer": answer}
+def _response_of(call: Call) -> Response:
+    match call:
+        case PolicyCall():
+            return tuple(call.result)
+        case ScorerCall():
+            return tuple(call.result)
+        case _:
+            return call.result
 
 
 def _digest(path: Path) -> str:
     """Everything that the models see of a path, in 16 characters."""
     steps = [(step.text, step.token_ids, str(step.stop), step.output) for step in path.steps]
     return blake2b(repr((path.problem, steps)).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def _same(response: Answer) -> Answer:
-    return response

@@ -19,9 +19,10 @@ from search import codec, reading
 from search.budget import Budget
 from search.config import SearchConfig, Selection, Strategy, TreePolicy, Values
 from search.errors import RecordFormatError, TreeFormatError
+from search.listening import CallKind
 from search.outcomes import CandidateStop, StopReason, Verdict
 from search.protocols import Candidate, Execution, Snapshot
-from search.record import Applied, Call, CallKind, Line, Raised, Request, Response
+from search.record import Applied, Line, Raised, RecordedCall, Request, Response
 from search.tape import Beginning, Ending
 
 VERSION = 1
@@ -35,7 +36,7 @@ def dump_line(line: Line) -> str:
     match line:
         case Beginning():
             record = _save_beginning(line)
-        case Call():
+        case RecordedCall():
             record = {
                 "kind": line.kind.value,
                 "scope": line.scope,
@@ -138,10 +139,10 @@ def _load_ending(record: Mapping[str, object]) -> Ending:
     )
 
 
-def _load_call(record: Mapping[str, object], kind: CallKind) -> Call:
-    _refuse_others(record, {"raised", *(field.name for field in fields(Call))})
+def _load_call(record: Mapping[str, object], kind: CallKind) -> RecordedCall:
+    _refuse_others(record, {"raised", *(field.name for field in fields(RecordedCall))})
     raised = reading.optional(record.get("raised"), _load_raised)
-    return Call(
+    return RecordedCall(
         scope=reading.text(record["scope"]),
         number=reading.integer(record["number"]),
         kind=kind,

@@ -14,27 +14,16 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from search import codec
 from search.errors import RecordedFailure, RecordFormatError, ReplayMismatch
 from search.events import OnEvent
+from search.listening import Call, EqualityCall, JudgeCall, PolicyCall, RunnerCall, ScorerCall
 from search.outcomes import StopReason, Verdict
 from search.parts import Parts
 from search.protocols import Candidate, Execution, Path, PathTooLong, Snapshot
-from search.record import (
-    Applied,
-    Call,
-    CallKind,
-    Raised,
-    Request,
-    Response,
-    equality_request,
-    judge_request,
-    policy_request,
-    runner_request,
-    scorer_request,
-)
+from search.record import Applied, Raised, RecordedCall, Response, request_of
 from search.record_codec import load_line
 from search.run import SearchResult
 from search.strategies import search
@@ -53,7 +42,7 @@ class Record:
     """A recorded search, read."""
 
     beginning: Beginning
-    calls: tuple[Call, ...]
+    calls: tuple[RecordedCall, ...]
     order: tuple[str, ...]
     """Operations in the order of applying."""
     ending: Ending | None
@@ -74,7 +63,7 @@ class Replay:
 def read_record(lines: Iterable[str]) -> Record:
     """The record of one search. A last line cut short is passed over. Raises `RecordFormatError`."""
     beginning: Beginning | None = None
-    calls: list[Call] = []
+    calls: list[RecordedCall] = []
     order: list[str] = []
     ending: Ending | None = None
     for text in lines:
@@ -86,7 +75,7 @@ def read_record(lines: Iterable[str]) -> Record:
         match line:
             case Beginning():
                 beginning = line
-            case Call():
+            case RecordedCall():
                 calls.append(line)
             case Applied():
                 order.append(line.operation)
@@ -187,7 +176,7 @@ class _Player:
                 f"the search stopped ({result.stop_reason}) after {result.tree.applied} results; {left}"
             )
 
-    async def answer(self, scope: str, number: int, kind: CallKind, request: Request) -> Response:
+    async def answer(self, scope: str, number: int, made: Call) -> Response:
         """What the record has for this call; waits for ever where the search did not live to use the answer."""
         if _operation(scope) not in self._applied_ever:
             await asyncio.Event().wait()
@@ -195,10 +184,11 @@ class _Player:
         if call is None and _operation(scope) in self._failed:
             # Cancelled, because a call beside it failed: in the replay it will, too.
             await asyncio.Event().wait()
-        asked = f"call {number} of {scope!r} differs: the search asks {kind} {request!r}"
+        request = request_of(made)
+        asked = f"call {number} of {scope!r} differs: the search asks {made.kind} {request!r}"
         if call is None:
             raise ReplayMismatch(f"{asked}; the record has no such call")
-        if (call.kind, call.request) != (kind, request):
+        if (call.kind, call.request) != (made.kind, request):
             raise ReplayMismatch(f"{asked}; the record has {call.kind} {call.request!r}")
         if isinstance(call.response, Raised):
             _raise(call.response)
@@ -227,11 +217,6 @@ def _is_failure(response: Response) -> bool:
     return isinstance(response, Raised) and not response.is_path_too_long
 
 
-class _Question(NamedTuple):
-    kind: CallKind
-    request: Request
-
-
 class _Played:
     """All parts at once, within one scope."""
 
@@ -241,34 +226,34 @@ class _Played:
         self._calls = 0
 
     async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        response = await self._ask(_Question(CallKind.POLICY, policy_request(path, n, seed)))
+        response = await self._answer(PolicyCall(path, n, seed))
         assert isinstance(response, tuple)
         return [candidate for candidate in response if isinstance(candidate, Candidate)]
 
     async def run(self, parent: Snapshot | None, code: str) -> Execution:
-        response = await self._ask(_Question(CallKind.RUNNER, runner_request(parent, code)))
+        response = await self._answer(RunnerCall(parent, code))
         assert isinstance(response, Execution)
         return response
 
     async def score(self, paths: Sequence[Path]) -> Sequence[float]:
-        response = await self._ask(_Question(CallKind.SCORER, scorer_request(paths)))
+        response = await self._answer(ScorerCall(paths))
         assert isinstance(response, tuple)
         return [score for score in response if isinstance(score, float)]
 
     async def same(self, a: str, b: str) -> Verdict:
-        response = await self._ask(_Question(CallKind.EQUALITY, equality_request(a, b)))
+        response = await self._answer(EqualityCall(a, b))
         assert isinstance(response, Verdict)
         return response
 
     async def value(self, answer: str) -> float:
-        response = await self._ask(_Question(CallKind.JUDGE, judge_request(answer)))
+        response = await self._answer(JudgeCall(answer))
         assert isinstance(response, float)
         return response
 
-    async def _ask(self, question: _Question) -> Response:
+    async def _answer(self, call: Call) -> Response:
         number = self._calls
         self._calls += 1
-        return await self._player.answer(self._scope, number, question.kind, question.request)
+        return await self._player.answer(self._scope, number, call)
 
 
 def _raise(raised: Raised) -> NoReturn:

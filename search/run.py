@@ -15,6 +15,7 @@ from search.config import SearchConfig, Selection, Strategy
 from search.decision import is_decided, most_votes_ahead
 from search.events import AnswerChanged, Event, NodeAdded, OnEvent, SearchStarted, TrajectoryFinished
 from search.expansion import Expander
+from search.listening import listening
 from search.metering import Meter, PhaseSeconds, Usage
 from search.operations import Operations
 from search.outcomes import StopReason
@@ -55,7 +56,7 @@ class Run:
         self.tape = parts.tape
         self._meter = Meter(now)
         self._bare_parts = parts
-        self._parts = self._meter.wrap(parts)
+        self._parts = listening(parts, self._meter.listen)
         self._seed = seed
         self._now = now
         self._started_s = now()
@@ -80,7 +81,7 @@ class Run:
         """The parts, for calls within one operation; see `search.tape`."""
         if self.tape is None:
             return self._parts
-        return self._meter.wrap(self.tape.scoped(self._bare_parts, scope))
+        return listening(self.tape.scoped(self._bare_parts, scope), self._meter.listen)
 
     def expander(self, tree: Tree) -> Expander:
         """An expander for `tree`, which may be a branch to be grafted later."""

@@ -11,7 +11,7 @@ from benchmarks.fill.slots import SlotEngine
 from benchmarks.fill.wordy_world import DECODE_STEP_S, RUN_S, draw_sum, wordy_parts
 from search import Budget, SearchConfig, search
 from search.delays import Delays
-from search.record import CallKind
+from search.listening import CallKind
 
 
 async def simulate(load: Load, *, slots: int, config: SearchConfig, budget: Budget) -> dict[str, float]:

@@ -26,9 +26,9 @@ from search.fakes import (
     step,
 )
 from search.invariants import check_invariants
+from search.listening import CallKind
 from search.outcomes import ExecutionOutcome
 from search.protocols import Candidate, Execution, Path, PathTooLong
-from search.record import CallKind
 
 A, B, C, A1, B1 = "\na\n", "\nb\n", "\nc\n", "\na1\n", "\nb1\n"
 

@@ -22,11 +22,11 @@ from search.fakes import (
     step,
 )
 from search.invariants import check_invariants
+from search.listening import CallKind
 from search.mcts import Rollouts
 from search.operations import operations
 from search.outcomes import ExecutionOutcome, NodeOutcome
 from search.protocols import Candidate, Execution, Path
-from search.record import CallKind
 from search.run import Run
 from tests.search.searches import PROBLEM, scripted, think
 

@@ -2,7 +2,16 @@
 
 import pytest
 
-from search.fakes import FunctionScorer, ScriptedPolicy, ScriptedRunner, SteppingClock, StringEquality, step
+from search.fakes import (
+    FunctionScorer,
+    ScriptedPolicy,
+    ScriptedRunner,
+    SteppingClock,
+    StringEquality,
+    arithmetic_parts,
+    step,
+)
+from search.listening import listening
 from search.metering import Meter, Stopwatch
 from search.parts import Parts
 from search.protocols import Path
@@ -19,40 +28,39 @@ class Clock:
 def test_overlapping_calls_count_their_time_once() -> None:
     clock = Clock()
     watch = Stopwatch(clock)
-    with watch.running():
-        clock.time_s = 2.0
-        with watch.running():
-            clock.time_s = 3.0
-        clock.time_s = 5.0
+    watch.start()
+    clock.time_s = 2.0
+    watch.start()
+    clock.time_s = 3.0
+    watch.stop()
+    clock.time_s = 5.0
+    watch.stop()
     clock.time_s = 9.0
-    with watch.running():
-        clock.time_s = 10.0
+    watch.start()
+    clock.time_s = 10.0
+    watch.stop()
     assert watch.seconds == 6.0
 
 
-def test_a_call_that_fails_is_timed() -> None:
-    clock = Clock()
-    watch = Stopwatch(clock)
-
-    def fail() -> None:
-        with watch.running():
-            clock.time_s = 2.0
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert watch.seconds == 2.0
+async def test_a_call_that_fails_is_timed_and_not_counted() -> None:
+    meter = Meter(SteppingClock())
+    parts = listening(arithmetic_parts(), meter.listen)
+    with pytest.raises(ValueError, match="invalid literal"):
+        await parts.policy.propose(Path(problem="no sum"), 1, seed=0)
+    assert meter.phase_seconds().policy == 1.0
+    assert meter.usage(trajectories=0, cached_trajectories=0).policy_tokens == 0
 
 
 async def test_calls_through_metered_parts_are_counted() -> None:
     meter = Meter(SteppingClock())
-    parts = meter.wrap(
+    parts = listening(
         Parts(
             policy=ScriptedPolicy({(): [step("a", tokens=3), step("b", tokens=5)]}),
             runner=ScriptedRunner(),
             equality=StringEquality(),
             scorer=FunctionScorer(lambda path: 0.0),
-        )
+        ),
+        meter.listen,
     )
     assert parts.scorer is not None
     await parts.policy.propose(Path(problem="p"), 2, seed=0)
@@ -64,8 +72,3 @@ async def test_calls_through_metered_parts_are_counted() -> None:
     assert (usage.trajectories, usage.cached_trajectories) == (5, 2)
     times = meter.phase_seconds()
     assert (times.policy, times.ppm, times.sandbox) == (1.0, 1.0, 2.0)
-
-
-def test_parts_without_a_scorer_stay_without() -> None:
-    parts = Parts(policy=ScriptedPolicy({}), runner=ScriptedRunner(), equality=StringEquality())
-    assert Meter(SteppingClock()).wrap(parts).scorer is None

@@ -32,8 +32,8 @@ from search.fakes import (
 )
 from search.fakes import answer as answer_step
 from search.invariants import check_invariants
+from search.listening import CallKind
 from search.protocols import Candidate, Execution, Path, Policy, Snapshot
-from search.record import CallKind
 from tests.search.searches import PROBLEM, scripted, think
 
 seeds = st.integers(0, 10**6)

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from search import Budget, SearchConfig, Selection, Strategy, Tree, TreePolicy, Values
 from search.errors import RecordFormatError
+from search.listening import CallKind
 from search.outcomes import CandidateStop, ExecutionOutcome, StopReason, Verdict
 from search.protocols import Candidate, Execution, Snapshot
-from search.record import Applied, Call, CallKind, Line, Raised, Response
+from search.record import Applied, Line, Raised, RecordedCall, Response
 from search.record_codec import dump_line, load_line
 from search.tape import Beginning, Ending
 
@@ -44,7 +45,7 @@ responses: dict[CallKind, st.SearchStrategy[Response]] = {
 raised = st.builds(Raised, is_path_too_long=st.booleans(), message=texts)
 calls = st.sampled_from(CallKind).flatmap(
     lambda kind: st.builds(
-        Call,
+        RecordedCall,
         scope=texts,
         number=st.integers(0, 99),
         kind=st.just(kind),

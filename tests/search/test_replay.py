@@ -35,8 +35,8 @@ from search.delays import Delays, Pause, uneven_turns
 from search.errors import BrokenPart
 from search.events import Event
 from search.fakes import AnswerKey, FunctionScorer, SteppingClock, arithmetic_parts
+from search.listening import CallKind
 from search.protocols import Candidate, Path, PathTooLong
-from search.record import CallKind
 
 PROBLEM = "3+4+5+6+7"
 seeds = st.integers(0, 10**6)
