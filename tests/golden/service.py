@@ -5,7 +5,7 @@ All that these tests know of the product's modules is here: where something move
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 from pydantic import SecretStr
@@ -16,7 +16,6 @@ from search import (
     Event,
     Execution,
     ExecutionOutcome,
-    Parts,
     Policy,
     SearchConfig,
     SearchResult,
@@ -47,14 +46,15 @@ from server.settings.settings import Settings
 
 API_KEY = "golden-0123456789"
 
+_ALONE = SearchConfig(candidates=4, parallel_rollouts=1, beam_width=2, stop_when_decided=False)
 _SEARCH_CONFIGS = {
-    "mcts_uct": SearchConfig(candidates=3, parallel_rollouts=1),
-    "mcts_puct": SearchConfig(candidates=3, parallel_rollouts=1, tree_policy=TreePolicy.PUCT),
-    "mcts_terminal_guided": SearchConfig(candidates=3, parallel_rollouts=1, values=Values.TERMINAL_GUIDED),
-    "greedy": SearchConfig(strategy=Strategy.GREEDY),
-    "majority": SearchConfig(strategy=Strategy.MAJORITY),
-    "best_of_n": SearchConfig(strategy=Strategy.BEST_OF_N),
-    "step_beam": SearchConfig(strategy=Strategy.STEP_BEAM, candidates=3, beam_width=2),
+    "mcts_uct": _ALONE,
+    "mcts_puct": replace(_ALONE, tree_policy=TreePolicy.PUCT, exploration=1.0),
+    "mcts_terminal_guided": replace(_ALONE, values=Values.TERMINAL_GUIDED),
+    "greedy": replace(_ALONE, strategy=Strategy.GREEDY),
+    "majority": replace(_ALONE, strategy=Strategy.MAJORITY),
+    "best_of_n": replace(_ALONE, strategy=Strategy.BEST_OF_N),
+    "step_beam": replace(_ALONE, strategy=Strategy.STEP_BEAM),
 }
 SEARCHES = tuple(_SEARCH_CONFIGS)
 """Searches that the golden tests run without a server."""
@@ -102,14 +102,15 @@ async def run_search(name: str) -> tuple[dict[str, object], list[str]]:
     """One of `SEARCHES`: its result with the saved tree, and its events."""
     events: list[Event] = []
     config = _SEARCH_CONFIGS[name]
-    judge = AnswerKey("12") if config.values is Values.TERMINAL_GUIDED else None
-    parts: Parts = arithmetic_parts(judge=judge)
+    parts = arithmetic_parts(0.3)
+    if config.values is Values.TERMINAL_GUIDED:
+        parts = replace(parts, scorer=None, judge=AnswerKey("12"))
     result = await search(
         "3+4+5",
         parts=parts,
         config=config,
-        budget=Budget(trajectories=4),
-        seed=7,
+        budget=Budget(trajectories=6),
+        seed=12,
         now=SteppingClock(),
         on_event=events.append,
     )
