@@ -59,7 +59,7 @@ def placeholders(value: object, key: str = "") -> object:
         case list():
             return [placeholders(item, key) for item in cast("list[object]", value)]
         case float():
-            return "<seconds>" if key == "timing_s" else float(f"{value:.9g}")
+            return "<seconds>" if key == "timing_s" else round(value, 9)
         case str() if _SEARCH_ID.fullmatch(value):
             return _SEARCH_ID.sub(r"\1-<unique>", value)
         case str() if key == "tree_id" and _TREE_ID.fullmatch(value):
