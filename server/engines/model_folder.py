@@ -80,11 +80,11 @@ def model_id(folder: FilePath) -> str:
     return f"{folder.resolve().name}@{digest.hexdigest()[:_HASH_LENGTH]}"
 
 
-def read_config(folder: FilePath) -> Mapping[str, object]:
+def read_config(folder: FilePath, name: str = "config.json") -> Mapping[str, object]:
     try:
-        return cast(Mapping[str, object], json.loads(existing_file(folder, "config.json").read_text()))
+        return cast(Mapping[str, object], json.loads(existing_file(folder, name).read_text()))
     except ValueError as error:
-        raise CheckpointError(f"{folder}/config.json: not JSON ({error})") from error
+        raise CheckpointError(f"{folder}/{name}: not JSON ({error})") from error
 
 
 def existing_file(folder: FilePath, name: str) -> FilePath:

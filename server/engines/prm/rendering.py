@@ -4,16 +4,16 @@ Everything in a path but the format's own marks was written by somebody: it is e
 plain characters, so that neither a problem nor a step can forge a separator.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path as FilePath
-
-from tokenizers import Tokenizer
 
 from search.format import ANSWER, STOP_TOKENS, Segment, output_segments, prompt_segments
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep
 from server.engines.errors import CheckpointError
-from server.engines.rendering import StepTokenizer
+from server.engines.rendering import PathRendering, PathSegments, SegmentTokenizer
 
 _STEPS_KEPT = 4096
 """Steps whose tokens are remembered: those of all running searches."""
@@ -23,22 +23,20 @@ SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}
 """The prompt with which Qwen2.5-Math-PRM was trained."""
 
 
-class StepTextTokens:
+class StepTextTokens(PathRendering):
     """The step format in the tokens of a PPM of ours that was made for another policy than the one that writes."""
 
-    def __init__(self, tokenizer: StepTokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._segment = lru_cache(maxsize=_STEPS_KEPT)(tokenizer.encode)
+    def __init__(self, tokenizer: SegmentTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._encode = lru_cache(maxsize=_STEPS_KEPT)(tokenizer.encode)
         self._marks = {meaning: word for word, meaning in STOP_TOKENS.items()}
 
-    def token_ids(self, path: Path) -> tuple[int, ...]:
-        """The path as one sequence."""
-        segments = [*prompt_segments(path.problem)]
-        for step in path.steps:
-            segments += self._step(step)
-        return tuple(token for segment in segments for token in self._segment(segment))
+    def segments(self, path: Path) -> PathSegments:
+        """The prompt, then the steps."""
+        parts = (prompt_segments(path.problem), *map(self._step, path.steps))
+        return tuple(tuple(chain.from_iterable(map(self._encode, part))) for part in parts)
 
-    def _step(self, step: PathStep) -> list[Segment]:
+    def _step(self, step: PathStep) -> Sequence[Segment]:
         text = step.text
         segments: list[Segment] = []
         if step.stop is CandidateStop.END_OF_ANSWER and text.lstrip().startswith(ANSWER):
@@ -50,44 +48,33 @@ class StepTextTokens:
         return segments if step.output is None else [*segments, *output_segments(step.output)]
 
 
-class PrmTokens:
+class PrmTokens(PathRendering):
     """The format of Qwen2.5-Math-PRM: a chat whose answer holds the steps, a separator after each."""
 
     def __init__(self, file: FilePath) -> None:
-        self._trusted = Tokenizer.from_file(str(file))
-        self._untrusted = Tokenizer.from_file(str(file))
-        self._untrusted.encode_special_tokens = True
-        self._segment = lru_cache(maxsize=_STEPS_KEPT)(self._encode)
-        self.size = 1 + max(self._trusted.get_vocab(with_added_tokens=True).values())
-        self.separator_id = self._special_id(file, STEP_SEPARATOR)
-        for mark in ("<|im_start|>", "<|im_end|>"):
-            self._special_id(file, mark)
+        self.tokenizer = SegmentTokenizer(file)
+        self._encode = lru_cache(maxsize=_STEPS_KEPT)(self.tokenizer.encode)
+        for mark in (STEP_SEPARATOR, "<|im_start|>", "<|im_end|>"):
+            try:
+                self.tokenizer.special_id(mark)
+            except CheckpointError as error:
+                expected = f"expected {mark} among the special tokens, as Qwen2.5-Math-PRM has it"
+                raise CheckpointError(f"{file}: {expected}") from error
+        self.separator_id = self.tokenizer.special_id(STEP_SEPARATOR)
 
-    def token_ids(self, path: Path) -> tuple[int, ...]:
-        """The path as one sequence, up to its last separator; a path without steps has one separator too."""
-        ids = [
-            *self._segment(Segment(f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n", is_trusted=True)),
-            *self._segment(Segment(path.problem, is_trusted=False)),
-            *self._segment(Segment("<|im_end|>\n<|im_start|>assistant\n", is_trusted=True)),
-        ]
-        for step in path.steps:
-            ids += [*self._segment(Segment(step_prose(step), is_trusted=False)), self.separator_id]
-        return tuple(ids) if path.steps else (*ids, self.separator_id)
+    def segments(self, path: Path) -> PathSegments:
+        """The prompt, then the steps; the last token is a separator, also of a path without steps."""
+        prompt = (
+            *self._encode(Segment(f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n", is_trusted=True)),
+            *self._encode(Segment(path.problem, is_trusted=False)),
+            *self._encode(Segment("<|im_end|>\n<|im_start|>assistant\n", is_trusted=True)),
+        )
+        steps = [self._encode(Segment(step_prose(step), is_trusted=False)) for step in path.steps] or [()]
+        return (prompt, *((*step, self.separator_id) for step in steps))
 
     def encode_trusted(self, text: str) -> tuple[int, ...]:
         """The tokens of a text in which special tokens are meant as such."""
-        return self._encode(Segment(text, is_trusted=True))
-
-    def _encode(self, segment: Segment) -> tuple[int, ...]:
-        tokenizer = self._trusted if segment.is_trusted else self._untrusted
-        text = segment.text.encode("utf-8", errors="replace").decode("utf-8")
-        return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
-
-    def _special_id(self, file: FilePath, token: str) -> int:
-        ids = self._trusted.encode(token, add_special_tokens=False).ids
-        if len(ids) != 1 or ids[0] in self._untrusted.encode(token, add_special_tokens=False).ids:
-            raise CheckpointError(f"{file}: expected {token} among the special tokens, as Qwen2.5-Math-PRM has it")
-        return ids[0]
+        return self.tokenizer.encode(Segment(text, is_trusted=True))
 
 
 def step_prose(step: PathStep) -> str:
