@@ -20,12 +20,13 @@ from types import FrameType
 from typing import NoReturn
 
 import uvicorn
+from opentelemetry.trace import Tracer
 
 from server.app import create_app
 from server.bundle.folders import ModelFolders, ModelsMissing, bundled_models, named_models
 from server.engines.torch.openmp import wait_passively
 from server.observability.logs import configure_logging
-from server.observability.telemetry import OtelRecorder, TelemetryMissing, recording
+from server.observability.tracing import NO_TRACER, TelemetryMissing, exporting_tracer
 from server.observability.version import running_version
 from server.parts.opening import open_local_parts
 from server.settings.settings import Settings
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ExitStack() as stack:
         try:
             folders = _model_folders(settings)
-            recorder = _recorder(settings, stack)
+            tracer = _tracer(settings, stack)
             listener = stack.enter_context(listening_socket(settings))
         except (ModelsMissing, TelemetryMissing) as error:
             _fail(str(error))
@@ -68,10 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
             _fail(f"cannot listen on {settings.host}:{settings.port}: {reason}; see --host and --port")
         configure_logging(level=settings.log_level, style=settings.log_format)
-        sys.exit(_serve(settings, folders, listener, recorder))
+        sys.exit(_serve(settings, folders, listener, tracer))
 
 
-def _serve(settings: Settings, folders: ModelFolders, listener: socket.socket, recorder: OtelRecorder | None) -> int:
+def _serve(settings: Settings, folders: ModelFolders, listener: socket.socket, tracer: Tracer) -> int:
     """The exit code, once a signal or a failure has ended it."""
     url = _url(settings.host, listener)
     failures: list[str] = []
@@ -88,7 +89,7 @@ def _serve(settings: Settings, folders: ModelFolders, listener: socket.socket, r
         on_failure=fail,
     )
     config = uvicorn.Config(
-        create_app(solver, settings, recorder=recorder),
+        create_app(solver, settings, tracer=tracer),
         loop="asyncio",
         http="h11",
         ws="none",
@@ -151,10 +152,10 @@ def _model_folders(settings: Settings) -> ModelFolders:
     return named_models(settings.policy_model, settings.ppm_model)
 
 
-def _recorder(settings: Settings, stack: ExitStack) -> OtelRecorder | None:
+def _tracer(settings: Settings, stack: ExitStack) -> Tracer:
     if settings.otlp_endpoint is None:
-        return None
-    return stack.enter_context(recording(settings.otlp_endpoint, version=running_version()))
+        return NO_TRACER
+    return stack.enter_context(exporting_tracer(settings.otlp_endpoint, version=running_version()))
 
 
 def listening_socket(settings: Settings) -> socket.socket:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from opentelemetry.trace import Tracer
 from starlette.types import ASGIApp
 
 from server.http.access_log import AccessLog
@@ -22,8 +23,9 @@ from server.http.problem_json import answer_errors_as_problems, refuse
 from server.http.request_ids import RequestIds
 from server.http.routes import make_router
 from server.http.security_headers import SecurityHeaders
+from server.http.tracing_layer import Traces
 from server.http.unread_bodies import UnreadBodies
-from server.observability.tracing import Recorder, Traces
+from server.observability.tracing import NO_TRACER
 from server.settings.settings import Settings
 from server.solving.solver import Solver
 
@@ -31,7 +33,7 @@ from server.solving.solver import Solver
 class _Application(FastAPI):
     """FastAPI with our OpenAPI document and our layers."""
 
-    def __init__(self, solver: Solver, settings: Settings, recorder: Recorder | None) -> None:
+    def __init__(self, solver: Solver, settings: Settings, tracer: Tracer) -> None:
         @asynccontextmanager
         async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
             async with solver.running():
@@ -40,7 +42,7 @@ class _Application(FastAPI):
         # The interactive pages load scripts from elsewhere; the document itself stays at /openapi.json.
         super().__init__(title="rStar server", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
         self._settings = settings
-        self._recorder = recorder
+        self._tracer = tracer
 
     def openapi(self) -> dict[str, Any]:
         """See `server.http.openapi_document`."""
@@ -50,18 +52,18 @@ class _Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """The framework's own, inside ours."""
-        return _layered(super().build_middleware_stack(), self._settings, self._recorder)
+        return _layered(super().build_middleware_stack(), self._settings, self._tracer)
 
 
-def create_app(solver: Solver, settings: Settings, *, recorder: Recorder | None = None) -> FastAPI:
-    """The application; its lifespan is the solver's. Requests are recorded as spans where there is a recorder."""
-    app = _Application(solver, settings, recorder)
+def create_app(solver: Solver, settings: Settings, *, tracer: Tracer = NO_TRACER) -> FastAPI:
+    """The application; its lifespan is the solver's. The tracer records each request as a span."""
+    app = _Application(solver, settings, tracer)
     answer_errors_as_problems(app)
     app.include_router(make_router(solver, settings))
     return app
 
 
-def _layered(app: Application, settings: Settings, recorder: Recorder | None) -> Application:
+def _layered(app: Application, settings: Settings, tracer: Tracer) -> Application:
     keys = None if settings.api_keys is None else read_api_keys(settings.api_keys.get_secret_value())
     app = Authentication(app, keys, refuse=refuse)
     if settings.cors_origins:
@@ -70,4 +72,4 @@ def _layered(app: Application, settings: Settings, recorder: Recorder | None) ->
     app = SecurityHeaders(app)
     if settings.access_log:
         app = AccessLog(app)
-    return RequestIds(UnreadBodies(Traces(app, recorder)))
+    return RequestIds(UnreadBodies(Traces(app, tracer)))

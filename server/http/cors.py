@@ -10,15 +10,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from server.http.asgi import Application, Receive, Scope, Send
-from server.http.request_ids import HEADER
-from server.observability.trace_context import TRACEPARENT, TRACESTATE
+from server.observability.tracing import REQUEST_ID, TRACE_HEADERS
 from server.solving.refusals import Kind, Refusal, Refuse
 
 METHODS = ("GET", "POST")
 """All that any route takes."""
-SENT = ("authorization", "content-type", TRACEPARENT, TRACESTATE, "x-api-key", HEADER)
+SENT = ("authorization", "content-type", *TRACE_HEADERS, "x-api-key", REQUEST_ID)
 """What pages of allowed origins may send, besides what every page may."""
-EXPOSED = ("retry-after", HEADER)
+EXPOSED = ("retry-after", REQUEST_ID)
 """What they may read, besides what every page may."""
 
 

@@ -4,7 +4,6 @@ The outermost ASGI layer, so that every response and every log entry carries the
 """
 
 import re
-from contextvars import ContextVar
 from uuid import uuid4
 
 from server.http.asgi import (
@@ -18,14 +17,10 @@ from server.http.asgi import (
     is_request,
     keep_request_id,
 )
-
-HEADER = "x-request-id"
+from server.observability.tracing import REQUEST_ID, current_request_id
 
 _WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 """What can stand in a log line or a URL without quoting."""
-
-current_request_id: ContextVar[str | None] = ContextVar("current_request_id", default=None)
-"""Of the request that this task works for; tasks inherit it from the one that made them."""
 
 
 class RequestIds:
@@ -46,8 +41,8 @@ class RequestIds:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                others = [(name, value) for name, value in headers_of(message) if name.lower() != HEADER.encode()]
-                message["headers"] = [*others, (HEADER.encode(), request_id.encode())]
+                others = [(name, value) for name, value in headers_of(message) if name.lower() != REQUEST_ID.encode()]
+                message["headers"] = [*others, (REQUEST_ID.encode(), request_id.encode())]
             await send(message)
 
         await self._app(scope, receive, send_with_id)
@@ -56,6 +51,6 @@ class RequestIds:
 def request_id_for(headers: Headers) -> str:
     """The client's own, if it is one; else a new one."""
     for name, value in headers:
-        if name == HEADER.encode() and _WELL_FORMED.fullmatch(given := value.decode("latin-1")):
+        if name == REQUEST_ID.encode() and _WELL_FORMED.fullmatch(given := value.decode("latin-1")):
             return given
     return uuid4().hex

@@ -11,11 +11,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
-from server.http.request_ids import current_request_id
-from server.observability.tracing import current_trace_id
+from server.observability.tracing import current_request_id, current_trace_id
 
-QUIET = ("httpcore", "httpx", "urllib3")
-"""What they say below warning is one entry or more for each request to an engine or a collector."""
+_LEAST_LEVELS = {
+    # At lower levels they write an entry or more for each request to an engine or a collector.
+    "httpcore": logging.WARNING,
+    "httpx": logging.WARNING,
+    "urllib3": logging.WARNING,
+    # It warns of every malformed header that a client sends.
+    "opentelemetry.trace": logging.ERROR,
+}
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -30,8 +35,8 @@ def configure_logging(
     handler.setFormatter(JsonLines() if style == "json" else TextLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, least in _LEAST_LEVELS.items():
+        logging.getLogger(name).setLevel(least)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         library = logging.getLogger(name)
         library.handlers.clear()

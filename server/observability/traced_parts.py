@@ -24,9 +24,9 @@ class _TracedPolicy:
     policy: Policy
 
     async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        with span("policy", candidates=n, depth=len(path.steps)) as recorded:
+        with span("policy", {"rstar.candidates": n, "rstar.depth": len(path.steps)}) as recorded:
             candidates = await self.policy.propose(path, n, seed=seed)
-            recorded.set(tokens=sum(len(candidate.token_ids) for candidate in candidates))
+            recorded.set_attribute("rstar.tokens", sum(len(candidate.token_ids) for candidate in candidates))
         return candidates
 
 
@@ -35,7 +35,7 @@ class _TracedScorer:
     scorer: StepScorer
 
     async def score(self, paths: Sequence[Path]) -> Sequence[float]:
-        with span("ppm", paths=len(paths)):
+        with span("ppm", {"rstar.paths": len(paths)}):
             return await self.scorer.score(paths)
 
 
@@ -46,5 +46,5 @@ class _TracedRunner:
     async def run(self, parent: Snapshot | None, code: str) -> Execution:
         with span("sandbox") as recorded:
             execution = await self.runner.run(parent, code)
-            recorded.set(outcome=execution.outcome)
+            recorded.set_attribute("rstar.outcome", execution.outcome)
         return execution

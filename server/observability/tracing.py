@@ -1,183 +1,176 @@
-"""Tracing: knows of each task which trace it works for, tells engines, and lets a recorder have the spans.
+"""Tracing: the request that a task works for, its place in a trace, and its spans.
 
-Without a recorder spans cost nothing and the context of the client goes on to the engines as it came. The recorder is
-OpenTelemetry's (`server.observability.telemetry`), if anyone's; this module knows nothing of it.
+OpenTelemetry keeps the context of each task. Without a collector its tracer records nothing, and the client's context
+goes on to the engines as it came. No tracer is installed for the whole process: it lies in the context of each request,
+so that the spans of other libraries, of vLLM for example, do not reach our collector.
 """
 
 import secrets
-from collections.abc import Generator, Mapping
+from asyncio import CancelledError
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Protocol
+from typing import cast
 
-from server.http.asgi import Application, Message, Receive, Scope, Send, headers_of, is_request, route_of, status_of
-from server.http.request_ids import HEADER, current_request_id
-from server.observability.trace_context import TraceContext, new_trace_context, read_trace_context
+from opentelemetry.context import Context, attach, create_key, get_value, set_value
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    NoOpTracer,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    format_trace_id,
+    get_current_span,
+    set_span_in_context,
+    use_span,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
 
+REQUEST_ID = "x-request-id"
+TRACE_HEADERS = ("traceparent", "tracestate")
 UNTRACED = frozenset({"/health", "/healthz", "/readyz", "/metrics"})
-"""Asked every few seconds, and the same every time."""
+"""Paths of probes, which come every few seconds and are always the same."""
 
-Attribute = str | bool | int | float
+SERVICE = "rstar-server"
+EXPORT_S = 5.0
+"""The time limit for sending one batch of spans. An unreachable collector delays the server's end by as much."""
 
+current_request_id: ContextVar[str | None] = ContextVar("current_request_id", default=None)
+"""The id of the request that this task works for. Tasks inherit it from the task that creates them."""
 
-class RecordedSpan(Protocol):
-    """A stretch of work that a recorder takes down. None of this blocks or raises."""
-
-    @property
-    def context(self) -> TraceContext:
-        """Its place in the trace."""
-        ...
-
-    def rename(self, name: str) -> None:
-        """Its name is known only now."""
-        ...
-
-    def note(self, attributes: Mapping[str, Attribute]) -> None:
-        """What is known of it by now."""
-        ...
-
-    def end(self, error: BaseException | None = None) -> None:
-        """It is over; with an error, if one ended it."""
-        ...
+NO_TRACER = NoOpTracer()
+_TRACER = create_key("tracer")
+_W3C = TraceContextTextMapPropagator()
+_KNOWN_FLAGS = TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID
+"""The W3C recommendation forbids to pass other flags on."""
+_TRACES_PATH = "/v1/traces"
 
 
-class Recorder(Protocol):
-    """Takes spans."""
-
-    def start(
-        self, name: str, *, parent: TraceContext | None, attributes: Mapping[str, Attribute], is_request: bool = False
-    ) -> RecordedSpan:
-        """Never blocks and never raises. Without a parent a new trace begins."""
-        ...
-
-
-class Span:
-    """The block that is being recorded, if it is, for whoever is in it."""
-
-    def __init__(self, recorded: RecordedSpan | None) -> None:
-        self._recorded = recorded
-
-    def set(self, **attributes: Attribute) -> None:
-        """What is known of it by now."""
-        if self._recorded is not None:
-            self._recorded.note(_prefixed(attributes))
-
-
-@dataclass(frozen=True, slots=True)
-class _Trace:
-    context: TraceContext
-    recorder: Recorder | None
-
-
-_NO_SPAN = Span(None)
-_current: ContextVar[_Trace | None] = ContextVar("current_trace", default=None)
+class TelemetryMissing(Exception):
+    """A collector is named, but the library that sends spans is not installed."""
 
 
 @contextmanager
-def span(name: str, **attributes: Attribute) -> Generator[Span]:
-    """Record the block as part of the request that this task works for; an exception that ends it is noted, and passes.
+def request_span(
+    method: str, path: str, headers: Sequence[tuple[bytes, bytes]], *, tracer: Tracer = NO_TRACER
+) -> Generator[Span]:
+    """Continue the client's trace, or begin one, and record the block as the span of a request. Probes get no span.
 
-    Attributes get the prefix `rstar.`.
+    The names of the headers are in lower case. The task keeps the trace after the block: the server logs the exception
+    of a request only later, in the same task.
     """
-    trace = _current.get()
-    if trace is None or trace.recorder is None:
-        yield _NO_SPAN
-        return
-    recorded = trace.recorder.start(name, parent=trace.context, attributes=_prefixed(attributes))
-    token = _current.set(_Trace(recorded.context, trace.recorder))
+    used = NO_TRACER if path in UNTRACED else tracer
+    attributes: dict[str, AttributeValue] = {
+        "http.request.method": method,
+        "url.path": path,
+        "rstar.request_id": current_request_id.get() or "",
+    }
+    recorded = used.start_span(method, _client_context(headers), SpanKind.SERVER, attributes)
+    if not recorded.get_span_context().is_valid:  # neither the client nor a tracer began a trace
+        ids = SpanContext(secrets.randbits(128), secrets.randbits(64), is_remote=False)
+        recorded = NonRecordingSpan(ids)
+    attach(set_value(_TRACER, used, set_span_in_context(recorded)))
+    with _ending(recorded):
+        yield recorded
+
+
+@contextmanager
+def span(name: str, attributes: Mapping[str, AttributeValue] | None = None) -> Generator[Span]:
+    """Record the block as part of the request that this task works for."""
+    tracer = cast("Tracer", get_value(_TRACER) or NO_TRACER)
+    recorded = tracer.start_span(name, attributes=attributes)
+    with use_span(recorded, record_exception=False, set_status_on_exception=False), _ending(recorded):
+        yield recorded
+
+
+@contextmanager
+def _ending(recorded: Span) -> Generator[None]:
+    """End the span after the block. Notes an exception that ends the block, and lets it pass."""
     try:
-        yield Span(recorded)
-    except BaseException as error:
-        recorded.end(error)
+        yield
+    except CancelledError:
+        # A cancelled call has not failed: every deadline cancels rollouts.
+        recorded.set_attribute("rstar.cancelled", True)
         raise
-    else:
-        recorded.end()
+    except BaseException as error:
+        # The type only: the text may quote a problem.
+        recorded.set_attribute("error.type", type(error).__name__)
+        recorded.set_status(StatusCode.ERROR)
+        raise
     finally:
-        _current.reset(token)
+        recorded.end()
+
+
+def _client_context(headers: Sequence[tuple[bytes, bytes]]) -> Context:
+    """The context that the headers name. It is empty if they name none, more than one, or a malformed one."""
+    values = {
+        wanted: b",".join(value for name, value in headers if name == wanted.encode()).decode("latin-1")
+        for wanted in TRACE_HEADERS
+    }
+    client = get_current_span(_W3C.extract(values, Context())).get_span_context()
+    flags = TraceFlags(client.trace_flags & _KNOWN_FLAGS)
+    parent = SpanContext(client.trace_id, client.span_id, True, flags, client.trace_state)
+    return set_span_in_context(NonRecordingSpan(parent), Context())
 
 
 def is_recorded() -> bool:
-    """Whether spans of this task go anywhere."""
-    trace = _current.get()
-    return trace is not None and trace.recorder is not None
+    """Whether a tracer records the spans of this task."""
+    return get_current_span().is_recording()
 
 
 def current_trace_id() -> str | None:
-    """Of the request that this task works for."""
-    trace = _current.get()
-    return None if trace is None else trace.context.trace_id
-
-
-def outgoing_request_id() -> str | None:
-    """For a request to another server, made on behalf of the request that this task works for."""
-    request_id = current_request_id.get()
-    # One search asks an engine many times at once, and an engine may take its requests' ids to be distinct.
-    return None if request_id is None else f"{request_id}-{secrets.token_hex(4)}"
+    """The trace id of the request that this task works for."""
+    current = get_current_span().get_span_context()
+    return format_trace_id(current.trace_id) if current.is_valid else None
 
 
 def outgoing_trace() -> dict[str, str]:
-    """Headers that put what is made of such a request below this task's span."""
-    trace = _current.get()
-    return {} if trace is None else trace.context.headers
+    """Headers that put another server's work below this task's span."""
+    headers: dict[str, str] = {}
+    _W3C.inject(headers)
+    return headers
+
+
+def outgoing_request_id() -> str | None:
+    """An id for a request to an engine, made on behalf of the request that this task works for."""
+    request_id = current_request_id.get()
+    # One search calls an engine many times at once, and an engine may expect distinct ids.
+    return None if request_id is None else f"{request_id}-{secrets.token_hex(4)}"
 
 
 def outgoing_headers() -> dict[str, str]:
-    """Both, to be sent along."""
+    """The headers of such a request: its id and the trace."""
     request_id = outgoing_request_id()
-    return outgoing_trace() if request_id is None else {**outgoing_trace(), HEADER: request_id}
+    return outgoing_trace() if request_id is None else {**outgoing_trace(), REQUEST_ID: request_id}
 
 
-class Traces:
-    """An ASGI layer: takes up the client's trace, or begins one, and records each request as a span."""
+@contextmanager
+def exporting_tracer(endpoint: str, *, version: str) -> Generator[Tracer]:
+    """A tracer that sends its spans to the collector at `endpoint`, in the background.
 
-    def __init__(self, app: Application, recorder: Recorder | None = None) -> None:
-        self._app = app
-        self._recorder = recorder
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection."""
-        if not is_request(scope):
-            await self._app(scope, receive, send)
-            return
-        parent = read_trace_context(headers_of(scope))
-        # Neither branch takes the context back at the end, for the same reason as `server.http.request_ids`.
-        if self._recorder is None or scope["path"] in UNTRACED:
-            _current.set(_Trace(parent or new_trace_context(), None))
-            await self._app(scope, receive, send)
-        else:
-            await self._record(self._recorder, parent, (scope, receive, send))
-
-    async def _record(
-        self, recorder: Recorder, parent: TraceContext | None, connection: tuple[Scope, Receive, Send]
-    ) -> None:
-        scope, receive, send = connection
-        method = str(scope["method"])
-        attributes: dict[str, Attribute] = {
-            "http.request.method": method,
-            "url.path": str(scope["path"]),
-            "rstar.request_id": current_request_id.get() or "",
-        }
-        recorded = recorder.start(method, parent=parent, attributes=attributes, is_request=True)
-        _current.set(_Trace(recorded.context, recorder))
-
-        async def send_noting_status(message: Message) -> None:
-            if (status := status_of(message)) is not None:
-                recorded.note({"http.response.status_code": status})
-            await send(message)
-
-        error: BaseException | None = None
-        try:
-            await self._app(scope, receive, send_noting_status)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            if (route := route_of(scope)) is not None:
-                recorded.rename(f"{method} {route}")
-                recorded.note({"http.route": route})
-            recorded.end(error)
-
-
-def _prefixed(attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
-    return {f"rstar.{name}": value for name, value in attributes.items()}
+    Leaving sends the remaining spans. Raises `TelemetryMissing` if the extra `otel` is not installed.
+    """
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    except ImportError as error:
+        raise TelemetryMissing(
+            f"RSTAR_OTLP_ENDPOINT is set, but OpenTelemetry is not installed ({error}); install the extra otel"
+        ) from None
+    resource = Resource.create({"service.version": version})
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, which OpenTelemetry's tools set, win over our name.
+    if str(resource.attributes["service.name"]).startswith("unknown_service"):
+        resource = resource.merge(Resource({"service.name": SERVICE}))
+    url = endpoint if endpoint.endswith(_TRACES_PATH) else endpoint + _TRACES_PATH
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url, timeout=EXPORT_S)))
+    try:
+        yield provider.get_tracer(SERVICE)
+    finally:
+        provider.shutdown()

@@ -264,7 +264,7 @@ class Solver:
         is_greedy = order.config.strategy is Strategy.GREEDY
         draws = (0.0, 1.0) if is_greedy else (order.temperature, order.top_p)
         left_s = max(order.timeout_s - queue_s, 0.001)
-        with span("search", strategy=str(order.config.strategy)) as searching:
+        with span("search", {"rstar.strategy": order.config.strategy}) as searching:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout(left_s):
                     runner = await stack.enter_async_context(parts.open_runner(order.seed))
@@ -281,7 +281,9 @@ class Solver:
                     on_event=_Telling(running, self.metrics, self._now),
                     stop=running.stop,
                 )
-            searching.set(stop_reason=str(result.stop_reason), trajectories=result.usage.trajectories)
+            searching.set_attributes(
+                {"rstar.stop_reason": result.stop_reason, "rstar.trajectories": result.usage.trajectories}
+            )
         return result
 
     def _report(self, running: RunningSearch, result: SearchResult, *, seconds: float) -> None:

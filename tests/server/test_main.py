@@ -320,7 +320,9 @@ def folders(tmp_path: Path) -> tuple[str, ...]:
 
 
 def test_a_collector_without_the_extra_is_one_line(folders: tuple[str, ...], tmp_path: Path) -> None:
-    (tmp_path / "opentelemetry.py").write_text("raise ImportError('as if it were not installed')\n")
+    hidden = tmp_path / "opentelemetry" / "sdk"
+    hidden.mkdir(parents=True)
+    (hidden / "__init__.py").write_text("raise ImportError('as if it were not installed')\n")
     command = _command("--port", "0", "--otlp-endpoint", "http://127.0.0.1:1", *folders)
     environment = {**_environment(), "PYTHONPATH": str(tmp_path)}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, text=True, timeout=60)
@@ -367,7 +369,8 @@ def test_the_command_sends_its_spans_to_the_collector(model_folders: ModelFolder
 def test_the_command_imports_no_model_library() -> None:
     program = (
         "import sys, server.__main__, server.demo.__main__\n"
-        "print(sorted({'torch', 'transformers', 'sympy', 'numpy', 'tokenizers', 'opentelemetry'} & set(sys.modules)))"
+        "heavy = {'torch', 'transformers', 'sympy', 'numpy', 'tokenizers', 'opentelemetry.sdk'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, text=True)
     assert ended.stdout == "[]\n"

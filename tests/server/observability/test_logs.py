@@ -5,13 +5,14 @@ import json
 import logging
 import warnings
 from collections.abc import Generator
+from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import Literal
 
 import pytest
 
-from server.http.request_ids import current_request_id
 from server.observability.logs import JsonLines, configure_logging
+from server.observability.tracing import current_request_id, request_span
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -64,6 +65,18 @@ def test_an_object_has_the_same_and_what_the_entry_adds(about_a_request: None) -
     assert datetime.fromisoformat(moment).tzinfo == UTC
     usual = {"level": "info", "logger": "server.http.access_log", "message": "200", "request_id": "request-7"}
     assert entry == {**usual, "status": 200, "path": "/π\n"}
+
+
+def test_an_object_names_the_trace_and_no_malformed_header() -> None:
+    stream = _configured("json")
+
+    def request() -> None:
+        parent = f"00-{'1' * 32}-{'2' * 16}-01"
+        with request_span("POST", "/solve", [(b"traceparent", parent.encode()), (b"tracestate", b"Malformed")]):
+            logging.getLogger("server").info("up")
+
+    copy_context().run(request)
+    assert _object(stream)["trace_id"] == "1" * 32
 
 
 def test_an_entry_about_no_request_names_none() -> None:

@@ -4,10 +4,9 @@ import asyncio
 
 from search import Budget, Parts, SearchConfig, Strategy, search
 from search.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
-from server.http.asgi import Message, Receive, Send
 from server.observability.traced_parts import traced
-from server.observability.tracing import Traces, span
-from tests.server.observability.list_recorder import ListRecorder
+from server.observability.tracing import request_span, span
+from tests.server.observability.recorded_spans import RecordedSpans, attributes_of, id_of, parent_of
 
 
 def _parts() -> Parts:
@@ -24,32 +23,23 @@ async def _search(parts: Parts) -> None:
     await search("1+2+3", parts=parts, config=config, budget=Budget(trajectories=4), seed=1, now=lambda: 0.0)
 
 
-async def test_every_call_of_a_search_is_a_span_below_the_search() -> None:
-    recorder = ListRecorder()
+async def test_every_call_of_a_search_is_a_span_below_it() -> None:
+    recorded = RecordedSpans()
 
-    async def app(scope: Message, receive: Receive, send: Send) -> None:
-        with span("search"):
+    async def request() -> None:
+        with request_span("POST", "/solve", [], tracer=recorded.tracer), span("search"):
             await _search(traced(_parts()))
 
-    async def receive() -> Message:
-        return {"type": "http.disconnect"}
-
-    async def send(message: Message) -> None:
-        raise AssertionError(message)
-
-    scope: Message = {"type": "http", "method": "POST", "path": "/solve", "headers": []}
     async with asyncio.TaskGroup() as group:
-        group.create_task(Traces(app, recorder)(scope, receive, send))
-    request, searching, *calls = recorder.spans
-    assert [request.name, searching.name] == ["POST", "search"]
+        group.create_task(request())
+    _, searching, *calls = recorded.spans
     assert {call.name for call in calls} == {"policy", "ppm", "sandbox"}
-    assert {call.parent for call in calls} == {searching.context}
-    assert all(len(call.errors) == 1 for call in calls)
-    first = calls[0]
-    assert (first.attributes["rstar.candidates"], first.attributes["rstar.depth"]) == (2, 0)
-    assert {call.attributes["rstar.outcome"] for call in calls if call.name == "sandbox"} >= {"ok"}
+    assert {parent_of(call) for call in calls} == {id_of(searching)}
+    first = attributes_of(calls[0])
+    assert (first["rstar.candidates"], first["rstar.depth"]) == (2, 0)
+    assert {attributes_of(call)["rstar.outcome"] for call in calls if call.name == "sandbox"} >= {"ok"}
 
 
-async def test_where_nobody_records_the_parts_stay_as_they_are() -> None:
+async def test_parts_that_nobody_records_stay_as_they_are() -> None:
     parts = _parts()
     assert traced(parts) is parts
