@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from search.listening import Call, CallKind, EqualityCall, JudgeCall, PolicyCall, RunnerCall, ScorerCall
+from search.listening import Call, CallKind, PolicyCall, ScorerCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Meter:
     """Adds up the calls that it listens to."""
 
     def __init__(self, now: Callable[[], float]) -> None:
-        self._watches = {kind: Stopwatch(now) for kind in CallKind}
+        self._watches = {kind: Stopwatch(now) for kind in (CallKind.POLICY, CallKind.RUNNER, CallKind.SCORER)}
         self.policy_tokens = 0
         self.ppm_calls = 0
         self.ppm_step_tokens = 0
@@ -72,7 +72,10 @@ class Meter:
     @asynccontextmanager
     async def listen(self, call: Call) -> AsyncGenerator[None]:
         """A listener that adds up one call."""
-        watch = self._watches[call.kind]
+        watch = self._watches.get(call.kind)
+        if watch is None:
+            yield
+            return
         watch.start()
         try:
             yield
@@ -84,10 +87,8 @@ class Meter:
             case ScorerCall():
                 self.ppm_calls += len(call.paths)
                 self.ppm_step_tokens += sum(len(step.token_ids) for path in call.paths for step in path.steps)
-            case RunnerCall():
+            case _:
                 self.code_steps += 1
-            case EqualityCall() | JudgeCall():
-                pass
 
     def usage(self, *, trajectories: int, cached_trajectories: int) -> Usage:
         """The counts so far."""
