@@ -2,7 +2,7 @@
 
     python benchmarks/parallel_rollouts.py [--json PATH] [--simulated N] [--problems N]
 
-Two parts. *Simulated*: the small arithmetic world of `search.fakes` with a PPM that is often wrong, on an engine that
+Two parts. *Simulated*: the small arithmetic world of `search.testing.fakes` with a PPM that is often wrong, on an engine that
 takes 25 ms for each decoding step whatever the batch, as a GPU does. Time is simulated, so this part measures nothing
 but the search itself, and is the same on every machine. *Bundled*: the shipped models on the torch engine, N problems
 of each of their families, one request at a time.
@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.fill.simulated_clock import run_simulated
 from benchmarks.fill.wordy_world import DECODE_STEP_S, RUN_S, draw_sum, wordy_parts
 from search import Budget, SearchConfig, search
-from search.delays import Delays
 from search.listening import CallKind
+from search.testing.delays import Delays
 from server.bundle.folders import bundled_models
 from training.problem_sets import LabelledProblem, family_problems
 from training.problems import FAMILIES, missing_generator

@@ -1,7 +1,7 @@
 """PPM-guided tree search over executed reasoning steps. Pure: no HTTP, engine, clock, files, logging or globals.
 
 `search()` runs one search over the `Parts` given to it; a `Tree` is its whole state. Models, sandbox and answer checker
-stand behind the Protocols of `search.protocols`, with fakes in `search.fakes`; the text the models see is made by
+stand behind the Protocols of `search.protocols`, with fakes in `search.testing.fakes`; the text the models see is made by
 `search.format` and `search.observation`.
 """
 

@@ -10,8 +10,8 @@ from benchmarks.fill.modes import Load
 from benchmarks.fill.slots import SlotEngine
 from benchmarks.fill.wordy_world import DECODE_STEP_S, RUN_S, draw_sum, wordy_parts
 from search import Budget, SearchConfig, search
-from search.delays import Delays
 from search.listening import CallKind
+from search.testing.delays import Delays
 
 
 async def simulate(load: Load, *, slots: int, config: SearchConfig, budget: Budget) -> dict[str, float]:

@@ -8,8 +8,8 @@ from hashlib import blake2b
 
 from search import Candidate, Parts
 from search import Path as SearchPath
-from search.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality, path_key
 from search.outcomes import CandidateStop
+from search.testing.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality, path_key
 
 DECODE_STEP_S = 0.025
 """About what one token of a 7B model takes on one GPU, whatever the batch."""

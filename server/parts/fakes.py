@@ -1,6 +1,6 @@
 """Fakes: serving parts without models or processes, for tests and for timing the server by itself. Deterministic.
 
-They live in the small arithmetic world of `search.fakes`: problems are sums such as "3+4+5".
+They live in the small arithmetic world of `search.testing.fakes`: problems are sums such as "3+4+5".
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from search import Candidate, CodeRunner, Path, Policy, StepScorer
-from search.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
+from search.testing.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
 from server.app import create_app
 from server.http.asgi import Application
 from server.http.schemas import Models

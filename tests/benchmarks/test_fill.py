@@ -11,8 +11,8 @@ from benchmarks.fill.simulated_clock import run_simulated
 from benchmarks.fill.slots import SlotEngine
 from benchmarks.fill.wordy_world import draw_sum, wordy_parts
 from search import Budget, CodeRunner, SearchConfig, search
-from search.fakes import ArithmeticRunner, ScriptedPolicy, step
 from search.protocols import Path
+from search.testing.fakes import ArithmeticRunner, ScriptedPolicy, step
 
 
 def test_a_slot_engine_step_costs_the_same_at_any_batch_size() -> None:

@@ -25,7 +25,7 @@ from search import (
     save,
     search,
 )
-from search.fakes import (
+from search.testing.fakes import (
     AnswerKey,
     ArithmeticPolicy,
     ArithmeticRunner,

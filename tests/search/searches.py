@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from search import Budget, Parts, SearchConfig, SearchResult, Tree
 from search import search as run_search
 from search.events import Event
-from search.fakes import ArithmeticPolicy, FunctionScorer, SteppingClock, StringEquality, hashed_score
 from search.protocols import Candidate, CodeRunner, Path, Policy
+from search.testing.fakes import ArithmeticPolicy, FunctionScorer, SteppingClock, StringEquality, hashed_score
 
 PROBLEM = "3+4+5+6+7"
 

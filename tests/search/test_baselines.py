@@ -23,7 +23,9 @@ from search import search as run_search
 from search.baselines import TRAJECTORIES_IN_FLIGHT
 from search.codec import load, save
 from search.events import Event
-from search.fakes import (
+from search.outcomes import ExecutionOutcome
+from search.protocols import Candidate, Execution, Path, PathTooLong, Policy
+from search.testing.fakes import (
     ArithmeticPolicy,
     ArithmeticRunner,
     FunctionScorer,
@@ -36,8 +38,6 @@ from search.fakes import (
     last_step,
     step,
 )
-from search.outcomes import ExecutionOutcome
-from search.protocols import Candidate, Execution, Path, PathTooLong, Policy
 
 GREEDY = SearchConfig(strategy=Strategy.GREEDY)
 MAJORITY = SearchConfig(strategy=Strategy.MAJORITY)

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from search import Budget, NodeOutcome, Parts, SearchConfig, SearchResult, Selection, StopReason, Strategy, Tree
 from search import search as run_search
 from search.codec import load, save
-from search.delays import Delays, uneven_turns
-from search.fakes import (
+from search.listening import CallKind
+from search.outcomes import ExecutionOutcome
+from search.protocols import Candidate, Execution, Path, PathTooLong
+from search.testing.delays import Delays, uneven_turns
+from search.testing.fakes import (
     FunctionScorer,
     PathKey,
     ScriptedPolicy,
@@ -25,10 +28,7 @@ from search.fakes import (
     scores_by_last_step,
     step,
 )
-from search.invariants import check_invariants
-from search.listening import CallKind
-from search.outcomes import ExecutionOutcome
-from search.protocols import Candidate, Execution, Path, PathTooLong
+from search.testing.invariants import check_invariants
 
 A, B, C, A1, B1 = "\na\n", "\nb\n", "\nc\n", "\na1\n", "\nb1\n"
 

@@ -9,10 +9,10 @@ from search import Budget, Parts, SearchConfig, SearchResult, Selection, StopRea
 from search import search as run_search
 from search.answers import AnswerGroup, Standing
 from search.decision import is_decided, most_votes_ahead
-from search.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, SteppingClock, StringEquality
 from search.outcomes import NodeOutcome
 from search.protocols import Path
 from search.seeds import request_seed
+from search.testing.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, SteppingClock, StringEquality
 from search.tree import ROOT, Node, NodeId, Tree
 
 

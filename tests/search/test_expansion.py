@@ -9,7 +9,11 @@ import pytest
 from search.config import SearchConfig, Strategy, Values
 from search.errors import BrokenPart
 from search.expansion import Expander
-from search.fakes import (
+from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
+from search.parts import Judge, Parts
+from search.proposal import propose
+from search.protocols import Candidate, Execution, Path, PathTooLong, Snapshot
+from search.testing.fakes import (
     AnswerKey,
     FunctionScorer,
     PathKey,
@@ -21,10 +25,6 @@ from search.fakes import (
     last_step,
     step,
 )
-from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
-from search.parts import Judge, Parts
-from search.proposal import propose
-from search.protocols import Candidate, Execution, Path, PathTooLong, Snapshot
 from search.tree import ROOT, NodeId, Tree
 
 FAILING = Execution(outcome=ExecutionOutcome.ERROR, error="ZeroDivisionError: division by zero")

@@ -23,7 +23,9 @@ from search import (
 )
 from search import search as run_search
 from search.events import Event
-from search.fakes import (
+from search.outcomes import ExecutionOutcome
+from search.protocols import Candidate, Execution
+from search.testing.fakes import (
     AnswerKey,
     PathKey,
     ScriptedPolicy,
@@ -35,8 +37,6 @@ from search.fakes import (
     scores_by_last_step,
     step,
 )
-from search.outcomes import ExecutionOutcome
-from search.protocols import Candidate, Execution
 
 Row = tuple[int, int | None, NodeOutcome, int, float]
 

@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 
 from search import Budget, NodeAdded, SearchConfig, StopReason, Tree
 from search.codec import load, save
-from search.delays import Delays
 from search.events import Event
-from search.fakes import (
+from search.listening import CallKind
+from search.mcts import Rollouts
+from search.operations import operations
+from search.outcomes import ExecutionOutcome, NodeOutcome
+from search.protocols import Candidate, Execution, Path
+from search.run import Run
+from search.testing.delays import Delays
+from search.testing.fakes import (
     ScriptedPolicy,
     ScriptedRunner,
     SteppingClock,
@@ -21,13 +27,7 @@ from search.fakes import (
     last_step,
     step,
 )
-from search.invariants import check_invariants
-from search.listening import CallKind
-from search.mcts import Rollouts
-from search.operations import operations
-from search.outcomes import ExecutionOutcome, NodeOutcome
-from search.protocols import Candidate, Execution, Path
-from search.run import Run
+from search.testing.invariants import check_invariants
 from tests.search.searches import PROBLEM, scripted, think
 
 seeds = st.integers(0, 10**6)

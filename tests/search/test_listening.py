@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from search import Candidate, Execution, ExecutionOutcome, Path, PathTooLong, Snapshot, Verdict
-from search.fakes import AnswerKey, ScriptedPolicy, arithmetic_parts
 from search.listening import (
     Call,
     CallKind,
@@ -20,6 +19,7 @@ from search.listening import (
     ScorerCall,
     listening,
 )
+from search.testing.fakes import AnswerKey, ScriptedPolicy, arithmetic_parts
 
 PATH = Path(problem="1+2")
 

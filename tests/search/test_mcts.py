@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 from search import Budget, NodeOutcome, Parts, SearchConfig, SearchResult, StopReason, Tree, Values
 from search import search as run_search
 from search.codec import load, save
-from search.fakes import (
+from search.outcomes import CandidateStop, ExecutionOutcome
+from search.parts import Judge
+from search.protocols import Candidate, Execution, Path
+from search.seeds import request_seed
+from search.testing.fakes import (
     AnswerKey,
     ArithmeticPolicy,
     ArithmeticRunner,
@@ -27,11 +31,7 @@ from search.fakes import (
     path_key,
     step,
 )
-from search.invariants import check_invariants
-from search.outcomes import CandidateStop, ExecutionOutcome
-from search.parts import Judge
-from search.protocols import Candidate, Execution, Path
-from search.seeds import request_seed
+from search.testing.invariants import check_invariants
 
 seeds = st.integers(0, 10**6)
 

@@ -2,7 +2,11 @@
 
 import pytest
 
-from search.fakes import (
+from search.listening import listening
+from search.metering import Meter, Stopwatch
+from search.parts import Parts
+from search.protocols import Path
+from search.testing.fakes import (
     FunctionScorer,
     ScriptedPolicy,
     ScriptedRunner,
@@ -11,10 +15,6 @@ from search.fakes import (
     arithmetic_parts,
     step,
 )
-from search.listening import listening
-from search.metering import Meter, Stopwatch
-from search.parts import Parts
-from search.protocols import Path
 
 
 class Clock:

@@ -19,9 +19,11 @@ from search import (
     Values,
 )
 from search.codec import load, save
-from search.delays import Delays, uneven_turns
 from search.events import Event
-from search.fakes import (
+from search.listening import CallKind
+from search.protocols import Candidate, Execution, Path, Policy, Snapshot
+from search.testing.delays import Delays, uneven_turns
+from search.testing.fakes import (
     AnswerKey,
     ArithmeticRunner,
     ScriptedPolicy,
@@ -30,10 +32,8 @@ from search.fakes import (
     last_step,
     step,
 )
-from search.fakes import answer as answer_step
-from search.invariants import check_invariants
-from search.listening import CallKind
-from search.protocols import Candidate, Execution, Path, Policy, Snapshot
+from search.testing.fakes import answer as answer_step
+from search.testing.invariants import check_invariants
 from tests.search.searches import PROBLEM, scripted, think
 
 seeds = st.integers(0, 10**6)

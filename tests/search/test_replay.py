@@ -31,12 +31,12 @@ from search import (
 )
 from search import search as run_search
 from search.codec import load, save
-from search.delays import Delays, Pause, uneven_turns
 from search.errors import BrokenPart
 from search.events import Event
-from search.fakes import AnswerKey, FunctionScorer, SteppingClock, arithmetic_parts
 from search.listening import CallKind
 from search.protocols import Candidate, Path, PathTooLong
+from search.testing.delays import Delays, Pause, uneven_turns
+from search.testing.fakes import AnswerKey, FunctionScorer, SteppingClock, arithmetic_parts
 
 PROBLEM = "3+4+5+6+7"
 seeds = st.integers(0, 10**6)

@@ -7,10 +7,10 @@ import pytest
 
 from search import Budget, Parts, Recorder, SearchConfig, SearchResult, Stop, StopReason, Strategy, dump_line
 from search import search as run_search
-from search.fakes import arithmetic_parts
-from search.invariants import check_invariants
 from search.protocols import Candidate, Path
 from search.replay import read_record, replay_record
+from search.testing.fakes import arithmetic_parts
+from search.testing.invariants import check_invariants
 from tests.search.searches import PROBLEM, StallingPolicy
 
 LONG = Budget(trajectories=1000, seconds=1000.0)

@@ -24,7 +24,9 @@ from search import (
 )
 from search import search as run_search
 from search.events import Event
-from search.fakes import (
+from search.outcomes import Verdict
+from search.protocols import Candidate, CodeRunner, Execution, Path, Policy, Snapshot
+from search.testing.fakes import (
     AnswerKey,
     ArithmeticPolicy,
     ArithmeticRunner,
@@ -32,8 +34,6 @@ from search.fakes import (
     SteppingClock,
     StringEquality,
 )
-from search.outcomes import Verdict
-from search.protocols import Candidate, CodeRunner, Execution, Path, Policy, Snapshot
 from tests.search.searches import StallingPolicy
 
 

@@ -5,10 +5,10 @@ import asyncio
 from search import Budget, Parts, SearchConfig, Selection
 from search import search as run_search
 from search.codec import load, save
-from search.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, SteppingClock, StringEquality
 from search.outcomes import CandidateStop, NodeOutcome, Verdict
 from search.protocols import PathStep
 from search.tally import Tally
+from search.testing.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, SteppingClock, StringEquality
 from search.tree import ROOT, Node, Tree
 
 MAJORITY = SearchConfig(selection=Selection.MAJORITY)

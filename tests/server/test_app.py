@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from search import Candidate, Path, Policy
-from search.fakes import ArithmeticPolicy
+from search.testing.fakes import ArithmeticPolicy
 from server.engines.errors import EngineFailed
 from server.parts.fakes import FAKE_PROMPT_TOKENS, GatedPolicy, fake_parts, opening, serve
 from server.parts.serving import Part

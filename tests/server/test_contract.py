@@ -20,7 +20,7 @@ from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import ignored_auth
 
 from search import Candidate, Path
-from search.fakes import ArithmeticPolicy
+from search.testing.fakes import ArithmeticPolicy
 from server.app import create_app
 from server.parts.fakes import fake_parts, opening
 from server.settings.settings import Settings

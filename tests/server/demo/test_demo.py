@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from rich.console import Console
 
-from search.fakes import ArithmeticPolicy
+from search.testing.fakes import ArithmeticPolicy
 from server.app import create_app
 from server.bundle.folders import ModelFolders
 from server.demo.__main__ import DEMO_PROBLEMS, DemoProblem, own_problem, run_demo

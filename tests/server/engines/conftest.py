@@ -18,9 +18,9 @@ import pytest_asyncio
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from search.fakes import ArithmeticPolicy, FunctionScorer
 from search.format import SPECIAL_TOKENS
 from search.protocols import Policy, StepScorer
+from search.testing.fakes import ArithmeticPolicy, FunctionScorer
 from server.engines.model_folder import read_policy_folder, read_ppm_folder
 from server.engines.protocols import PolicyEngine, Sampling, ScorerEngine
 from server.engines.rendering import END_OF_TEXT

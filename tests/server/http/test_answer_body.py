@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from search import Execution, NodeOutcome, SearchConfig, Snapshot
-from search.fakes import ArithmeticRunner
+from search.testing.fakes import ArithmeticRunner
 from server.http.answer_body import answer_body
 from server.http.event_stream import stream_frames
 from server.http.schemas import SolveResponse, TreeNode

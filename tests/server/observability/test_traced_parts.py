@@ -3,7 +3,7 @@
 import asyncio
 
 from search import Budget, Parts, SearchConfig, Strategy, search
-from search.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
+from search.testing.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
 from server.observability.traced_parts import traced
 from server.observability.tracing import request_span, span
 from tests.server.observability.recorded_spans import RecordedSpans, attributes_of, id_of, parent_of

@@ -3,9 +3,17 @@
 import pytest
 
 from search import Budget, Parts, SearchConfig, SearchResult, search
-from search.fakes import ScriptedPolicy, ScriptedRunner, StringEquality, answer, last_step, scores_by_last_step, step
 from search.outcomes import ExecutionOutcome
 from search.protocols import Execution
+from search.testing.fakes import (
+    ScriptedPolicy,
+    ScriptedRunner,
+    StringEquality,
+    answer,
+    last_step,
+    scores_by_last_step,
+    step,
+)
 from server.parts.fakes import FAKE_MODELS
 from server.solving.orders import Order
 from server.solving.receipt import Waited, response_for, split_comment

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox import SandboxUnavailable
 from search import Candidate, CodeRunner, Path, SearchConfig
-from search.fakes import ArithmeticRunner
+from search.testing.fakes import ArithmeticRunner
 from server.answers.equality import EqualityUnavailable
 from server.engines.errors import EngineError
 from server.engines.remote.errors import RemoteRefused

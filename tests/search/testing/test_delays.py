@@ -7,10 +7,10 @@ import pytest
 
 from search import Budget, SearchConfig, Verdict
 from search import search as run_search
-from search.delays import Delays, uneven_turns
-from search.fakes import SteppingClock, arithmetic_parts
 from search.listening import CallKind
 from search.protocols import Path
+from search.testing.delays import Delays, uneven_turns
+from search.testing.fakes import SteppingClock, arithmetic_parts
 
 
 async def test_parts_that_take_their_time_say_the_same() -> None:

@@ -2,7 +2,9 @@
 
 import pytest
 
-from search.fakes import (
+from search.outcomes import ExecutionOutcome, Verdict
+from search.protocols import Path, Snapshot
+from search.testing.fakes import (
     ArithmeticPolicy,
     ArithmeticRunner,
     ScriptedPolicy,
@@ -11,8 +13,6 @@ from search.fakes import (
     answer,
     step,
 )
-from search.outcomes import ExecutionOutcome, Verdict
-from search.protocols import Path, Snapshot
 
 
 async def test_arithmetic_runs_steps_and_leaves_the_parents_state_unchanged() -> None:

@@ -6,9 +6,9 @@ import pytest
 
 from search import Budget, SearchConfig, Tree
 from search import search as run_search
-from search.fakes import SteppingClock, arithmetic_parts
-from search.invariants import BrokenTree, check_invariants
 from search.outcomes import NodeOutcome
+from search.testing.fakes import SteppingClock, arithmetic_parts
+from search.testing.invariants import BrokenTree, check_invariants
 
 
 async def grown() -> Tree:
