@@ -10,11 +10,11 @@ from search import CodeRunner
 from search.protocols import Policy
 from server.answers.equality import EqualityPool
 from server.bundle.folders import ModelFolders
-from server.engines.choice import vllm_options
 from server.engines.protocols import Engines, Sampling
 from server.engines.torch.engines import torch_engines
 from server.engines.torch.runtime import serving_runtime
 from server.engines.vllm.watchdog import marked
+from server.parts.engine_options import engine_options
 from server.parts.runner import STEP_LIMITS, SandboxRunner
 from server.settings.settings import Settings
 
@@ -54,7 +54,7 @@ async def open_parts(engine: str, folders: ModelFolders, settings: Settings, met
             from server.engines.vllm.engine import VllmEngine  # noqa: PLC0415  # may not be installed
             from server.engines.vllm.engines import vllm_engines  # noqa: PLC0415
 
-            engines = vllm_engines(folders, vllm_options(settings))
+            engines = vllm_engines(folders, engine_options(settings).vllm)
             assert isinstance(engines.policy, VllmEngine)
             assert isinstance(engines.ppm, VllmEngine)
             marks = engines.policy.mark, engines.ppm.mark

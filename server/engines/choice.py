@@ -1,85 +1,178 @@
-"""The choice of engine: makes the engines that the settings ask for. Imports an engine's libraries only then."""
+"""The choice of engines: which code serves a policy and a PPM, by backend and by what their folders hold.
 
-from pydantic import SecretStr
+                       torch                     vllm                       openai
+policy, step format    `torch.policy`            `vllm.policy`              `remote.policy`
+policy, instruct       `fewshot`, transformers   refused                    `fewshot`, remote
+PPM, standard          `torch.ppm`, or `prm`     `vllm.ppm`                 `remote.ppm`
+PPM, process reward    `prm`, transformers       refused                    `prm`, remote
+PPM, value head        `prm`, transformers       refused                    refused: convert it by `prm_convert`
+
+A standard PPM that was made for another policy than the one it serves reads the steps by their text. The libraries of a
+backend are imported only where it is chosen.
+"""
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from server.bundle.folders import ModelFolders
 from server.engines.errors import CheckpointError
-from server.engines.model_kinds import are_our_own
-from server.engines.protocols import Engines
+from server.engines.model_folder import ModelFolder, PolicyKind, PpmKind, read_policy_folder, read_ppm_folder
+from server.engines.protocols import Engines, PolicyEngine, ScorerEngine
 from server.engines.remote.client import RemoteAddress, RemoteLimits
-from server.engines.remote.engines import remote_engines
-from server.engines.vllm.arguments import Label, VllmOptions
-from server.engines.vllm.memory import GB, MemoryShare
-from server.observability.tracing import outgoing_headers, outgoing_request_id, outgoing_trace
-from server.settings.settings import Settings
+from server.engines.vllm.arguments import VllmOptions
+
+if TYPE_CHECKING:
+    from server.engines.torch.runtime import TorchRuntime
+
+BackendName = Literal["auto", "torch", "vllm", "openai"]
 
 
-def make_engines(folders: ModelFolders, settings: Settings) -> Engines:
-    """Engines that are ready to be entered, whatever models the folders hold. Blocks for seconds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteOptions:
+    """Where the vLLM servers are."""
 
-    Raises `EngineError`.
+    policy: RemoteAddress
+    ppm: RemoteAddress
+    limits: RemoteLimits = field(default_factory=RemoteLimits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How to run the models. Of `torch`, `vllm` and `remote` only that of the backend is read."""
+
+    backend: BackendName = "auto"
+    """auto: vllm where it is installed beside a GPU, else torch."""
+    torch: "TorchRuntime | None" = None
+    """By default that of a server which has the cores to itself."""
+    vllm: VllmOptions = field(default_factory=VllmOptions)
+    remote: RemoteOptions | None = None
+    """For the backend openai."""
+
+
+class _Backend(Protocol):
+    """A column of the table."""
+
+    def policy(self, folder: ModelFolder) -> PolicyEngine:
+        """Raises `CheckpointError`."""
+        ...
+
+    def ppm(self, folder: ModelFolder, *, reads_policy_tokens: bool) -> ScorerEngine:
+        """`reads_policy_tokens`: whether policy and PPM share a tokenizer. Raises `CheckpointError`."""
+        ...
+
+
+def make_engines(folders: ModelFolders, options: EngineOptions) -> Engines:
+    """Engines that are ready to be entered. Blocks for seconds. Raises `EngineError`.
+
+    Example: `make_engines(bundled_models(), EngineOptions(backend="torch"))`.
     """
-    own = are_our_own(folders)
-    if settings.policy_url is not None and settings.ppm_url is not None and settings.engine == "openai":
-        policy = _address(settings.policy_url, settings.policy_api_key)
-        ppm = _address(settings.ppm_url, settings.ppm_api_key)
-        limits = RemoteLimits(answer_s=settings.remote_timeout_s)
-        if own:
-            return remote_engines(policy, ppm, folders, limits=limits)
-        from server.engines.off_the_shelf import remote_engines_of_any_make
-
-        return remote_engines_of_any_make(policy, ppm, folders, limits=limits)
-    return _engines_of_this_machine(folders, settings, own=own)
+    policy, ppm = ModelFolder(folders.policy), ModelFolder(folders.ppm)
+    reads_policy_tokens = _reads_policy_tokens(policy, ppm)
+    backend = _backend(options, policy, ppm)
+    return Engines(policy=backend.policy(policy), ppm=backend.ppm(ppm, reads_policy_tokens=reads_policy_tokens))
 
 
-def check_room(engines: Engines, settings: Settings) -> None:
-    """Raise `CheckpointError` where no problem fits beside a step. To be asked of engines that were entered: only then
-    is it known how much of a model's context a remote server serves."""
-    if engines.policy.context_tokens <= settings.max_step_tokens:
-        raise CheckpointError(
-            f"{engines.policy.model_id}: a context of {engines.policy.context_tokens} tokens has no room for a problem "
-            f"and a step of {settings.max_step_tokens}; lower RSTAR_MAX_STEP_TOKENS"
-        )
+def _backend(options: EngineOptions, policy: ModelFolder, ppm: ModelFolder) -> _Backend:
+    if options.backend == "openai":
+        if options.remote is None:
+            raise ValueError("the backend openai needs the addresses of its servers")
+        return _Remote(options.remote)
+    from server.engines.vllm.engines import suits_this_machine
+
+    if options.backend == "vllm" or (options.backend == "auto" and suits_this_machine()):
+        return _Vllm(policy, ppm, options.vllm)
+    return _Torch(options.torch)
 
 
-def vllm_options(settings: Settings) -> VllmOptions:
-    return VllmOptions(
-        policy=MemoryShare(
-            gpu_fraction=settings.vllm_policy_gpu_fraction, cpu_bytes=int(settings.vllm_policy_kv_gb * GB)
-        ),
-        ppm=MemoryShare(
-            gpu_fraction=settings.vllm_ppm_gpu_fraction,
-            cpu_bytes=int(settings.vllm_ppm_kv_gb * GB),
-            dtype=settings.vllm_ppm_dtype,
-        ),
-        tensor_parallel=settings.vllm_tensor_parallel,
-        label=_label,
-    )
+def _reads_policy_tokens(policy: ModelFolder, ppm: ModelFolder) -> bool:
+    """Whether steps go to the PPM as the policy's own tokens. Raises `CheckpointError` where a PPM of our own kind
+    should read them, and cannot."""
+    kind = ppm.ppm_kind
+    if policy.policy_kind is PolicyKind.INSTRUCT or kind is PpmKind.PROCESS_REWARD:
+        return False
+    written, read = policy.step_tokenizer, ppm.step_tokenizer
+    is_same = (written.size, written.special_ids) == (read.size, read.special_ids)
+    if kind is PpmKind.STANDARD and not is_same:
+        raise CheckpointError(f"{ppm.path} reads other tokens than {policy.path}; expected a PPM of that policy")
+    return is_same
 
 
-def _label() -> Label:
-    request_id = outgoing_request_id()
-    return Label(trace_headers=outgoing_trace()) if request_id is None else Label(request_id, outgoing_trace())
+class _Torch:
+    """This process's own engines: ours for models of the step format, transformers for all others."""
+
+    def __init__(self, runtime: "TorchRuntime | None") -> None:
+        from server.engines.torch.runtime import serving_runtime
+
+        self._runtime = runtime or serving_runtime()
+
+    def policy(self, folder: ModelFolder) -> PolicyEngine:
+        if folder.policy_kind is PolicyKind.INSTRUCT:
+            from server.engines.fewshot.engines import local_instruct_policy
+
+            return local_instruct_policy(folder.path, runtime=self._runtime)
+        from server.engines.torch.checkpoint import load_policy
+        from server.engines.torch.policy import TorchPolicyEngine
+
+        return TorchPolicyEngine(load_policy(folder.path), runtime=self._runtime)
+
+    def ppm(self, folder: ModelFolder, *, reads_policy_tokens: bool) -> ScorerEngine:
+        if folder.ppm_kind is PpmKind.STANDARD and reads_policy_tokens:
+            from server.engines.torch.checkpoint import load_ppm
+            from server.engines.torch.ppm import TorchScorer
+
+            return TorchScorer(load_ppm(folder.path), runtime=self._runtime)
+        from server.engines.prm.engines import local_prm
+
+        return local_prm(folder.path, reads_policy_tokens=reads_policy_tokens, runtime=self._runtime)
 
 
-def _engines_of_this_machine(folders: ModelFolders, settings: Settings, *, own: bool) -> Engines:
-    from server.engines.vllm.engines import suits_this_machine, vllm_engines
+class _Vllm:
+    """vLLM engines beside this process."""
 
-    if settings.engine == "vllm" or (settings.engine == "auto" and suits_this_machine()):
-        if not own:
+    def __init__(self, policy: ModelFolder, ppm: ModelFolder, options: VllmOptions) -> None:
+        """Looks at the memory before anything is started. Raises `MemoryRefused`."""
+        from server.engines.vllm.engines import check_memory
+
+        if policy.policy_kind is PolicyKind.INSTRUCT or ppm.ppm_kind is not PpmKind.STANDARD:
             raise CheckpointError(
-                f"{folders.policy} and {folders.ppm}: the engine vllm serves a policy and a PPM of the step format; "
+                f"{policy.path} and {ppm.path}: the engine vllm serves a policy and a PPM of the step format; "
                 "serve other models by vLLM servers and RSTAR_ENGINE=openai, or small ones by RSTAR_ENGINE=torch"
             )
-        return vllm_engines(folders, vllm_options(settings))
-    if own:
-        from server.engines.torch.engines import torch_engines
+        check_memory(read_policy_folder(policy.path), read_ppm_folder(ppm.path), options)
+        self._options = options
+        self._turn = threading.Lock()
 
-        return torch_engines(folders)
-    from server.engines.off_the_shelf import torch_engines_of_any_make
+    def policy(self, folder: ModelFolder) -> PolicyEngine:
+        from server.engines.vllm.policy import VllmPolicyEngine
 
-    return torch_engines_of_any_make(folders)
+        return VllmPolicyEngine(read_policy_folder(folder.path), self._options, turn=self._turn)
+
+    def ppm(self, folder: ModelFolder, *, reads_policy_tokens: bool) -> ScorerEngine:
+        from server.engines.vllm.ppm import VllmScorer
+
+        assert reads_policy_tokens, "a standard PPM of a policy of the step format"
+        return VllmScorer(read_ppm_folder(folder.path), self._options, turn=self._turn)
 
 
-def _address(url: str, key: SecretStr | None) -> RemoteAddress:
-    return RemoteAddress(url=url, api_key=None if key is None else key.get_secret_value(), headers=outgoing_headers)
+class _Remote:
+    """vLLM servers elsewhere. The folders need hold no weights, only configuration and tokenizer."""
+
+    def __init__(self, options: RemoteOptions) -> None:
+        self._options = options
+
+    def policy(self, folder: ModelFolder) -> PolicyEngine:
+        address, limits = self._options.policy, self._options.limits
+        if folder.policy_kind is PolicyKind.INSTRUCT:
+            from server.engines.fewshot.engines import remote_instruct_policy
+
+            return remote_instruct_policy(address, folder.path, limits=limits)
+        from server.engines.remote.policy import RemotePolicyEngine
+
+        return RemotePolicyEngine(address, folder.step_tokenizer, context_tokens=folder.context_tokens, limits=limits)
+
+    def ppm(self, folder: ModelFolder, *, reads_policy_tokens: bool) -> ScorerEngine:
+        from server.engines.prm.engines import remote_prm
+
+        address, limits = self._options.ppm, self._options.limits
+        return remote_prm(address, folder.path, reads_policy_tokens=reads_policy_tokens, limits=limits)

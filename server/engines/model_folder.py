@@ -1,134 +1,162 @@
-"""Model folders: what a Hugging Face folder says about its model, without loading the weights.
+"""Model folders: what a Hugging Face folder says about its model by configuration and tokenizer, without the weights.
 
-Enough for an engine that reads the weights itself, in another process: name, tokenizer, context and memory. Knows no
-architecture; a part that cannot be served is refused by the engine.
+Reads each file when it is first asked for, once. Everything here raises `CheckpointError` for what is missing or
+unreadable. Knows no architecture; a model that an engine cannot serve is refused by that engine.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from functools import cached_property
 from pathlib import Path as FilePath
 from typing import cast
 
-from server.bundle.folders import ModelFolders
+from search.format import SPECIAL_TOKENS
 from server.engines.errors import CheckpointError
-from server.engines.rendering import StepTokenizer
+from server.engines.rendering import SegmentTokenizer, StepTokenizer
 
+VALUE_HEAD_FILE = "value_head.bin"
 _HASH_LENGTH = 12
-_BYTES_PER_NUMBER = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyKind(StrEnum):
+    """What a policy's folder holds."""
+
+    STEP_FORMAT = "step_format"
+    """A model whose tokenizer has the step format's tokens: our own kind."""
+    INSTRUCT = "instruct"
+    """Any other causal language model, which is asked by a few-shot prompt."""
+
+
+class PpmKind(StrEnum):
+    """What a PPM's folder holds."""
+
+    STANDARD = "standard"
+    """A `*ForSequenceClassification` model with one label that reads the step format: our own kind."""
+    PROCESS_REWARD = "process_reward"
+    """A `Qwen2ForProcessRewardModel`, as Qwen2.5-Math-PRM is."""
+    VALUE_HEAD = "value_head"
+    """A causal language model with a `value_head.bin`, as rStar-Math publishes it."""
+
+
 class ModelFolder:
-    """A model that can be served from its folder."""
+    """One model's folder."""
 
-    path: FilePath
-    model_id: str
-    tokenizer: StepTokenizer
-    context_tokens: int
-    """The longest sequence."""
-    key_values_per_token: int
-    """Numbers that attention keeps of one token."""
-    bytes_on_disk: int
-    """Of the weights."""
-    dtype: str
-    """The type of the weights on disk."""
+    def __init__(self, path: FilePath) -> None:
+        self.path = path
 
-    def key_value_bytes(self, dtype: str) -> int:
-        """Memory of one token's keys and values in that type; `auto` is the type on disk."""
-        return self.key_values_per_token * self._bytes_per_number(dtype)
+    def file(self, name: str) -> FilePath:
+        """A file that must be there."""
+        if not self.path.is_dir():
+            raise CheckpointError(f"{self.path}: no such model folder")
+        file = self.path / name
+        if not file.is_file():
+            raise CheckpointError(f"{self.path}: {name} is missing; expected a Hugging Face model folder")
+        return file
 
-    def weights_bytes(self, dtype: str) -> int:
-        """Memory of the weights in that type."""
-        return self.bytes_on_disk * self._bytes_per_number(dtype) // self._bytes_per_number("auto")
+    def read_json(self, name: str) -> Mapping[str, object]:
+        try:
+            return cast(Mapping[str, object], json.loads(self.file(name).read_text()))
+        except ValueError as error:
+            raise CheckpointError(f"{self.path}/{name}: not JSON ({error})") from error
 
-    def _bytes_per_number(self, dtype: str) -> int:
-        return _BYTES_PER_NUMBER.get(self.dtype if dtype == "auto" else dtype, 2)
+    @cached_property
+    def config(self) -> Mapping[str, object]:
+        return self.read_json("config.json")
+
+    def number(self, name: str) -> int:
+        """A positive number of the configuration."""
+        value = self.config.get(name)
+        if not isinstance(value, int) or value <= 0:
+            raise CheckpointError(f"{self.path}/config.json: expected a positive {name}, found {value!r}")
+        return value
+
+    @cached_property
+    def tokenizer(self) -> SegmentTokenizer:
+        """For any model."""
+        return SegmentTokenizer(self.file("tokenizer.json"))
+
+    @cached_property
+    def step_tokenizer(self) -> StepTokenizer:
+        """For a model of the step format."""
+        return StepTokenizer(self.file("tokenizer.json"))
+
+    @property
+    def weight_files(self) -> Sequence[FilePath]:
+        """At least one."""
+        files = sorted(self.path.glob("*.safetensors"))
+        if not files:
+            raise CheckpointError(f"{self.path}: no *.safetensors file; other weight formats are not read")
+        return files
+
+    @property
+    def architectures(self) -> Sequence[str]:
+        return cast(Sequence[str], self.config.get("architectures") or [])
+
+    @property
+    def context_tokens(self) -> int:
+        """The longest sequence that the model was made for."""
+        return self.number("max_position_embeddings")
+
+    @property
+    def head_size(self) -> int:
+        """Numbers in each key and each value."""
+        if self.config.get("head_dim") is None:
+            return self.number("hidden_size") // self.number("num_attention_heads")
+        return self.number("head_dim")
+
+    @cached_property
+    def model_id(self) -> str:
+        """Folder name and a hash of the content: two folders with the same id hold the same model."""
+        digest = hashlib.sha256()
+        for file in sorted([self.file("config.json"), self.file("tokenizer.json"), *self.path.glob("*.safetensors")]):
+            with file.open("rb") as content:
+                digest.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())
+        return f"{self.path.resolve().name}@{digest.hexdigest()[:_HASH_LENGTH]}"
+
+    @cached_property
+    def policy_kind(self) -> PolicyKind:
+        """Raises `CheckpointError` for a tokenizer with the step format's tokens that a problem could forge."""
+        if any(word not in self.tokenizer.vocabulary for word in SPECIAL_TOKENS):
+            return PolicyKind.INSTRUCT
+        self.step_tokenizer  # noqa: B018  # raises
+        return PolicyKind.STEP_FORMAT
+
+    @property
+    def ppm_kind(self) -> PpmKind:
+        """Raises `CheckpointError` for what is no PPM."""
+        if "Qwen2ForProcessRewardModel" in self.architectures:
+            return PpmKind.PROCESS_REWARD
+        if any(name.endswith("ForSequenceClassification") for name in self.architectures):
+            return PpmKind.STANDARD
+        if (self.path / VALUE_HEAD_FILE).is_file():
+            return PpmKind.VALUE_HEAD
+        raise CheckpointError(
+            f"{self.path}: no PPM: expected *ForSequenceClassification, Qwen2ForProcessRewardModel or "
+            f"{VALUE_HEAD_FILE}, found {', '.join(self.architectures) or 'none'}"
+        )
 
 
-def read_policy_folder(folder: FilePath) -> ModelFolder:
-    """A folder of a `*ForCausalLM` model with the step format's tokens. Raises `CheckpointError`."""
-    config = read_config(folder)
-    _check_architecture(folder, config, "ForCausalLM", "policy")
-    return _read(folder, config)
+def read_policy_folder(path: FilePath) -> ModelFolder:
+    """A folder of a `*ForCausalLM` model. Raises `CheckpointError`."""
+    return _with_architecture(ModelFolder(path), "ForCausalLM", "policy")
 
 
-def read_ppm_folder(folder: FilePath) -> ModelFolder:
+def read_ppm_folder(path: FilePath) -> ModelFolder:
     """A folder of a `*ForSequenceClassification` model with one label. Raises `CheckpointError`."""
-    config = read_config(folder)
-    _check_architecture(folder, config, "ForSequenceClassification", "PPM")
+    folder = _with_architecture(ModelFolder(path), "ForSequenceClassification", "PPM")
     # transformers writes the labels only where there are not two of them.
-    labels = len(cast(Mapping[str, str], config.get("id2label", {"0": "", "1": ""})))
+    labels = len(cast(Mapping[str, str], folder.config.get("id2label", {"0": "", "1": ""})))
     if labels != 1:
-        raise CheckpointError(f"{folder}: expected a PPM with 1 label, found {labels}")
-    return _read(folder, config)
+        raise CheckpointError(f"{path}: expected a PPM with 1 label, found {labels}")
+    return folder
 
 
-def check_same_tokens(folders: ModelFolders, policy: StepTokenizer, ppm: StepTokenizer) -> None:
-    """Raise `CheckpointError` where the PPM reads other tokens than the policy writes."""
-    if (policy.size, policy.special_ids) != (ppm.size, ppm.special_ids):
-        raise CheckpointError(f"{folders.ppm} reads other tokens than {folders.policy}; expected a PPM of that policy")
-
-
-def model_id(folder: FilePath) -> str:
-    """Folder name and a hash of the content: two folders with the same id hold the same model."""
-    digest = hashlib.sha256()
-    for file in sorted([folder / "config.json", folder / "tokenizer.json", *folder.glob("*.safetensors")]):
-        with file.open("rb") as content:
-            digest.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())
-    return f"{folder.resolve().name}@{digest.hexdigest()[:_HASH_LENGTH]}"
-
-
-def read_config(folder: FilePath, name: str = "config.json") -> Mapping[str, object]:
-    try:
-        return cast(Mapping[str, object], json.loads(existing_file(folder, name).read_text()))
-    except ValueError as error:
-        raise CheckpointError(f"{folder}/{name}: not JSON ({error})") from error
-
-
-def existing_file(folder: FilePath, name: str) -> FilePath:
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such model folder")
-    file = folder / name
-    if not file.is_file():
-        raise CheckpointError(f"{folder}: {name} is missing; expected a Hugging Face model folder")
-    return file
-
-
-def weight_files(folder: FilePath) -> list[FilePath]:
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{folder}: no *.safetensors file; other weight formats are not read")
-    return files
-
-
-def config_number(folder: FilePath, config: Mapping[str, object], name: str) -> int:
-    value = config.get(name)
-    if not isinstance(value, int) or value <= 0:
-        raise CheckpointError(f"{folder}/config.json: expected a positive {name}, found {value!r}")
-    return value
-
-
-def _check_architecture(folder: FilePath, config: Mapping[str, object], ending: str, kind: str) -> None:
-    architectures = cast(list[str], config.get("architectures") or [])
-    if not any(name.endswith(ending) for name in architectures):
-        found = ", ".join(architectures) or "none"
-        raise CheckpointError(f"{folder}: not a {kind}: expected an architecture that ends in {ending}, found {found}")
-
-
-def _read(folder: FilePath, config: Mapping[str, object]) -> ModelFolder:
-    files = weight_files(folder)
-    heads = config_number(folder, config, "num_attention_heads")
-    shared = config_number(folder, {"num_key_value_heads": heads, **config}, "num_key_value_heads")
-    width = config_number(folder, config, "hidden_size")
-    head_size = width // heads if config.get("head_dim") is None else config_number(folder, config, "head_dim")
-    return ModelFolder(
-        path=folder,
-        model_id=model_id(folder),
-        tokenizer=StepTokenizer(existing_file(folder, "tokenizer.json")),
-        context_tokens=config_number(folder, config, "max_position_embeddings"),
-        key_values_per_token=2 * config_number(folder, config, "num_hidden_layers") * shared * head_size,
-        bytes_on_disk=sum(file.stat().st_size for file in files),
-        dtype=str(config.get("dtype") or config.get("torch_dtype") or "bfloat16"),
-    )
+def _with_architecture(folder: ModelFolder, ending: str, kind: str) -> ModelFolder:
+    if not any(name.endswith(ending) for name in folder.architectures):
+        found = ", ".join(folder.architectures) or "none"
+        raise CheckpointError(
+            f"{folder.path}: not a {kind}: expected an architecture that ends in {ending}, found {found}"
+        )
+    return folder

@@ -18,8 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from server.engines.errors import CheckpointError
-from server.engines.model_folder import read_config, weight_files
-from server.engines.model_kinds import VALUE_HEAD_FILE
+from server.engines.model_folder import VALUE_HEAD_FILE, ModelFolder
 from server.engines.prm.heads import PUBLISHED_SCALE, ValueHead, read_value_head
 from server.engines.self_check import write_self_check
 
@@ -54,7 +53,7 @@ def convert_value_head(
 
 
 def _config(source: FilePath) -> dict[str, object]:
-    config = dict(read_config(source))
+    config = dict(ModelFolder(source).config)
     causal = [name for name in config.get("architectures") or [] if str(name).endswith("ForCausalLM")]  # pyright: ignore[reportGeneralTypeIssues] # JSON
     if not causal:
         raise CheckpointError(f"{source}: expected a *ForCausalLM model, found {config.get('architectures')}")
@@ -82,7 +81,7 @@ def _copy_rest(source: FilePath, target: FilePath) -> None:
 
 def _write_weights(source: FilePath, target: FilePath, head: ValueHead) -> None:
     """File by file, since a large model does not fit memory twice; the head comes last, in float32."""
-    files = weight_files(source)
+    files = ModelFolder(source).weight_files
     places: dict[str, str] = {}
     size = 0
     for number in range(1, len(files) + 2):

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol, Self
 
 from search.protocols import Policy, StepScorer
+from server.engines.errors import CheckpointError
 from server.engines.stats import EngineStats
 
 
@@ -102,6 +103,15 @@ class Engines:
         """The engines that cannot serve now, and why."""
         faults = {name: engine.fault for name, engine in self.named().items()}
         return {name: fault for name, fault in faults.items() if fault is not None}
+
+    def check_room(self, max_step_tokens: int) -> None:
+        """Raise `CheckpointError` where no problem fits beside a step. To be asked when the policy was entered: only
+        then is it known how much of a model's context a remote server serves."""
+        if self.policy.context_tokens <= max_step_tokens:
+            raise CheckpointError(
+                f"{self.policy.model_id}: a context of {self.policy.context_tokens} tokens has no room for a problem "
+                f"and a step of {max_step_tokens}; lower RSTAR_MAX_STEP_TOKENS"
+            )
 
     def stats(self) -> Mapping[EngineName, EngineStats]:
         return {name: engine.stats for name, engine in self.named().items()}

@@ -17,7 +17,7 @@ from pathlib import Path as FilePath
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep, StepScorer
 from server.engines.errors import CheckpointError, SelfCheckFailed
-from server.engines.model_folder import existing_file
+from server.engines.model_folder import ModelFolder
 from server.engines.rendering import PathTokens, StepTokenizer
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ _STEPS = (
 
 def write_self_check(folder: FilePath) -> None:
     """Note the PPM's scores of the fixed paths in its folder. Call it when the weights are final."""
-    tokenizer = StepTokenizer(existing_file(folder, "tokenizer.json"))
+    tokenizer = ModelFolder(folder).step_tokenizer
     scores = _reference_scores(folder, [PathTokens(tokenizer).token_ids(path) for path in _paths(tokenizer)])
     text = json.dumps({"scores": scores}, indent=1)
     (folder / FILE).write_text(text + "\n")
@@ -60,7 +60,7 @@ async def check_scores(scorer: StepScorer, folder: FilePath) -> None:
         noted = [float(score) for score in json.loads(file.read_text())["scores"]]
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{file}: unreadable ({type(error).__name__}: {error}); write it again") from error
-    paths = _paths(StepTokenizer(existing_file(folder, "tokenizer.json")))
+    paths = _paths(ModelFolder(folder).step_tokenizer)
     if len(noted) != len(paths):
         raise CheckpointError(f"{file}: expected {len(paths)} scores, found {len(noted)}; write it again")
     found = await scorer.score(paths)

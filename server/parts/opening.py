@@ -73,11 +73,10 @@ async def _start_engines(
     stack: AsyncExitStack, folders: ModelFolders, settings: Settings, report: Callable[[Part], None]
 ) -> Engines:
     engines = await asyncio.to_thread(_make_engines, folders, settings)
-    from server.engines.choice import check_room  # noqa: PLC0415  # as below
-    from server.engines.self_check import check_scores  # noqa: PLC0415
+    from server.engines.self_check import check_scores  # noqa: PLC0415  # as below
 
     await stack.enter_async_context(engines.policy)
-    check_room(engines, settings)
+    engines.check_room(settings.max_step_tokens)
     report(Part.POLICY)
     await stack.enter_async_context(engines.ppm)
     await check_scores(engines.ppm, folders.ppm)
@@ -88,8 +87,9 @@ async def _start_engines(
 def _make_engines(folders: ModelFolders, settings: Settings) -> Engines:
     # torch and vLLM take seconds to import: only here, in a thread, while the other parts start.
     from server.engines.choice import make_engines  # noqa: PLC0415
+    from server.parts.engine_options import engine_options  # noqa: PLC0415
 
-    return make_engines(folders, settings)
+    return make_engines(folders, engine_options(settings))
 
 
 def _faults(engines: Engines, watches: Sequence[HealthWatch]) -> Mapping[Part, str]:

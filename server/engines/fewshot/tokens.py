@@ -12,7 +12,7 @@ from typing import cast
 from search.format import SPECIAL_TOKENS, Segment
 from server.engines.errors import CheckpointError
 from server.engines.fewshot.prompt import Frame
-from server.engines.model_folder import existing_file, read_config
+from server.engines.model_folder import ModelFolder
 from server.engines.rendering import PathTokens, SegmentTokenizer
 
 
@@ -46,11 +46,12 @@ class InstructTokens(PathTokens):
 
 def read_tokens(folder: FilePath, frame: Frame) -> InstructTokens:
     """The tokenizer in a model's folder. Raises `CheckpointError`."""
-    file = existing_file(folder, "tokenizer.json")
+    model = ModelFolder(folder)
+    file = model.file("tokenizer.json")
     end_ids: set[int] = set()
     for name in ("config.json", "generation_config.json"):
         if (folder / name).is_file():
-            value = read_config(folder, name).get("eos_token_id")
+            value = model.read_json(name).get("eos_token_id")
             ids = cast(list[object], value) if isinstance(value, list) else [value]
             end_ids |= {token for token in ids if isinstance(token, int)}
     if not end_ids:

@@ -11,7 +11,7 @@ from server.engines.errors import CheckpointError
 from server.engines.fewshot.completer import Completion, CompletionRequest
 from server.engines.fewshot.loop import CompletionLoop, CompletionWork
 from server.engines.fewshot.tokens import InstructTokens
-from server.engines.model_folder import model_id
+from server.engines.model_folder import ModelFolder
 from server.engines.torch.inbox import Reply
 from server.engines.torch.runtime import TorchRuntime
 from server.engines.torch.thread_engine import ThreadEngine
@@ -35,7 +35,7 @@ class TransformersCompleter(ThreadEngine):
         vocabulary = len(model.get_input_embeddings().weight)  # pyright: ignore[reportArgumentType] # a tensor
         if tokens.size > vocabulary:
             raise CheckpointError(f"{folder}: the tokenizer has {tokens.size} tokens, the model only {vocabulary}")
-        self.model_id = model_id(folder)
+        self.model_id = ModelFolder(folder).model_id
         self.context_tokens = int(model.config.get_text_config().max_position_embeddings)
         super().__init__(runtime.compute, CompletionLoop(model.eval(), tokens.decode, vocabulary=tokens.size))
 

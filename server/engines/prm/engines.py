@@ -10,8 +10,7 @@ from pathlib import Path as FilePath
 from typing import assert_never
 
 from server.engines.errors import CheckpointError
-from server.engines.model_folder import existing_file
-from server.engines.model_kinds import VALUE_HEAD_FILE, PpmKind, ppm_kind
+from server.engines.model_folder import VALUE_HEAD_FILE, ModelFolder, PpmKind
 from server.engines.prm.heads import read_scalar_head, read_two_class_head, read_value_head
 from server.engines.prm.rendering import STEP_SEPARATOR, PrmTokens, StepTextTokens
 from server.engines.prm.scorer import PrmScorer
@@ -20,7 +19,7 @@ from server.engines.remote.engines import model_context_tokens
 from server.engines.remote.model import telling_tokens
 from server.engines.remote.ppm import RemoteScorerEngine
 from server.engines.remote.readings import RawScoreReading, StepProbabilityReading
-from server.engines.rendering import PathTokens, StepTokenizer
+from server.engines.rendering import PathTokens
 from server.engines.torch.runtime import TorchRuntime
 
 
@@ -29,10 +28,10 @@ def local_prm(folder: FilePath, *, reads_policy_tokens: bool, runtime: TorchRunt
 
     `reads_policy_tokens`: whether policy and PPM share a tokenizer; if not, the PPM reads the steps by their text.
     """
-    kind = ppm_kind(folder)
+    kind = ModelFolder(folder).ppm_kind
     match kind:
         case PpmKind.PROCESS_REWARD:
-            tokens = PrmTokens(existing_file(folder, "tokenizer.json"))
+            tokens = PrmTokens(ModelFolder(folder).file("tokenizer.json"))
             return PrmScorer(folder, tokens, read_two_class_head(folder), runtime=runtime)
         case PpmKind.VALUE_HEAD:
             rendering = _step_rendering(folder, reads_policy_tokens=reads_policy_tokens)
@@ -49,10 +48,10 @@ def remote_prm(
 ) -> RemoteScorerEngine:
     """A PPM of any kind that a vLLM server serves; `folder` need hold no weights. Raises `CheckpointError`."""
     context_tokens = model_context_tokens(folder)
-    kind = ppm_kind(folder)
+    kind = ModelFolder(folder).ppm_kind
     match kind:
         case PpmKind.PROCESS_REWARD:
-            tokens = PrmTokens(existing_file(folder, "tokenizer.json"))
+            tokens = PrmTokens(ModelFolder(folder).file("tokenizer.json"))
             text = f"<|im_start|>assistant\n12 + 30 = 42{STEP_SEPARATOR}<|im_end|>"
             return RemoteScorerEngine(
                 address,
@@ -67,7 +66,7 @@ def remote_prm(
                 address,
                 _step_rendering(folder, reads_policy_tokens=reads_policy_tokens),
                 reading=RawScoreReading(),
-                telling=telling_tokens(StepTokenizer(existing_file(folder, "tokenizer.json"))),
+                telling=telling_tokens(ModelFolder(folder).step_tokenizer),
                 context_tokens=context_tokens,
                 limits=limits,
             )
@@ -80,5 +79,5 @@ def remote_prm(
 
 
 def _step_rendering(folder: FilePath, *, reads_policy_tokens: bool) -> PathTokens | StepTextTokens:
-    tokenizer = StepTokenizer(existing_file(folder, "tokenizer.json"))
+    tokenizer = ModelFolder(folder).step_tokenizer
     return PathTokens(tokenizer) if reads_policy_tokens else StepTextTokens(tokenizer)

@@ -16,8 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from server.engines.errors import CheckpointError
-from server.engines.model_folder import weight_files
-from server.engines.model_kinds import VALUE_HEAD_FILE
+from server.engines.model_folder import VALUE_HEAD_FILE, ModelFolder
 
 PUBLISHED_SCALE = 5.0
 """The published code searches with tanh(value / 5), though it trains without either: see rStar issue 12."""
@@ -79,7 +78,7 @@ def read_value_head(folder: FilePath, *, scale: float = PUBLISHED_SCALE) -> Valu
 
 def read_scalar_head(folder: FilePath) -> ValueHead:
     """From a `*ForSequenceClassification` folder with one label. Raises `CheckpointError`."""
-    for file in weight_files(folder):
+    for file in ModelFolder(folder).weight_files:
         with safe_open(file, framework="pt") as weights:
             if "score.weight" in weights.keys():  # noqa: SIM118 # no mapping
                 weight = weights.get_tensor("score.weight")
@@ -93,7 +92,7 @@ def read_two_class_head(folder: FilePath) -> TwoClassHead:
     """From a `Qwen2ForProcessRewardModel` folder. Raises `CheckpointError`."""
     names = ("score.0.weight", "score.2.weight", "score.0.bias", "score.2.bias")
     found: dict[str, Tensor] = {}
-    for file in weight_files(folder):
+    for file in ModelFolder(folder).weight_files:
         with safe_open(file, framework="pt") as weights:
             found |= {name: weights.get_tensor(name) for name in names if name in weights.keys()}  # noqa: SIM118 # no mapping
     missing = [name for name in names if name not in found]

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from search.protocols import Path, PathTooLong
 from server.engines.errors import CheckpointError, EngineError
-from server.engines.model_folder import model_id
+from server.engines.model_folder import ModelFolder
 from server.engines.prm.heads import RewardHead
 from server.engines.rendering import PathRendering
 from server.engines.stats import EngineCounters
@@ -87,7 +87,7 @@ class PrmScorer(ThreadEngine):
         runtime = runtime or TorchRuntime()
         model = _backbone(folder, dtype=getattr(torch, runtime.precision.value))
         super().__init__(runtime.compute, PrmLoop(model.eval(), head))
-        self.model_id = model_id(folder)
+        self.model_id = ModelFolder(folder).model_id
         self.context_tokens = int(model.config.max_position_embeddings)
 
     async def score(self, paths: Sequence[Path]) -> Sequence[float]:

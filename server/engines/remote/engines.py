@@ -3,12 +3,11 @@
 from pathlib import Path as FilePath
 
 from server.bundle.folders import ModelFolders
-from server.engines.model_folder import check_same_tokens, config_number, existing_file, read_config
+from server.engines.model_folder import ModelFolder
 from server.engines.protocols import Engines
 from server.engines.remote.client import RemoteAddress, RemoteLimits
 from server.engines.remote.policy import RemotePolicyEngine
 from server.engines.remote.ppm import remote_ppm
-from server.engines.rendering import StepTokenizer
 
 
 def remote_engines(
@@ -18,8 +17,7 @@ def remote_engines(
 
     Raises `CheckpointError` for folders that cannot be read, or whose tokens differ.
     """
-    tokenizers = [StepTokenizer(existing_file(folder, "tokenizer.json")) for folder in (folders.policy, folders.ppm)]
-    check_same_tokens(folders, *tokenizers)
+    tokenizers = [ModelFolder(folder).step_tokenizer for folder in (folders.policy, folders.ppm)]
     return Engines(
         policy=RemotePolicyEngine(
             policy, tokenizers[0], context_tokens=model_context_tokens(folders.policy), limits=limits
@@ -30,4 +28,4 @@ def remote_engines(
 
 def model_context_tokens(folder: FilePath) -> int:
     """The longest sequence that the model was made for."""
-    return config_number(folder, read_config(folder), "max_position_embeddings")
+    return ModelFolder(folder).context_tokens

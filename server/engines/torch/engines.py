@@ -3,7 +3,6 @@
 from pathlib import Path as FilePath
 
 from server.bundle.folders import ModelFolders
-from server.engines.model_folder import check_same_tokens
 from server.engines.protocols import Engines
 from server.engines.torch.checkpoint import load_policy, load_ppm
 from server.engines.torch.policy import TorchPolicyEngine
@@ -18,7 +17,6 @@ def torch_engines(folders: ModelFolders, runtime: TorchRuntime | None = None) ->
     """
     runtime = runtime or serving_runtime()
     policy, ppm = load_policy(folders.policy), load_ppm(folders.ppm)
-    check_same_tokens(folders, policy.tokenizer, ppm.tokenizer)
     return Engines(policy=TorchPolicyEngine(policy, runtime=runtime), ppm=TorchScorer(ppm, runtime=runtime))
 
 

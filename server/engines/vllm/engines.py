@@ -6,10 +6,10 @@ import threading
 
 from server.bundle.folders import ModelFolders
 from server.engines.errors import EngineError
-from server.engines.model_folder import check_same_tokens, read_policy_folder, read_ppm_folder
+from server.engines.model_folder import ModelFolder, read_policy_folder, read_ppm_folder
 from server.engines.protocols import EngineName, Engines
 from server.engines.vllm.arguments import VllmOptions
-from server.engines.vllm.memory import ask_gpus, available_cpu_bytes, check_cpu_memory, check_gpu_memory
+from server.engines.vllm.memory import ask_gpus, available_cpu_bytes, check_cpu_memory, check_gpu_memory, memory_of
 from server.engines.vllm.policy import VllmPolicyEngine
 from server.engines.vllm.ppm import VllmScorer
 
@@ -19,18 +19,22 @@ def vllm_engines(folders: ModelFolders, options: VllmOptions) -> Engines:
 
     Raises `CheckpointError` for folders that cannot be served, `MemoryRefused` for shares that cannot be had.
     """
+    policy, ppm = read_policy_folder(folders.policy), read_ppm_folder(folders.ppm)
+    check_memory(policy, ppm, options)
+    turn = threading.Lock()
+    return Engines(policy=VllmPolicyEngine(policy, options, turn=turn), ppm=VllmScorer(ppm, options, turn=turn))
+
+
+def check_memory(policy: ModelFolder, ppm: ModelFolder, options: VllmOptions) -> None:
+    """Before anything is started. Raises `MemoryRefused` for shares that cannot be had."""
     if not is_installed():
         raise EngineError("the vllm engine was asked for, but vLLM is not installed in this environment")
-    policy, ppm = read_policy_folder(folders.policy), read_ppm_folder(folders.ppm)
-    check_same_tokens(folders, policy.tokenizer, ppm.tokenizer)
-    models = {EngineName.POLICY: policy, EngineName.PPM: ppm}
+    models = {EngineName.POLICY: memory_of(policy), EngineName.PPM: memory_of(ppm)}
     shares = {name: options.share(name) for name in models}
     if runs_on_cpu():
         check_cpu_memory(models, shares, available=available_cpu_bytes())
     else:
         check_gpu_memory(models, shares, ask_gpus(), tensor_parallel=options.tensor_parallel)
-    turn = threading.Lock()
-    return Engines(policy=VllmPolicyEngine(policy, options, turn=turn), ppm=VllmScorer(ppm, options, turn=turn))
 
 
 def is_installed() -> bool:

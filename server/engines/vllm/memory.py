@@ -21,6 +21,7 @@ GB = 10**9
 _WORKING_BYTES = 1.5 * GB
 """Of each engine on the CPU besides weights and keys and values: a process with torch and vLLM loaded, and its
 activations; 1.1 GB was measured with models of 3.5 million parameters."""
+_BYTES_PER_NUMBER = {"bfloat16": 2, "float16": 2, "float32": 4}
 _ASKING_S = 120.0
 """Importing torch and starting CUDA takes some 10 s on a quiet machine."""
 _ASK_GPUS = (
@@ -40,6 +41,31 @@ class MemoryShare:
     """Type to compute in, which decides what the weights take; `auto` is the folder's."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMemory:
+    """What a model needs."""
+
+    context_tokens: int
+    """The longest sequence."""
+    key_values_per_token: int
+    """Numbers that attention keeps of one token."""
+    bytes_on_disk: int
+    """Of the weights."""
+    dtype: str
+    """The type of the weights on disk."""
+
+    def key_value_bytes(self, dtype: str) -> int:
+        """Memory of one token's keys and values in that type; `auto` is the type on disk."""
+        return self.key_values_per_token * self._bytes_per_number(dtype)
+
+    def weights_bytes(self, dtype: str) -> int:
+        """Memory of the weights in that type."""
+        return self.bytes_on_disk * self._bytes_per_number(dtype) // self._bytes_per_number("auto")
+
+    def _bytes_per_number(self, dtype: str) -> int:
+        return _BYTES_PER_NUMBER.get(self.dtype if dtype == "auto" else dtype, 2)
+
+
 class GPUMemory(NamedTuple):
     """One card's bytes."""
 
@@ -47,8 +73,20 @@ class GPUMemory(NamedTuple):
     total: int
 
 
+def memory_of(folder: ModelFolder) -> ModelMemory:
+    """Raises `CheckpointError` where the folder does not say it."""
+    config = folder.config
+    shared = "num_key_value_heads" if "num_key_value_heads" in config else "num_attention_heads"
+    return ModelMemory(
+        context_tokens=folder.context_tokens,
+        key_values_per_token=2 * folder.number("num_hidden_layers") * folder.number(shared) * folder.head_size,
+        bytes_on_disk=sum(file.stat().st_size for file in folder.weight_files),
+        dtype=str(config.get("dtype") or config.get("torch_dtype") or "bfloat16"),
+    )
+
+
 def check_cpu_memory(
-    models: Mapping[EngineName, ModelFolder], shares: Mapping[EngineName, MemoryShare], *, available: int
+    models: Mapping[EngineName, ModelMemory], shares: Mapping[EngineName, MemoryShare], *, available: int
 ) -> None:
     """Raise `MemoryRefused` where a share holds no whole path, or all of it together more than `available` bytes."""
     for name, model in models.items():
@@ -71,7 +109,7 @@ def check_cpu_memory(
 
 
 def check_gpu_memory(
-    models: Mapping[EngineName, ModelFolder],
+    models: Mapping[EngineName, ModelMemory],
     shares: Mapping[EngineName, MemoryShare],
     gpus: Sequence[GPUMemory],
     *,

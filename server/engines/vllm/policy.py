@@ -78,7 +78,7 @@ class VllmPolicy:
             top_p=self.sampling.top_p,
             seed=_engine_seed(seed),
             max_tokens=max_tokens,
-            stop_token_ids=list(self.engine.model.tokenizer.stops),
+            stop_token_ids=list(self.engine.model.step_tokenizer.stops),
             ignore_eos=True,  # the end of text is among our stops
             detokenize=False,
             logprobs=0,  # without it there is no sum of log-probabilities either
@@ -87,7 +87,7 @@ class VllmPolicy:
 
     def _candidate(self, output: "CompletionOutput") -> Candidate:
         token_ids = tuple(output.token_ids)
-        tokenizer = self.engine.model.tokenizer
+        tokenizer = self.engine.model.step_tokenizer
         stop = tokenizer.stops.get(token_ids[-1], CandidateStop.LENGTH)
         if max(token_ids) >= tokenizer.size:
             stop = CandidateStop.LENGTH  # the model's vocabulary is padded, and the padding has no text: no such step

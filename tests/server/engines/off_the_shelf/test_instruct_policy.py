@@ -21,7 +21,7 @@ from server.engines.fewshot.engines import local_instruct_policy
 from server.engines.fewshot.policy import InstructPolicyEngine
 from server.engines.fewshot.tokens import InstructTokens, read_tokens
 from server.engines.fewshot.transformers_completer import TransformersCompleter
-from server.engines.model_kinds import needs_few_shots
+from server.engines.model_folder import ModelFolder, PolicyKind
 from server.engines.protocols import Sampling
 from server.engines.torch.runtime import TorchRuntime
 from tests.server.engines.off_the_shelf.tiny_models import CONTEXT_TOKENS, save_chat_model, save_tokenizer
@@ -159,8 +159,8 @@ async def test_a_model_that_breaks_answers_everybody_and_stays_broken(opened: Op
 def test_a_model_that_knows_the_step_format_needs_no_examples(
     chat_folder: FilePath, value_head_folder: FilePath
 ) -> None:
-    assert needs_few_shots(chat_folder)
-    assert not needs_few_shots(value_head_folder)
+    assert ModelFolder(chat_folder).policy_kind is PolicyKind.INSTRUCT
+    assert ModelFolder(value_head_folder).policy_kind is PolicyKind.STEP_FORMAT
 
 
 def test_a_folder_that_cannot_be_served_is_refused(tmp_path: FilePath, one_thread: TorchRuntime) -> None:

@@ -10,7 +10,7 @@ import transformers
 
 from search.protocols import Path
 from server.engines.errors import CheckpointError
-from server.engines.model_kinds import PpmKind, ppm_kind
+from server.engines.model_folder import ModelFolder, PpmKind
 from server.engines.prm.engines import local_prm
 from server.engines.prm_convert import convert_value_head, main
 from server.engines.rendering import PathTokens, StepTokenizer
@@ -29,7 +29,7 @@ async def test_the_converted_model_gives_the_same_scores_on_every_engine(
 ) -> None:
     source, target = save_value_head_model(tmp_path / "published", shards=shards), tmp_path / "converted"
     convert_value_head(source, target)
-    assert ppm_kind(target) is PpmKind.STANDARD
+    assert ModelFolder(target).ppm_kind is PpmKind.STANDARD
     async with local_prm(source, reads_policy_tokens=True, runtime=one_thread) as published:
         expected = list(await published.score(PATHS))
     model, report = transformers.AutoModelForSequenceClassification.from_pretrained(

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep, PathTooLong
 from server.engines.errors import CheckpointError, EngineClosed, EngineFailed
-from server.engines.model_kinds import PpmKind, ppm_kind
+from server.engines.model_folder import ModelFolder, PpmKind
 from server.engines.prm.engines import local_prm, remote_prm
 from server.engines.prm.heads import read_two_class_head, read_value_head
 from server.engines.prm.rendering import PrmTokens
@@ -145,12 +145,12 @@ async def test_a_model_that_breaks_says_so_and_stays_broken(prm_folder: FilePath
 def test_kinds_are_told_apart(
     prm_folder: FilePath, value_head_folder: FilePath, chat_folder: FilePath, tmp_path
 ) -> None:
-    assert ppm_kind(prm_folder) is PpmKind.PROCESS_REWARD
-    assert ppm_kind(value_head_folder) is PpmKind.VALUE_HEAD
+    assert ModelFolder(prm_folder).ppm_kind is PpmKind.PROCESS_REWARD
+    assert ModelFolder(value_head_folder).ppm_kind is PpmKind.VALUE_HEAD
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlamaForSequenceClassification"]}))
-    assert ppm_kind(tmp_path) is PpmKind.STANDARD
+    assert ModelFolder(tmp_path).ppm_kind is PpmKind.STANDARD
     with pytest.raises(CheckpointError, match=r"no PPM: expected .* found Qwen2ForCausalLM"):
-        ppm_kind(chat_folder)
+        _ = ModelFolder(chat_folder).ppm_kind
     with pytest.raises(CheckpointError, match=r"convert it by server\.engines\.prm_convert"):
         remote_prm(RemoteAddress(url="http://gpu-1:8000"), value_head_folder, reads_policy_tokens=True)
 

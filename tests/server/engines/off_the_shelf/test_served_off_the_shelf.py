@@ -9,9 +9,10 @@ import pytest
 
 from search import Path
 from server.bundle.folders import ModelFolders
-from server.engines.choice import make_engines
+from server.engines.choice import EngineOptions, RemoteOptions, make_engines
 from server.engines.errors import CheckpointError
 from server.engines.protocols import EngineName
+from server.engines.remote.client import RemoteAddress
 from server.parts.fakes import serve
 from server.parts.opening import open_local_parts
 from server.parts.serving import Part, ServingParts
@@ -65,8 +66,9 @@ async def test_a_problem_is_solved_with_models_of_any_make(policy: FilePath, ppm
 async def test_an_instruct_model_is_shown_how_and_one_of_our_own_is_not(
     chat_folder: FilePath, policy_folder: FilePath, ppm_folder: FilePath, prm_folder: FilePath
 ) -> None:
-    instructed = make_engines(ModelFolders(policy=chat_folder, ppm=ppm_folder), SETTINGS)
-    trained = make_engines(ModelFolders(policy=policy_folder, ppm=prm_folder), SETTINGS)
+    options = EngineOptions(backend="torch")
+    instructed = make_engines(ModelFolders(policy=chat_folder, ppm=ppm_folder), options)
+    trained = make_engines(ModelFolders(policy=policy_folder, ppm=prm_folder), options)
     assert instructed.policy.prompt_tokens(PATH.problem) > 10 * trained.policy.prompt_tokens(PATH.problem)
 
 
@@ -74,10 +76,11 @@ def test_vllm_inside_the_server_leaves_other_makes_to_other_engines(
     chat_folder: FilePath, ppm_folder: FilePath
 ) -> None:
     with pytest.raises(CheckpointError, match="RSTAR_ENGINE=openai"):
-        make_engines(ModelFolders(policy=chat_folder, ppm=ppm_folder), Settings(engine="vllm"))
+        make_engines(ModelFolders(policy=chat_folder, ppm=ppm_folder), EngineOptions(backend="vllm"))
 
 
 def test_other_makes_are_asked_for_on_vllm_servers_too(chat_folder: FilePath, prm_folder: FilePath) -> None:
-    settings = Settings(engine="openai", policy_url="http://gpu-1:8000", ppm_url="http://gpu-2:8000")
-    engines = make_engines(ModelFolders(policy=chat_folder, ppm=prm_folder), settings)
+    remote = RemoteOptions(policy=RemoteAddress(url="http://gpu-1:8000"), ppm=RemoteAddress(url="http://gpu-2:8000"))
+    options = EngineOptions(backend="openai", remote=remote)
+    engines = make_engines(ModelFolders(policy=chat_folder, ppm=prm_folder), options)
     assert engines.policy.prompt_tokens(PATH.problem) > 500
