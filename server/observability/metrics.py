@@ -1,13 +1,15 @@
 """Metrics: what dashboards scrape and budgets are tuned by, in Prometheus's format.
 
-Names and meanings live here and in `server.observability.part_metrics`. Labels take values from closed sets, never an
-id, a client or a problem. What is here is counted when it happens.
+This module declares everything that is counted when it happens. `server.parts.metrics` reads the counters that the
+parts keep themselves. Labels take values from closed sets, never an id, a client or a problem.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.registry import Collector
 
 from search import (
     Event,
@@ -20,10 +22,7 @@ from search import (
     TrajectoryFinished,
 )
 from server.engines.protocols import EngineName
-from server.observability.part_metrics import PartsCollector
 from server.observability.version import running_version
-from server.parts.serving import Part, ServingParts
-from server.solving.refusals import Kind
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -38,7 +37,8 @@ REFUSED = "refused"
 FAILED = "failed"
 CLIENT_LEFT = "client_left"
 
-_AT_THE_DOOR = (Kind.OVERLOADED, Kind.QUOTA_EXCEEDED, Kind.NOT_READY, Kind.STOPPING)
+_ADMISSION_REFUSALS = frozenset({"overloaded", "quota-exceeded", "not-ready", "stopping"})
+"""The kinds of refusal that keep a valid search from beginning."""
 _TYPICAL = (StopReason.BUDGET, StopReason.CONVERGED, StopReason.EXHAUSTED)
 """Ends that say how much thinking a problem takes; the others say how patient the client was."""
 
@@ -60,160 +60,128 @@ class EngineErrorKind(StrEnum):
 
 
 class Metrics:
-    """The metrics of one server."""
+    """The metrics of one server. Its attributes are the metrics, declared in groups."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._watch_searches()
-        self._watch_trees()
-        self._watch_calls()
-        self._tell_build()
+        self._declare_searches()
+        self._declare_trees()
+        self._declare_calls()
+        build = self._gauge("rstar_build_info", "Always 1; the labels say what is running", "version")
+        build.labels(running_version()).set(1)
 
-    def _watch_searches(self) -> None:
-        registry = self._registry
-        self.requests = Counter(
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(name, meaning, labels, registry=self._registry)
+
+    def _histogram(self, name: str, meaning: str, *labels: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, meaning, labels, buckets=buckets, registry=self._registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(name, meaning, labels, registry=self._registry)
+
+    def _declare_searches(self) -> None:
+        self.requests = self._counter(
             "rstar_requests",
             "Requests for a search, by what became of them: the search's stop reason, refused or failed",
-            ["endpoint", "strategy", "outcome"],
-            registry=registry,
+            *("endpoint", "strategy", "outcome"),
         )
-        self.rejections = Counter(
+        self.rejections = self._counter(
             "rstar_admission_rejections",
             "Searches that the limits, the queue or a stop of the server kept from beginning, by kind of refusal",
-            ["reason"],
-            registry=registry,
+            "reason",
         )
-        self.duration = Histogram(
+        self.duration = self._histogram(
             "rstar_request_duration_seconds",
             "From a request's arrival to the end of its search, waiting included",
-            ["strategy"],
+            "strategy",
             buckets=SECONDS,
-            registry=registry,
         )
-        self.queue_wait = Histogram(
-            "rstar_queue_wait_seconds", "Waiting for a slot", buckets=SECONDS, registry=registry
-        )
-        self.phases = Histogram(
+        self.queue_wait = self._histogram("rstar_queue_wait_seconds", "Waiting for a slot", buckets=SECONDS)
+        self.phases = self._histogram(
             "rstar_phase_seconds",
             "Of one search: wall-clock time with at least one call of the kind in flight; kinds overlap",
-            ["phase"],
+            "phase",
             buckets=SECONDS,
-            registry=registry,
         )
-        self.first_event = Histogram(
+        self.first_event = self._histogram(
             "rstar_time_to_first_event_seconds",
             "From a request's arrival to the first event of its search",
             buckets=SECONDS,
-            registry=registry,
         )
-        self.first_candidate = Histogram(
+        self.first_candidate = self._histogram(
             "rstar_time_to_first_candidate_seconds",
             "From a request's arrival to its first executed candidate",
             buckets=SECONDS,
-            registry=registry,
         )
-        self.stops = Counter(
-            "rstar_early_stops", "Searches that ended before their budget", ["reason"], registry=registry
-        )
+        self.stops = self._counter("rstar_early_stops", "Searches that ended before their budget", "reason")
+        self.running = self._gauge("rstar_requests_in_flight", "Searches that hold a slot")
+        self.waiting = self._gauge("rstar_queue_depth", "Searches that wait for a slot")
 
-    def _watch_trees(self) -> None:
-        registry = self._registry
-        self.rollouts = Counter("rstar_rollouts", "Finished trajectories", registry=registry)
-        self.nodes = Counter("rstar_nodes", "Candidates that became nodes, by outcome", ["outcome"], registry=registry)
-        self.depth = Histogram(
-            "rstar_tree_depth", "Steps of the deepest path of a search", buckets=DEPTHS, registry=registry
-        )
-        self.scores = Histogram("rstar_ppm_scores", "PPM scores of nodes", buckets=SCORES, registry=registry)
-        self.rollouts_per_request = Histogram(
+    def _declare_trees(self) -> None:
+        self.rollouts = self._counter("rstar_rollouts", "Finished trajectories")
+        self.nodes = self._counter("rstar_nodes", "Candidates that became nodes, by outcome", "outcome")
+        self.depth = self._histogram("rstar_tree_depth", "Steps of the deepest path of a search", buckets=DEPTHS)
+        self.scores = self._histogram("rstar_ppm_scores", "PPM scores of nodes", buckets=SCORES)
+        self.rollouts_per_request = self._histogram(
             "rstar_rollouts_per_request",
             "Trajectories of a search that got as far as a candidate, however it ended",
             buckets=TRAJECTORIES,
-            registry=registry,
         )
-        self.trajectories_used = Histogram(
-            "rstar_trajectories_used",
-            "Trajectories of a search that ended by itself",
-            buckets=TRAJECTORIES,
-            registry=registry,
+        self.trajectories_used = self._histogram(
+            "rstar_trajectories_used", "Trajectories of a search that ended by itself", buckets=TRAJECTORIES
         )
-        self.trajectories_to_answer = Histogram(
+        self.trajectories_to_answer = self._histogram(
             "rstar_trajectories_to_final_answer",
             "The trajectory at which the final answer of such a search took the lead for good",
             buckets=TRAJECTORIES,
-            registry=registry,
         )
-        self.tokens = Counter(
-            "rstar_policy_tokens", "Tokens of the candidates that searches received", registry=registry
-        )
-        self.wasted = Counter(
+        self.tokens = self._counter("rstar_policy_tokens", "Tokens of the candidates that searches received")
+        self.wasted = self._counter(
             "rstar_wasted_tokens",
             "Of these, the tokens of searches whose answer nobody got: the clients had left, or the search failed",
-            ["reason"],
-            registry=registry,
+            "reason",
         )
+        _start_at_zero(self.nodes, NodeOutcome)
+        _start_at_zero(self.wasted, (CLIENT_LEFT, FAILED))
 
-    def _watch_calls(self) -> None:
-        registry = self._registry
-        self.engine_calls = Histogram(
+    def _declare_calls(self) -> None:
+        self.engine_calls = self._histogram(
             "rstar_engine_request_duration_seconds",
             "One call of a search to an engine, batching and waiting included",
-            ["engine"],
+            "engine",
             buckets=SHORT_SECONDS,
-            registry=registry,
         )
-        self.engine_errors = Counter(
-            "rstar_engine_errors", "Calls that an engine broke off, by reason", ["engine", "kind"], registry=registry
+        self.engine_errors = self._counter(
+            "rstar_engine_errors", "Calls that an engine broke off, by reason", "engine", "kind"
         )
-        self.executions = Counter(
-            "rstar_sandbox_executions", "Code steps run, by outcome", ["outcome"], registry=registry
+        self.executions = self._counter("rstar_sandbox_executions", "Code steps run, by outcome", "outcome")
+        self.execution_wait = self._histogram(
+            "rstar_sandbox_duration_seconds", "One code step, waiting for a worker included", buckets=SHORT_SECONDS
         )
-        self.execution_wait = Histogram(
-            "rstar_sandbox_duration_seconds",
-            "One code step, waiting for a worker included",
-            buckets=SHORT_SECONDS,
-            registry=registry,
+        self.execution_cpu = self._histogram(
+            "rstar_sandbox_cpu_seconds", "Processor time of one code step", buckets=SHORT_SECONDS
         )
-        self.execution_cpu = Histogram(
-            "rstar_sandbox_cpu_seconds", "Processor time of one code step", buckets=SHORT_SECONDS, registry=registry
-        )
-        for outcome in ExecutionOutcome:
-            self.executions.labels(outcome)
-        for outcome in NodeOutcome:
-            self.nodes.labels(outcome)
-        for reason in (CLIENT_LEFT, FAILED):
-            self.wasted.labels(reason)
-        for name in EngineName:
-            for kind in EngineErrorKind:
-                self.engine_errors.labels(name, kind)
-            self.engine_calls.labels(name)
+        _start_at_zero(self.engine_calls, EngineName)
+        _start_at_zero(self.engine_errors, EngineName, EngineErrorKind)
+        _start_at_zero(self.executions, ExecutionOutcome)
 
     def follow(self, *, running: Callable[[], int], waiting: Callable[[], int]) -> None:
-        """Export the length of the queue."""
-        gauges = (
-            ("rstar_requests_in_flight", "Searches that hold a slot", running),
-            ("rstar_queue_depth", "Searches that wait for a slot", waiting),
-        )
-        for name, meaning, value in gauges:
-            Gauge(name, meaning, registry=self._registry).set_function(value)
+        """Read the length of the queue at each scrape."""
+        self.running.set_function(running)
+        self.waiting.set_function(waiting)
 
-    def read_parts(self, parts: Callable[[], ServingParts | None], states: Callable[[], dict[Part, bool]]) -> None:
-        """Export what the parts say of themselves, whenever they are open."""
-        self._registry.register(PartsCollector(parts, states))
-
-    def _tell_build(self) -> None:
-        build = Gauge(
-            "rstar_build_info", "Always 1; the labels say what is running", ["version"], registry=self._registry
-        )
-        build.labels(running_version()).set(1)
+    def read(self, collector: Collector) -> None:
+        """Export also what a collector reads at each scrape."""
+        self._registry.register(collector)
 
     def page(self) -> bytes:
         """Everything, as Prometheus reads it."""
         return generate_latest(self._registry)
 
-    def refused(self, kind: Kind, *, endpoint: str, strategy: Strategy) -> None:
-        """A search was refused at the door, or in the queue."""
-        if kind in _AT_THE_DOOR:
-            self.rejections.labels(kind.value.name).inc()
+    def refused(self, kind: str, *, endpoint: str, strategy: Strategy) -> None:
+        """A search was refused, before or in the queue."""
+        if kind in _ADMISSION_REFUSALS:
+            self.rejections.labels(kind).inc()
         self.requests.labels(endpoint, strategy, REFUSED).inc()
 
     def failed(self, *, endpoint: str, strategy: Strategy, tokens: int) -> None:
@@ -241,12 +209,15 @@ class Metrics:
 
     def event(self, event: Event) -> None:
         """Count one event of any search."""
-        match event:
-            case NodeAdded():
-                self.nodes.labels(event.outcome).inc()
-                if event.score is not None:
-                    self.scores.observe(event.score)
-            case TrajectoryFinished():
-                self.rollouts.inc()
-            case _:
-                pass
+        if isinstance(event, NodeAdded):
+            self.nodes.labels(event.outcome).inc()
+            if event.score is not None:
+                self.scores.observe(event.score)
+        elif isinstance(event, TrajectoryFinished):
+            self.rollouts.inc()
+
+
+def _start_at_zero(metric: Counter | Histogram, *labels: Iterable[str]) -> None:
+    """Export every combination of these label values from the start, so that rates see the first event."""
+    for values in product(*labels):
+        metric.labels(*values)

@@ -14,15 +14,15 @@ from pathlib import Path
 from time import monotonic
 
 from sandbox import SandboxError
-from search import Event, NodeAdded, Parts, SearchResult, Strategy, search
+from search import Event, NodeAdded, Parts, SearchResult, Strategy, listening, search
 from server.answers.equality import EqualityUnavailable
 from server.engines.errors import EngineError
 from server.engines.remote.errors import RemoteMismatch, RemoteRefused
 from server.http.schemas import CancelState, Models, SolveResponse
+from server.observability.calls import measuring, tracing
 from server.observability.metrics import CLIENT_LEFT, Metrics
-from server.observability.observed_parts import observed
-from server.observability.traced_parts import traced
-from server.observability.tracing import span
+from server.observability.tracing import is_recorded, span
+from server.parts.metrics import PartsCollector
 from server.parts.serving import OpenParts, Part, PartsUnavailable, ServingParts
 from server.solving.admission import Admission, Limits
 from server.solving.orders import Order
@@ -77,8 +77,8 @@ class Solver:
         """The parts: no search needs them any more."""
         self.metrics = metrics or Metrics()
         self.metrics.follow(running=lambda: self._admission.running, waiting=lambda: self._admission.waiting)
-        self.metrics.read_parts(
-            lambda: self._parts, lambda: {part: state == READY for part, state in self.states.items()}
+        self.metrics.read(
+            PartsCollector(lambda: self._parts, lambda: {part: state == READY for part, state in self.states.items()})
         )
 
     @asynccontextmanager
@@ -144,7 +144,7 @@ class Solver:
         try:
             return self._start(order, search_id=search_id, client=client)
         except Refusal as refusal:
-            self.metrics.refused(refusal.kind, endpoint=ENDPOINT, strategy=order.config.strategy)
+            self.metrics.refused(refusal.kind.value.name, endpoint=ENDPOINT, strategy=order.config.strategy)
             raise
 
     def cancel(self, name: str, *, client: str | None = None) -> CancelState:
@@ -200,7 +200,7 @@ class Solver:
         try:
             running.conclude(await self._solve(running, parts))
         except Refusal as refusal:
-            self.metrics.refused(refusal.kind, endpoint=ENDPOINT, strategy=strategy)
+            self.metrics.refused(refusal.kind.value.name, endpoint=ENDPOINT, strategy=strategy)
             running.conclude(refusal)
         except asyncio.CancelledError as error:
             current = asyncio.current_task()
@@ -269,7 +269,8 @@ class Solver:
                 async with asyncio.timeout(left_s):
                     runner = await stack.enter_async_context(parts.open_runner(order.seed))
                 ours = Parts(policy=parts.policy(*draws), runner=runner, equality=parts.equality, scorer=parts.scorer)
-                ours = traced(observed(ours, self.metrics, now=self._now, on_tokens=running.count_tokens))
+                ours = listening(ours, measuring(self.metrics, now=self._now, on_tokens=running.count_tokens))
+                ours = listening(ours, tracing) if is_recorded() else ours
                 ours = stack.enter_context(recorded(ours, self._record_folder, search_id=running.id))
                 result = await search(
                     order.problem,
