@@ -1,4 +1,4 @@
-"""Local parts: models, sandbox and answer checker of one server, opened all at once."""
+"""Opening: starts engines, sandbox and answer checker of one server at the same time, and closes them at its end."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from server.engines.errors import EngineError
 from server.engines.health import HealthWatch, watching
 from server.engines.protocols import Engines, Sampling
 from server.http.schemas import Models
-from server.parts.kept_parts import KeptEquality, KeptSandbox
+from server.parts.restarting import RestartingEquality, RestartingSandbox
 from server.parts.runner import STEP_LIMITS
 from server.parts.serving import Part, PartsUnavailable, ServingParts
 from server.settings.settings import Settings
@@ -40,8 +40,8 @@ async def open_local_parts(
             raise PartsUnavailable(reason)  # inside `except*` it would come out in a group again
         assert opening is not None
         engines = opening.result()
-        kept_sandbox, kept_equality = KeptSandbox(sandbox), KeptEquality(equality)
-        watches = (kept_sandbox.watch, kept_equality.watch)
+        runners, checker = RestartingSandbox(sandbox), RestartingEquality(equality)
+        watches = (runners.watch, checker.watch)
         await stack.enter_async_context(watching(watches))
 
         def policy(temperature: float, top_p: float) -> Policy:
@@ -52,8 +52,8 @@ async def open_local_parts(
         yield ServingParts(
             policy=policy,
             scorer=engines.ppm,
-            equality=kept_equality,
-            open_runner=kept_sandbox.open_runner,
+            equality=checker,
+            open_runner=runners.open_runner,
             prompt_tokens=engines.policy.prompt_tokens,
             max_prompt_tokens=engines.policy.context_tokens - settings.max_step_tokens,
             models=Models(policy=engines.policy.model_id, ppm=engines.ppm.model_id),

@@ -32,7 +32,7 @@ async def test_steps_are_cut_at_the_step_limit(model_folders: ModelFolders) -> N
     assert CandidateStop.LENGTH in {candidate.stop for candidate in candidates}
 
 
-async def test_a_search_may_ask_for_another_way_of_drawing_and_greedy_stays_greedy(model_folders: ModelFolders) -> None:
+async def test_each_search_chooses_its_sampling_and_greedy_stays(model_folders: ModelFolders) -> None:
     async with open_local_parts(model_folders, Settings(max_step_tokens=4, temperature=2.0), lambda _: None) as parts:
         first, second = [await parts.policy(0.0, 1.0).propose(PATH, 1, seed=seed) for seed in (1, 2)]
         narrow = await parts.policy(1.0, 1e-6).propose(PATH, 1, seed=3)
@@ -47,7 +47,7 @@ async def test_a_step_as_long_as_the_context_is_refused(model_folders: ModelFold
             pass
 
 
-async def test_all_parts_report_and_the_sandbox_runs_as_many_steps_as_it_may(model_folders: ModelFolders) -> None:
+async def test_all_parts_report_and_the_sandbox_has_its_workers(model_folders: ModelFolders) -> None:
     reported: list[Part] = []
 
     async def interval(parts: ServingParts) -> list[float]:

@@ -33,4 +33,6 @@ async def test_steps_build_on_snapshots_and_failures_are_typed() -> None:
 
 def test_every_outcome_of_the_sandbox_has_its_counterpart() -> None:
     assert get_type_hints(SandboxRunner.run)["return"] is Execution
-    assert {outcome.value for outcome in Outcome} == {outcome.value for outcome in ExecutionOutcome}
+    assert {outcome.name: outcome.value for outcome in Outcome} == {
+        outcome.name: outcome.value for outcome in ExecutionOutcome
+    }

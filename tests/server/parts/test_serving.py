@@ -7,7 +7,7 @@ from server.parts.serving import Part
 
 
 @pytest.mark.parametrize("part", list(Part))
-async def test_readiness_names_the_part_that_is_broken_until_it_works_again(part: Part) -> None:
+async def test_readiness_names_a_broken_part_until_it_works(part: Part) -> None:
     faults: dict[Part, str] = {}
     async with serve(opening(fake_parts(faults=faults))) as served:
         faults[part] = "out of processes"

@@ -15,7 +15,7 @@ from search import Verdict
 from server.answers.equality import EqualityPool
 from server.engines.health import watching
 from server.parts.fakes import Served, fake_parts, opening, serve
-from server.parts.kept_parts import KeptEquality, KeptSandbox
+from server.parts.restarting import RestartingEquality, RestartingSandbox
 from server.parts.runner import STEP_LIMITS
 from server.parts.serving import Part
 from tests.descriptors import only_new_descriptors
@@ -26,7 +26,7 @@ BOUND_S = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class OpenParts:
     sandbox: Sandbox
     pool: EqualityPool
     served: Served
@@ -47,82 +47,82 @@ class Kept:
 
 
 @asynccontextmanager
-async def _kept() -> AsyncGenerator[Kept]:
-    async with asyncio.timeout(BOUND_S), Sandbox(limits=STEP_LIMITS) as sandbox_, EqualityPool() as pool:
+async def _open() -> AsyncGenerator[OpenParts]:
+    async with asyncio.timeout(BOUND_S), Sandbox(limits=STEP_LIMITS) as sandbox, EqualityPool() as pool:
         await pool.warm_up()
-        runner, equality = KeptSandbox(sandbox_), KeptEquality(pool)
+        runner, equality = RestartingSandbox(sandbox), RestartingEquality(pool)
         watches = (runner.watch, equality.watch)
         parts = replace(
             fake_parts(),
             equality=equality,
             open_runner=runner.open_runner,
             faults=lambda: {Part(watch.part): watch.fault for watch in watches if watch.fault is not None},
-            sandbox_status=lambda: sandbox_.status,
+            sandbox_status=lambda: sandbox.status,
             equality_restarts=lambda: pool.restarts,
         )
         async with watching(watches), serve(opening(parts)) as served:
-            yield Kept(sandbox=sandbox_, pool=pool, served=served)
+            yield OpenParts(sandbox=sandbox, pool=pool, served=served)
 
 
 async def test_killed_parts_are_started_again_before_anybody_asks() -> None:
-    async with _kept() as kept:
-        launcher, worker = kept.sandbox.zygote_pid, kept.pool.process_ids[0]
+    async with _open() as parts:
+        launcher, worker = parts.sandbox.zygote_pid, parts.pool.process_ids[0]
         assert launcher is not None
         os.kill(launcher, signal.SIGKILL)
         os.kill(worker, signal.SIGKILL)
 
         async def are_others() -> bool:
-            workers = kept.pool.process_ids
-            return kept.sandbox.zygote_pid not in (None, launcher) and bool(workers) and worker not in workers
+            workers = parts.pool.process_ids
+            return parts.sandbox.zygote_pid not in (None, launcher) and bool(workers) and worker not in workers
 
-        await kept.until(are_others)
+        await parts.until(are_others)
         async with asyncio.timeout(BOUND_S):
-            while not kept.pool.is_ready:  # noqa: ASYNC110  # as above
+            while not parts.pool.is_ready:  # noqa: ASYNC110  # as above
                 await asyncio.sleep(0.02)
-        page = (await kept.served.client.get("/metrics")).text.splitlines()
+        page = (await parts.served.client.get("/metrics")).text.splitlines()
         assert {"rstar_sandbox_restarts_total 1.0", "rstar_equality_restarts_total 1.0"} <= set(page)
 
 
-async def test_a_sandbox_that_cannot_start_again_is_named_and_so_is_its_level() -> None:
-    async with _kept() as kept:
-        launcher = kept.sandbox.zygote_pid
+async def test_a_sandbox_that_cannot_start_is_named_with_its_level() -> None:
+    async with _open() as parts:
+        launcher = parts.sandbox.zygote_pid
         assert launcher is not None
         with only_new_descriptors(0):
             os.kill(launcher, signal.SIGKILL)
-            await kept.until(kept.is_not_ready)
-            readiness = (await kept.readiness()).json()
-            refused = await kept.served.client.post("/solve", json={"problem": "1+2"})
+            await parts.until(parts.is_not_ready)
+            readiness = (await parts.readiness()).json()
+            refused = await parts.served.client.post("/solve", json={"problem": "1+2"})
         assert readiness["parts"]["sandbox"] == "no zygote can be started: [Errno 24] Too many open files"
         assert {readiness["parts"][part] for part in ("policy", "ppm", "equality")} == {"ready"}
-        assert readiness["sandbox_level"] == kept.sandbox.level
+        assert readiness["sandbox_level"] == parts.sandbox.level
         assert (refused.status_code, refused.json()["type"]) == (503, "urn:rstar:problem:not-ready")
-        await kept.until(kept.is_ready)
-        assert (await kept.served.client.post("/solve", json={"problem": "1+2"})).status_code == 200
+        await parts.until(parts.is_ready)
+        assert (await parts.served.client.post("/solve", json={"problem": "1+2"})).status_code == 200
 
 
 async def test_an_answer_checker_that_cannot_start_again_is_named() -> None:
-    async with _kept() as kept:
+    async with _open() as parts:
         with only_new_descriptors(0):
-            os.kill(kept.pool.process_ids[0], signal.SIGKILL)
-            await kept.until(kept.is_not_ready)
-            readiness = (await kept.readiness()).json()
+            os.kill(parts.pool.process_ids[0], signal.SIGKILL)
+            await parts.until(parts.is_not_ready)
+            readiness = (await parts.readiness()).json()
         assert readiness["parts"]["equality"] == "no worker can be started: [Errno 24] Too many open files"
         assert readiness["parts"]["sandbox"] == "ready"
-        await kept.until(kept.is_ready)
-        assert await kept.pool.same("x**2 - 1", "(x-1)*(x+1)") is Verdict.SAME
+        await parts.until(parts.is_ready)
+        assert await parts.pool.same("x**2 - 1", "(x-1)*(x+1)") is Verdict.SAME
 
 
-async def test_an_answer_checker_whose_start_hangs_is_named_after_some_seconds() -> None:
-    async with _kept() as kept:
-        (first,) = kept.pool.process_ids
+async def test_an_answer_checker_whose_start_hangs_is_named() -> None:
+    async with _open() as parts:
+        (first,) = parts.pool.process_ids
         os.kill(first, signal.SIGKILL)
         async with asyncio.timeout(BOUND_S):
-            while kept.pool.process_ids in ((), (first,)):  # noqa: ASYNC110  # nobody is told
+            while parts.pool.process_ids in ((), (first,)):  # noqa: ASYNC110  # nobody is told
                 await asyncio.sleep(0)
-        (second,) = kept.pool.process_ids
+        (second,) = parts.pool.process_ids
         os.kill(second, signal.SIGSTOP)
-        await kept.until(kept.is_not_ready)
-        readiness = (await kept.readiness()).json()
+        await parts.until(parts.is_not_ready)
+        readiness = (await parts.readiness()).json()
         assert readiness["parts"]["equality"] == "it ended, and starting it again takes long"
         os.kill(second, signal.SIGCONT)
-        await kept.until(kept.is_ready)
+        await parts.until(parts.is_ready)

@@ -1,7 +1,7 @@
-"""Kept parts: the sandbox and the answer checker as searches use them, looked after; opened and closed elsewhere.
+"""Restarting: the sandbox and the answer checker, which are started again in the background when they end.
 
-Either starts its processes again by itself when it is next used; here nobody has to be refused to find out that it
-cannot, or that it can again.
+A call of a part that has ended starts it again too. A part that cannot be started is at fault until it can, so that
+`/readyz` shows it before a search fails. This module neither opens nor closes a part.
 """
 
 from collections.abc import AsyncGenerator
@@ -15,7 +15,7 @@ from server.parts.runner import SandboxRunner
 from server.parts.serving import Part
 
 
-class KeptSandbox:
+class RestartingSandbox:
     """Runs the code of searches."""
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -30,20 +30,20 @@ class KeptSandbox:
 
     @asynccontextmanager
     async def open_runner(self, seed: int) -> AsyncGenerator[CodeRunner]:
-        """A runner for one search; leaving ends every process of it."""
+        """A runner for one search. Leaving ends all its processes."""
         with self.watch.calling():
             async with self._sandbox.tree(seed=seed) as tree:
                 yield SandboxRunner(tree)
 
     async def _run_a_step(self) -> None:
-        """A living process makes no steps yet: it may lack the memory for them."""
+        """A sandbox whose process lives may still lack the memory to run steps."""
         async with self._sandbox.tree() as tree:
             result = await tree.run(None, "1")
         if result.outcome is not Outcome.OK:
             raise SandboxUnavailable(f"a step that does nothing ended with {result.outcome}: {result.error}")
 
 
-class KeptEquality:
+class RestartingEquality:
     """Compares answers; see `AnswerEquality`."""
 
     def __init__(self, pool: EqualityPool) -> None:
