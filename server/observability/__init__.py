@@ -1,1 +1,1 @@
-"""Metrics, traces and logs."""
+"""What operators see of a running server: metrics, traces and logs."""

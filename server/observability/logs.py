@@ -1,6 +1,6 @@
-"""Logs: writes every entry on stderr, as a line for people or as a JSON object, with the id of the request it is about.
+"""Logs: writes every entry on stderr, as a line for people or as a JSON object, with the id of its request.
 
-Entries of uvicorn and of all other libraries are written the same way. A traceback belongs to its entry.
+Entries of uvicorn and of all other libraries look the same. A traceback is part of its entry.
 """
 
 import json
@@ -24,13 +24,13 @@ _LEAST_LEVELS = {
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-"""What every record has; the rest came as `extra`."""
+"""The attributes of every record. All others came as `extra`."""
 
 
 def configure_logging(
     *, level: Literal["debug", "info", "warning", "error"], style: Literal["text", "json"], stream: TextIO | None = None
 ) -> None:
-    """From now on; what was configured before is undone."""
+    """Write all logs this way from now on. Replaces an earlier configuration."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines() if style == "json" else TextLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -44,10 +44,10 @@ def configure_logging(
 
 
 class TextLines(logging.Formatter):
-    """`2026-01-31T12:00:00.123Z INFO server.solving.solver [request id] message`, tracebacks indented below."""
+    """`2026-01-31T12:00:00.123Z INFO server.solving.solver [request id] message`, with an indented traceback below."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, where there is no traceback: nothing in a message can begin another entry."""
+        """One line if there is no traceback. Nothing in a message can begin another entry."""
         request_id = current_request_id.get()
         about = "" if request_id is None else f" [{request_id}]"
         line = f"{_time(record)} {record.levelname} {record.name}{about} {_in_one_line(record.getMessage())}"
@@ -55,10 +55,10 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: time, level, logger, message, request_id, trace_id, what the entry adds, and its traceback."""
+    """One object per line: time, level, logger, message, request_id, trace_id, extra values and the traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Values that JSON does not know are written as text."""
+        """Values that JSON lacks are written as text."""
         entry: dict[str, object] = {
             "time": _time(record),
             "level": record.levelname.lower(),

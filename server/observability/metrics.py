@@ -1,4 +1,4 @@
-"""Metrics: what dashboards scrape and budgets are tuned by, in Prometheus's format.
+"""Metrics: the counters, gauges and histograms of one server, in Prometheus's format.
 
 This module declares everything that is counted when it happens. `server.parts.metrics` reads the counters that the
 parts keep themselves. Labels take values from closed sets, never an id, a client or a problem.
@@ -27,7 +27,7 @@ from server.observability.version import running_version
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680)
-"""Up to the two hours that vLLM's histograms of whole requests reach: deep thinking takes its time."""
+"""Up to about two hours, like vLLM's histograms of whole requests."""
 SHORT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 TRAJECTORIES = (0, 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024)
 DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
@@ -40,23 +40,24 @@ CLIENT_LEFT = "client_left"
 _ADMISSION_REFUSALS = frozenset({"overloaded", "quota-exceeded", "not-ready", "stopping"})
 """The kinds of refusal that keep a valid search from beginning."""
 _TYPICAL = (StopReason.BUDGET, StopReason.CONVERGED, StopReason.EXHAUSTED)
-"""Ends that say how much thinking a problem takes; the others say how patient the client was."""
+"""These ends show how many trajectories a problem takes. The other ends show how patient the client was."""
 
 
 class EngineErrorKind(StrEnum):
-    """Why an engine broke off a call."""
+    """Why a call to an engine failed."""
 
     CLOSED = "closed"
-    """It was closed before, or meanwhile."""
+    """The engine was closed before the call or during it."""
     FAILED = "failed"
-    """It, or its process, broke."""
+    """The engine or its process failed."""
     UNAVAILABLE = "unavailable"
-    """Its server elsewhere cannot be reached, is overloaded or broken."""
+    """The remote server cannot be reached, is overloaded or has failed."""
     REFUSED = "refused"
-    """That server takes the request for wrong, or not allowed."""
+    """The remote server says that the request is wrong or not allowed."""
     MISMATCH = "mismatch"
-    """That server answers otherwise than one with this model does."""
+    """The remote server does not answer as a server with this model does."""
     OTHER = "other"
+    """Any other exception."""
 
 
 class Metrics:
@@ -185,7 +186,7 @@ class Metrics:
         self.requests.labels(endpoint, strategy, REFUSED).inc()
 
     def failed(self, *, endpoint: str, strategy: Strategy, tokens: int) -> None:
-        """A part of the server failed during a search that had received so many tokens."""
+        """A part of the server failed during a search that had received `tokens` tokens."""
         self.requests.labels(endpoint, strategy, FAILED).inc()
         self.wasted.labels(FAILED).inc(tokens)
 
@@ -196,7 +197,7 @@ class Metrics:
         if result.stop_reason is not StopReason.BUDGET:
             self.stops.labels(result.stop_reason).inc()
         if not result.tree.root.children:
-            return  # it never began, or was cut off before anything was there to measure
+            return  # it was cancelled in the queue, or before its first candidate
         for phase in ("policy", "sandbox", "ppm"):
             self.phases.labels(phase).observe(getattr(result.phase_seconds, phase))
         self.depth.observe(max(node.depth for node in result.tree.nodes))

@@ -1,4 +1,4 @@
-"""Version: of the distribution that is running, as its installation recorded it."""
+"""Version: the version of the distribution that is running."""
 
 import importlib.metadata
 
@@ -6,7 +6,7 @@ DISTRIBUTION = "rstar-server"
 
 
 def running_version() -> str:
-    """`unknown` for sources that were never installed."""
+    """The version that the installation recorded; `unknown` for sources that were never installed."""
     try:
         return importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
