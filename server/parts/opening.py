@@ -27,19 +27,17 @@ async def open_local_parts(
     equality = EqualityPool()
 
     async with AsyncExitStack() as stack:
-        reason: str | None = None
-        opening: asyncio.Task[Engines] | None = None
         try:
             async with asyncio.TaskGroup() as starting:
                 starting.create_task(_start_sandbox(stack, sandbox, report))
                 starting.create_task(_start_equality(stack, equality, report))
-                opening = starting.create_task(_start_engines(stack, folders, settings, report))
-        except* (EngineError, SandboxError, EqualityUnavailable) as failures:
-            reason = str(failures.exceptions[0])
-        if reason is not None:
-            raise PartsUnavailable(reason)  # inside `except*` it would come out in a group again
-        assert opening is not None
-        engines = opening.result()
+                making = starting.create_task(_start_engines(stack, folders, settings, report))
+        except BaseExceptionGroup as failures:
+            expected, others = failures.split((EngineError, SandboxError, EqualityUnavailable))
+            if expected is None or others is not None:
+                raise
+            raise PartsUnavailable(str(expected.exceptions[0])) from None
+        engines = making.result()
         runners, checker = RestartingSandbox(sandbox), RestartingEquality(equality)
         watches = (runners.watch, checker.watch)
         await stack.enter_async_context(watching(watches))
@@ -85,7 +83,7 @@ async def _start_engines(
 
 
 def _make_engines(folders: ModelFolders, settings: Settings) -> Engines:
-    # torch and vLLM take seconds to import: only here, in a thread, while the other parts start.
+    # torch and vLLM take seconds to import. A thread imports them here, while the other parts start.
     from server.engines.choice import make_engines  # noqa: PLC0415
     from server.parts.engine_options import engine_options  # noqa: PLC0415
 
