@@ -10,6 +10,8 @@ from search import CodeRunner
 from search.protocols import Policy
 from server.answers.equality import EqualityPool
 from server.bundle.folders import ModelFolders
+from server.engines.choice import make_engines
+from server.engines.completion_policy import CompletionPolicyEngine
 from server.engines.protocols import Engines, Sampling
 from server.engines.torch.engines import torch_engines
 from server.engines.torch.runtime import serving_runtime
@@ -52,12 +54,12 @@ async def open_parts(engine: str, folders: ModelFolders, settings: Settings, met
             clocks = shares(runtime.policy_threads, (runtime.compute,))
         else:
             from server.engines.vllm.engine import VllmEngine  # noqa: PLC0415  # may not be installed
-            from server.engines.vllm.engines import vllm_engines  # noqa: PLC0415
 
-            engines = vllm_engines(folders, engine_options(settings).vllm)
-            assert isinstance(engines.policy, VllmEngine)
+            engines = make_engines(folders, replace(engine_options(settings), backend="vllm"))
+            assert isinstance(engines.policy, CompletionPolicyEngine)
+            assert isinstance(engines.policy.completer, VllmEngine)
             assert isinstance(engines.ppm, VllmEngine)
-            marks = engines.policy.mark, engines.ppm.mark
+            marks = engines.policy.completer.mark, engines.ppm.mark
             clocks = clock_of(lambda: marked(marks[0])), clock_of(lambda: marked(marks[1]))
         await stack.enter_async_context(engines.policy)
         await stack.enter_async_context(engines.ppm)

@@ -1,26 +1,39 @@
 """The choice of engines: which code serves a policy and a PPM, by backend and by what their folders hold.
 
                        torch                     vllm                       openai
-policy, step format    `torch.policy`            `vllm.policy`              `remote.policy`
-policy, instruct       `fewshot`, transformers   refused                    `fewshot`, remote
+policy, step format    `torch.policy`            `vllm.completer`           `remote.completer`
+policy, instruct       `fewshot`, transformers   `vllm.completer`           `remote.completer`
 PPM, standard          `torch.ppm`, or `prm`     `vllm.ppm`                 `remote.ppm`
-PPM, process reward    `prm`, transformers       refused                    `prm`, remote
-PPM, value head        `prm`, transformers       refused                    refused: convert it by `prm_convert`
+PPM, process reward    `prm`, transformers       `vllm.ppm`                 `remote.ppm`
+PPM, value head        `prm`, transformers       refused: convert it        refused: convert it by `prm_convert`
 
+A completer continues token ids; `completion_policy` makes a policy of it, by the step format or a few-shot prompt.
 A standard PPM that was made for another policy than the one it serves reads the steps by their text. The libraries of a
 backend are imported only where it is chosen.
 """
 
-import threading
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from server.bundle.folders import ModelFolders
+from server.engines.completion_policy import CompletionPolicyEngine, StepFormat, TrainedFormat
 from server.engines.errors import CheckpointError
-from server.engines.model_folder import ModelFolder, PolicyKind, PpmKind, read_policy_folder, read_ppm_folder
-from server.engines.protocols import Engines, PolicyEngine, ScorerEngine
+from server.engines.model_folder import (
+    VALUE_HEAD_FILE,
+    ModelFolder,
+    PolicyKind,
+    PpmKind,
+    read_policy_folder,
+    read_ppm_folder,
+)
+from server.engines.prm.pooling import RAW_SCORE, STEP_PROBABILITY, Pooling
+from server.engines.prm.rendering import PrmTokens, StepTextTokens
+from server.engines.protocols import EngineName, Engines, PolicyEngine, ScorerEngine
 from server.engines.remote.client import RemoteAddress, RemoteLimits
+from server.engines.rendering import PathRendering, PathTokens
 from server.engines.vllm.arguments import VllmOptions
+from server.engines.vllm.memory import check_memory, suits_this_machine
 
 if TYPE_CHECKING:
     from server.engines.torch.runtime import TorchRuntime
@@ -78,8 +91,6 @@ def _backend(options: EngineOptions, policy: ModelFolder, ppm: ModelFolder) -> _
         if options.remote is None:
             raise ValueError("the backend openai needs the addresses of its servers")
         return _Remote(options.remote)
-    from server.engines.vllm.engines import suits_this_machine
-
     if options.backend == "vllm" or (options.backend == "auto" and suits_this_machine()):
         return _Vllm(policy, ppm, options.vllm)
     return _Torch(options.torch)
@@ -108,9 +119,12 @@ class _Torch:
 
     def policy(self, folder: ModelFolder) -> PolicyEngine:
         if folder.policy_kind is PolicyKind.INSTRUCT:
-            from server.engines.fewshot.engines import local_instruct_policy
+            from server.engines.fewshot.format import read_format
+            from server.engines.fewshot.transformers_completer import TransformersCompleter
 
-            return local_instruct_policy(folder.path, runtime=self._runtime)
+            few_shot = read_format(folder)
+            completer = TransformersCompleter(folder.path, few_shot, runtime=self._runtime)
+            return CompletionPolicyEngine(completer, few_shot)
         from server.engines.torch.checkpoint import load_policy
         from server.engines.torch.policy import TorchPolicyEngine
 
@@ -122,9 +136,11 @@ class _Torch:
             from server.engines.torch.ppm import TorchScorer
 
             return TorchScorer(load_ppm(folder.path), runtime=self._runtime)
-        from server.engines.prm.engines import local_prm
+        from server.engines.prm.heads import read_head
+        from server.engines.prm.scorer import PrmScorer
 
-        return local_prm(folder.path, reads_policy_tokens=reads_policy_tokens, runtime=self._runtime)
+        rendering = ppm_rendering(folder, reads_policy_tokens=reads_policy_tokens)
+        return PrmScorer(folder.path, rendering, read_head(folder), runtime=self._runtime)
 
 
 class _Vllm:
@@ -132,27 +148,27 @@ class _Vllm:
 
     def __init__(self, policy: ModelFolder, ppm: ModelFolder, options: VllmOptions) -> None:
         """Looks at the memory before anything is started. Raises `MemoryRefused`."""
-        from server.engines.vllm.engines import check_memory
-
-        if policy.policy_kind is PolicyKind.INSTRUCT or ppm.ppm_kind is not PpmKind.STANDARD:
-            raise CheckpointError(
-                f"{policy.path} and {ppm.path}: the engine vllm serves a policy and a PPM of the step format; "
-                "serve other models by vLLM servers and RSTAR_ENGINE=openai, or small ones by RSTAR_ENGINE=torch"
-            )
-        check_memory(read_policy_folder(policy.path), read_ppm_folder(ppm.path), options)
+        check_memory(
+            {EngineName.POLICY: policy, EngineName.PPM: ppm},
+            {name: options.share(name) for name in EngineName},
+            tensor_parallel=options.tensor_parallel,
+        )
         self._options = options
-        self._turn = threading.Lock()
+        self._turn = asyncio.Lock()
 
     def policy(self, folder: ModelFolder) -> PolicyEngine:
-        from server.engines.vllm.policy import VllmPolicyEngine
+        from server.engines.vllm.completer import VllmCompleter
 
-        return VllmPolicyEngine(read_policy_folder(folder.path), self._options, turn=self._turn)
+        step_format = step_format_of(read_policy_folder(folder.path))
+        return CompletionPolicyEngine(VllmCompleter(folder, step_format, self._options, turn=self._turn), step_format)
 
     def ppm(self, folder: ModelFolder, *, reads_policy_tokens: bool) -> ScorerEngine:
         from server.engines.vllm.ppm import VllmScorer
 
-        assert reads_policy_tokens, "a standard PPM of a policy of the step format"
-        return VllmScorer(read_ppm_folder(folder.path), self._options, turn=self._turn)
+        if folder.ppm_kind is PpmKind.STANDARD:
+            read_ppm_folder(folder.path)
+        pooling, rendering = pooling_of(folder), ppm_rendering(folder, reads_policy_tokens=reads_policy_tokens)
+        return VllmScorer(folder, rendering, pooling, self._options, turn=self._turn)
 
 
 class _Remote:
@@ -162,17 +178,48 @@ class _Remote:
         self._options = options
 
     def policy(self, folder: ModelFolder) -> PolicyEngine:
-        address, limits = self._options.policy, self._options.limits
-        if folder.policy_kind is PolicyKind.INSTRUCT:
-            from server.engines.fewshot.engines import remote_instruct_policy
+        from server.engines.remote.completer import RemoteCompleter
 
-            return remote_instruct_policy(address, folder.path, limits=limits)
-        from server.engines.remote.policy import RemotePolicyEngine
-
-        return RemotePolicyEngine(address, folder.step_tokenizer, context_tokens=folder.context_tokens, limits=limits)
+        step_format, options = step_format_of(folder), self._options
+        completer = RemoteCompleter(
+            options.policy, step_format, context_tokens=folder.context_tokens, limits=options.limits
+        )
+        return CompletionPolicyEngine(completer, step_format)
 
     def ppm(self, folder: ModelFolder, *, reads_policy_tokens: bool) -> ScorerEngine:
-        from server.engines.prm.engines import remote_prm
+        from server.engines.remote.ppm import RemoteScorer
 
-        address, limits = self._options.ppm, self._options.limits
-        return remote_prm(address, folder.path, reads_policy_tokens=reads_policy_tokens, limits=limits)
+        pooling, rendering = pooling_of(folder), ppm_rendering(folder, reads_policy_tokens=reads_policy_tokens)
+        return RemoteScorer(
+            self._options.ppm,
+            rendering,
+            pooling,
+            context_tokens=folder.context_tokens,
+            limits=self._options.limits,
+        )
+
+
+def step_format_of(folder: ModelFolder) -> StepFormat:
+    """How the policy reads paths and writes steps. Raises `CheckpointError`."""
+    if folder.policy_kind is PolicyKind.INSTRUCT:
+        from server.engines.fewshot.format import read_format
+
+        return read_format(folder)
+    return TrainedFormat(folder.step_tokenizer)
+
+
+def ppm_rendering(folder: ModelFolder, *, reads_policy_tokens: bool) -> PathRendering:
+    """How the PPM reads paths. Raises `CheckpointError`."""
+    if folder.ppm_kind is PpmKind.PROCESS_REWARD:
+        return PrmTokens(folder.file("tokenizer.json"))
+    return PathTokens(folder.step_tokenizer) if reads_policy_tokens else StepTextTokens(folder.step_tokenizer)
+
+
+def pooling_of(folder: ModelFolder) -> Pooling:
+    """How vLLM is asked for scores. Raises `CheckpointError` for a kind of PPM that it does not read."""
+    kind = folder.ppm_kind
+    if kind is PpmKind.VALUE_HEAD:
+        raise CheckpointError(
+            f"{folder.path}: vLLM does not read {VALUE_HEAD_FILE}; convert it by server.engines.prm_convert"
+        )
+    return STEP_PROBABILITY if kind is PpmKind.PROCESS_REWARD else RAW_SCORE

@@ -1,12 +1,14 @@
 """The engines' exceptions.
 
-EngineError             the engine cannot do its work; ends the searches that use it
-├── CheckpointError     the model folder cannot be served
-├── MemoryRefused       the memory it was given, or that there is, is not enough
-├── SelfCheckFailed     it does not compute what its model should
-├── EngineClosed        asked after close, or closed while the request was running
-├── EngineFailed        an exception inside the engine's loop, kept as the cause, or the end of its process
-└── Remote...           what a remote server can get wrong: see `server.engines.remote.errors`
+EngineError                 the engine cannot do its work; ends the searches that use it
+├── CheckpointError         the model folder cannot be served
+├── MemoryRefused           the memory it was given, or that there is, is not enough
+├── SelfCheckFailed         it does not compute what its model should
+├── EngineClosed            asked after close, or closed while the request was running
+├── EngineFailed            an exception inside the engine's loop, kept as the cause, or the end of its process
+├── RemoteUnavailable       a vLLM server cannot be reached, is overloaded or broken, and all attempts are used up
+├── RemoteRefused           a vLLM server says that the request itself is wrong, or not allowed
+└── RemoteMismatch          something answers, but not what the engines need: other model, other tokens, no vLLM
 """
 
 
@@ -32,3 +34,15 @@ class EngineClosed(EngineError):
 
 class EngineFailed(EngineError):
     """The engine broke; every request it held gets this error, and those to come until it works again."""
+
+
+class RemoteUnavailable(EngineError):
+    """No useful answer within the attempts allowed; the server may come back."""
+
+
+class RemoteRefused(EngineError):
+    """A 4xx answer: asking again would not help."""
+
+
+class RemoteMismatch(EngineError):
+    """The answer is not one that a matching vLLM server gives."""

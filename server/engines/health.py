@@ -35,7 +35,7 @@ class HealthWatch:
         start: Callable[[], Awaitable[object]],
         restarts: Callable[[], int],
         unavailable: type[Exception],
-        ended: str = "it ended",
+        slow: str = "it ended, and starting it again takes long",
         look_s: float = LOOK_S,
         patience_s: float = PATIENCE_S,
         start_limit_s: float | None = START_LIMIT_S,
@@ -49,7 +49,7 @@ class HealthWatch:
             start: returns only where the part works, and may do nothing where it does.
             restarts: starts after the first one, whoever made them.
             unavailable: what calls and `start` raise when the part does not work.
-            ended: how a fault begins that is a slow start.
+            slow: the fault while a start takes longer than `patience_s`.
             start_limit_s: after this a start is cancelled and made anew; None to wait for as long as it takes.
         """
         self.part = part
@@ -57,7 +57,7 @@ class HealthWatch:
         self._start = start
         self._restarts = restarts
         self._unavailable = unavailable
-        self._ended = ended
+        self._slow = slow
         self._look_s = look_s
         self._patience_s = patience_s
         self._start_limit_s = start_limit_s
@@ -124,7 +124,7 @@ class HealthWatch:
             if not limit.expired():
                 self._fail(f"{type(error).__name__}: {error}")
             elif not self._is_up():  # as below
-                self._fail(f"{self._ended}, and starting it again took longer than {self._start_limit_s:.0f} s")
+                self._fail(f"it ended, and starting it again took longer than {self._start_limit_s:.0f} s")
         else:
             self.recovered()
         finally:
@@ -132,7 +132,7 @@ class HealthWatch:
 
     def _take_long(self) -> None:
         if not self._is_up():  # else it only waits for its turn among others
-            self._fail(f"{self._ended}, and starting it again takes long")
+            self._fail(self._slow)
 
     def _fail(self, fault: str) -> None:
         if fault != self._fault:

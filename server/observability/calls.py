@@ -4,9 +4,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from search import Call, Listener, PathTooLong, PolicyCall, RunnerCall, ScorerCall
-from server.engines.errors import EngineClosed, EngineFailed
+from server.engines.errors import EngineClosed, EngineFailed, RemoteMismatch, RemoteRefused, RemoteUnavailable
 from server.engines.protocols import EngineName
-from server.engines.remote.errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
 from server.observability.metrics import EngineErrorKind, Metrics
 from server.observability.tracing import span
 

@@ -16,8 +16,7 @@ from time import monotonic
 from sandbox import SandboxError
 from search import Event, NodeAdded, Parts, SearchResult, Strategy, listening, search
 from server.answers.equality import EqualityUnavailable
-from server.engines.errors import EngineError
-from server.engines.remote.errors import RemoteMismatch, RemoteRefused
+from server.engines.errors import EngineError, RemoteMismatch, RemoteRefused
 from server.http.schemas import CancelState, Models, SolveResponse
 from server.observability.calls import measuring, tracing
 from server.observability.metrics import CLIENT_LEFT, Metrics

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from server.engines.completion_policy import Completion, CompletionRequest
 from server.engines.errors import EngineError
-from server.engines.fewshot.completer import Completion, CompletionRequest
 from server.engines.stats import EngineCounters
 from server.engines.torch.inbox import Inbox, Reply
 from server.engines.torch.sampling import NUMBERS_PER_TOKEN, Rule, choose

@@ -1,11 +1,17 @@
+# pyright: basic
 """The few-shot prompt: asks any instruct model for steps in our format, by rule and by worked example.
 
 The second format beside `search.format`: the same marks, but as plain text, for models that were never trained on them.
-Holds text only; the examples' programs print what is written here.
+The examples' programs print what is written here. A model's own chat template stands around the prompt; the problem
+never goes through it, but is put in afterwards, as untrusted text.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+import jinja2
+from transformers import AutoTokenizer
 
 from search.format import (
     ANSWER,
@@ -19,6 +25,9 @@ from search.format import (
     OUTPUT,
     USER,
 )
+from server.engines.errors import CheckpointError
+
+_PLACEHOLDER = "THE-PROBLEM-STANDS-HERE"
 
 INSTRUCTION = f"""Solve the mathematics problem by a Python program that you write step by step.
 - Start with {CODE}. A step is a comment that says what is done and why, and a few lines of Python that do it.
@@ -119,3 +128,29 @@ def plain_frame() -> Frame:
     """The prompt for a model without a chat template: the examples one after the other, marked as in training."""
     solved = "".join(f"{USER}:\n{example.problem}\n{ASSISTANT}: {example.text()}\n\n" for example in EXAMPLES)
     return Frame(before=f"{INSTRUCTION}\n\n{solved}{USER}:\n", after=f"\n{ASSISTANT}: {LEAD_IN}{CODE}")
+
+
+def frame_of(folder: FilePath) -> Frame:
+    """By the template in the model's folder, or the plain one where there is none. Raises `CheckpointError`."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder}: transformers cannot read the tokenizer ({error})") from error
+    if not tokenizer.chat_template:
+        return plain_frame()
+    messages = [
+        {"role": "user" if turn.is_user else "assistant", "content": turn.text} for turn in conversation(_PLACEHOLDER)
+    ]
+    try:
+        # A model that thinks first would use up its tokens before the first step; other templates ignore the switch.
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+    except jinja2.TemplateError as error:
+        raise CheckpointError(
+            f"{folder}: the chat template refuses a conversation of user and model ({error})"
+        ) from error
+    before, found, after = str(text).partition(_PLACEHOLDER)
+    if not found or _PLACEHOLDER in after:
+        raise CheckpointError(f"{folder}: the chat template does not show the problem exactly once")
+    return Frame(before=before, after=f"{after}{LEAD_IN}{CODE}")

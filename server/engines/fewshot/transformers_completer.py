@@ -1,5 +1,5 @@
 # pyright: basic
-"""Few-shot completions from a local model by transformers: `server.engines.fewshot.completer.Completer` in-process."""
+"""Few-shot completions from a local model by transformers: `server.engines.completion_policy.Completer` in-process."""
 
 from collections.abc import Sequence
 from pathlib import Path as FilePath
@@ -7,10 +7,10 @@ from pathlib import Path as FilePath
 import torch
 from transformers import AutoModelForCausalLM
 
+from server.engines.completion_policy import Completion, CompletionRequest
 from server.engines.errors import CheckpointError
-from server.engines.fewshot.completer import Completion, CompletionRequest
+from server.engines.fewshot.format import FewShotFormat
 from server.engines.fewshot.loop import CompletionLoop, CompletionWork
-from server.engines.fewshot.tokens import InstructTokens
 from server.engines.model_folder import ModelFolder
 from server.engines.torch.inbox import Reply
 from server.engines.torch.runtime import TorchRuntime
@@ -20,7 +20,7 @@ from server.engines.torch.thread_engine import ThreadEngine
 class TransformersCompleter(ThreadEngine):
     """Runs any `*ForCausalLM` folder on the runtime's thread, in the runtime's precision."""
 
-    def __init__(self, folder: FilePath, tokens: InstructTokens, *, runtime: TorchRuntime | None = None) -> None:
+    def __init__(self, folder: FilePath, tokens: FewShotFormat, *, runtime: TorchRuntime | None = None) -> None:
         """Reads the folder; takes seconds. Code that came with a model is never run. Raises `CheckpointError`."""
         runtime = runtime or TorchRuntime()
         dtype = getattr(torch, runtime.precision.value)

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from server.engines.errors import CheckpointError
-from server.engines.model_folder import VALUE_HEAD_FILE, ModelFolder
+from server.engines.model_folder import VALUE_HEAD_FILE, ModelFolder, PpmKind
 
 PUBLISHED_SCALE = 5.0
 """The published code searches with tanh(value / 5), though it trains without either: see rStar issue 12."""
@@ -56,6 +56,16 @@ class TwoClassHead:
         return 2 * logits_B_C.softmax(dim=-1)[:, 1] - 1
 
 
+def read_head(folder: ModelFolder) -> RewardHead:
+    """Of a PPM of any kind. Raises `CheckpointError`."""
+    readers = {
+        PpmKind.STANDARD: read_scalar_head,
+        PpmKind.PROCESS_REWARD: read_two_class_head,
+        PpmKind.VALUE_HEAD: read_value_head,
+    }
+    return readers[folder.ppm_kind](folder.path)
+
+
 def read_value_head(folder: FilePath, *, scale: float = PUBLISHED_SCALE) -> ValueHead:
     """From `value_head.bin`, without running what a pickle may hold. Raises `CheckpointError`."""
     file = folder / VALUE_HEAD_FILE
@@ -78,25 +88,31 @@ def read_value_head(folder: FilePath, *, scale: float = PUBLISHED_SCALE) -> Valu
 
 def read_scalar_head(folder: FilePath) -> ValueHead:
     """From a `*ForSequenceClassification` folder with one label. Raises `CheckpointError`."""
-    for file in ModelFolder(folder).weight_files:
-        with safe_open(file, framework="pt") as weights:
-            if "score.weight" in weights.keys():  # noqa: SIM118 # no mapping
-                weight = weights.get_tensor("score.weight")
-                if weight.shape[0] != 1:
-                    raise CheckpointError(f"{folder}: expected a PPM with 1 label, found {weight.shape[0]}")
-                return ValueHead(weight_1_H=weight, bias=0.0, scale=1.0)
-    raise CheckpointError(f"{folder}: not a PPM: expected score.weight, the head of a *ForSequenceClassification model")
+    weight = _weights(folder, "score.weight").get("score.weight")
+    if weight is None:
+        raise CheckpointError(
+            f"{folder}: not a PPM: expected score.weight, the head of a *ForSequenceClassification model"
+        )
+    if weight.shape[0] != 1:
+        raise CheckpointError(f"{folder}: expected a PPM with 1 label, found {weight.shape[0]}")
+    return ValueHead(weight_1_H=weight, bias=0.0, scale=1.0)
 
 
 def read_two_class_head(folder: FilePath) -> TwoClassHead:
     """From a `Qwen2ForProcessRewardModel` folder. Raises `CheckpointError`."""
     names = ("score.0.weight", "score.2.weight", "score.0.bias", "score.2.bias")
-    found: dict[str, Tensor] = {}
-    for file in ModelFolder(folder).weight_files:
-        with safe_open(file, framework="pt") as weights:
-            found |= {name: weights.get_tensor(name) for name in names if name in weights.keys()}  # noqa: SIM118 # no mapping
+    found = _weights(folder, *names)
     missing = [name for name in names if name not in found]
     if missing or found["score.2.weight"].shape[0] != 2:
         raise CheckpointError(f"{folder}: expected a head of two layers and two classes; missing: {missing or 'none'}")
     weights_0, weights_2, bias_0, bias_2 = (found[name] for name in names)
     return TwoClassHead(weights=(weights_0, weights_2), biases=(bias_0, bias_2))
+
+
+def _weights(folder: FilePath, *names: str) -> dict[str, Tensor]:
+    """Those of the names that are among the model's weights."""
+    found: dict[str, Tensor] = {}
+    for file in ModelFolder(folder).weight_files:
+        with safe_open(file, framework="pt") as weights:
+            found |= {name: weights.get_tensor(name) for name in names if name in weights.keys()}  # noqa: SIM118 # no mapping
+    return found

@@ -72,10 +72,6 @@ class PrmTokens(PathRendering):
         steps = [self._encode(Segment(step_prose(step), is_trusted=False)) for step in path.steps] or [()]
         return (prompt, *((*step, self.separator_id) for step in steps))
 
-    def encode_trusted(self, text: str) -> tuple[int, ...]:
-        """The tokens of a text in which special tokens are meant as such."""
-        return self.tokenizer.encode(Segment(text, is_trusted=True))
-
 
 def step_prose(step: PathStep) -> str:
     """A step as such a model knows solutions: code and its output in fences, the answer as a sentence."""

@@ -1,24 +1,25 @@
-"""The client of one remote server: JSON over HTTP, with time limits, retries and errors in words.
+"""The client of one vLLM server: JSON over HTTP, with time limits, retries and errors in words.
 
-Knows nothing of models. A cancelled call closes its connection, which is how a vLLM server learns to stop generating.
+Knows no models. A cancelled call closes its connection, which is how a vLLM server learns to stop generating.
 """
 
 import asyncio
+import email.utils
 import json
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Self, cast
+from typing import Self, TypeAlias, cast
 
 import httpx
 
-from server.engines.remote.errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
-from server.engines.remote.payloads import JsonObject, as_object
-from server.engines.remote.retries import Retries, is_worth_retrying, retry_after_s
+from server.engines.errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
 
 logger = logging.getLogger(__name__)
+
+JsonObject: TypeAlias = Mapping[str, object]
 
 _MAX_CONNECTIONS = 1024
 """More than the requests of all searches together; the server queues, not the client."""
@@ -26,6 +27,8 @@ _KEPT_ALIVE_S = 3.0
 """Shorter than the 5 seconds after which vLLM closes an idle connection, so that ours is never the one just closed."""
 _QUOTED_CHARS = 300
 """Of an answer that is quoted in an error."""
+_TOO_MANY_REQUESTS = 429
+_NOT_IMPLEMENTED = 501
 
 
 def _no_headers() -> Mapping[str, str]:
@@ -34,7 +37,7 @@ def _no_headers() -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteAddress:
-    """Where a server is, and what it wants to hear."""
+    """Where a server is, and what it asks for."""
 
     url: str
     """`http(s)://host:port`, with the path in front of `/v1` where there is one, no final slash."""
@@ -43,7 +46,29 @@ class RemoteAddress:
     model: str | None = None
     """Name under which the server serves the model; None where it serves only one."""
     headers: Callable[[], Mapping[str, str]] = field(default=_no_headers, repr=False, compare=False)
-    """Asked before each attempt, in the task that makes it: what else to send, such as the trace it belongs to."""
+    """Called before each attempt, in the task that makes it: further headers, such as those of the trace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """Exponential back-off with jitter; a server's own Retry-After wins where it is longer."""
+
+    attempts: int = 5
+    """With the delays below: a server may be gone for 4 to 8 seconds, as long as a restart behind a balancer takes."""
+    first_delay_s: float = 0.5
+    max_delay_s: float = 8.0
+    max_retry_after_s: float = 30.0
+    """A server that asks for more patience has failed: searches have deadlines of minutes."""
+
+    def delay_s(self, attempt: int, *, rng: random.Random, retry_after_s: float | None = None) -> float | None:
+        """Seconds to wait after failed attempt number `attempt`, counted from 1; None to give up."""
+        if attempt >= self.attempts:
+            return None
+        if retry_after_s is not None and retry_after_s > self.max_retry_after_s:
+            return None
+        delay_s = min(self.max_delay_s, self.first_delay_s * 2 ** (attempt - 1))
+        # Half of it is random, so that searches which failed together do not come back together.
+        return max(delay_s * rng.uniform(0.5, 1.0), retry_after_s or 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +81,9 @@ class RemoteLimits:
     start_s: float = 300.0
     """For a server that is still starting: loading a model of many gigabytes takes minutes."""
     start_poll_s: float = 1.0
+    probe_s: float = 5.0
+    """A server that has answered nothing for so long is asked how it is: a dead one is noticed within 21 seconds."""
     retries: Retries = field(default_factory=Retries)
-
-
-@dataclass(slots=True)
-class RemoteTraffic:
-    """What went over the wire since the client was made."""
-
-    requests: int = 0
-    """Attempts, the repeated ones included."""
-    retries: int = 0
-    """Attempts that repeat a failed one."""
-    failures: int = 0
-    """Calls without an answer after all attempts, or refused."""
 
 
 class RemoteClient:
@@ -84,7 +99,6 @@ class RemoteClient:
     ) -> None:
         self.url = address.url
         self.limits = limits or RemoteLimits()
-        self.traffic = RemoteTraffic()
         self._rng = rng or random.Random()
         self._sleep = sleep
         self._headers = address.headers
@@ -113,7 +127,7 @@ class RemoteClient:
         return await self._ask("GET", path, None)
 
     async def probe(self) -> None:
-        """Ask once whether the server is well. Raises `RemoteUnavailable`."""
+        """Ask once whether the server is healthy. Raises `RemoteUnavailable`."""
         try:
             response = await self._http.get(f"{self.url}/health", timeout=self.limits.connect_s)
         except httpx.TransportError as error:
@@ -125,13 +139,10 @@ class RemoteClient:
         attempt = 0
         while True:
             attempt += 1
-            self.traffic.requests += 1
-            self.traffic.retries += attempt > 1
             try:
                 response = await self._http.request(method, self.url + path, json=body, headers=dict(self._headers()))
             except httpx.ReadTimeout as error:
                 # Asking again would only add to the load of a server that is too slow already.
-                self.traffic.failures += 1
                 raise RemoteUnavailable(
                     f"{self.url}{path} did not answer within {self.limits.answer_s:g} s; the server is overloaded, "
                     "or the limit is too short for its model: raise RSTAR_REMOTE_TIMEOUT_S"
@@ -147,7 +158,6 @@ class RemoteClient:
     async def _wait(self, attempt: int, path: str, *, reason: str, asked_s: float | None = None) -> None:
         delay_s = self.limits.retries.delay_s(attempt, rng=self._rng, retry_after_s=asked_s)
         if delay_s is None:
-            self.traffic.failures += 1
             patience = "" if asked_s is None else f" and asks to wait {asked_s:g} s"
             raise RemoteUnavailable(
                 f"{self.url}{path} {reason}{patience}, after {attempt} attempts; "
@@ -158,7 +168,6 @@ class RemoteClient:
 
     def _read(self, path: str, response: httpx.Response) -> JsonObject:
         if response.status_code >= 300:
-            self.traffic.failures += 1
             raise RemoteRefused(f"{self.url}{path} {_quoted(response)}; {_remedy(response.status_code)}")
         try:
             answer = as_object(response.json())
@@ -167,6 +176,62 @@ class RemoteClient:
         if answer is None:
             raise RemoteMismatch(f"{self.url}{path} answers with something else than an object; is it a vLLM server?")
         return answer
+
+
+def is_worth_retrying(status: int) -> bool:
+    """Whether the same request may be answered later."""
+    return status == _TOO_MANY_REQUESTS or (status >= 500 and status != _NOT_IMPLEMENTED)
+
+
+def retry_after_s(header: str | None, *, now: datetime) -> float | None:
+    """The seconds that a Retry-After header asks for, in either of its two forms; None where it says nothing."""
+    if header is None:
+        return None
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        moment = email.utils.parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def as_object(value: object) -> JsonObject | None:
+    """The value, where it is an object."""
+    return cast(JsonObject, value) if isinstance(value, dict) else None
+
+
+def as_list(value: object) -> list[object] | None:
+    """The value, where it is a list."""
+    return cast(list[object], value) if isinstance(value, list) else None
+
+
+def objects(answer: JsonObject, name: str, *, where: str) -> list[JsonObject]:
+    """The list of objects in a field of an answer. Raises `RemoteMismatch`."""
+    items = as_list(answer.get(name))
+    found = [as_object(item) for item in items or []]
+    if items is None or None in found:
+        raise RemoteMismatch(f"{where}: expected a list of objects as {name}; is it a vLLM server?")
+    return [item for item in found if item is not None]
+
+
+def in_order(items: Sequence[JsonObject], *, where: str, expected: int) -> list[JsonObject]:
+    """The items in order of their field `index`. Raises `RemoteMismatch` where they are not 0 to `expected` - 1."""
+    by_index = {item.get("index"): item for item in items}
+    if len(items) != expected or set(by_index) != set(range(expected)):
+        raise RemoteMismatch(f"{where}: expected results 0 to {expected - 1}, got {sorted(map(str, by_index))}")
+    return [by_index[index] for index in range(expected)]
+
+
+def numbers(value: object, *, where: str, what: str) -> list[float]:
+    """A list of numbers. Raises `RemoteMismatch`."""
+    items = as_list(value)
+    found = [item for item in items or [] if isinstance(item, int | float)]
+    if items is None or len(found) != len(items):
+        raise RemoteMismatch(f"{where}: expected numbers as {what}, got {str(value)[:80]}; it needs vLLM 0.32 or later")
+    return [float(item) for item in found]
 
 
 def _reason(error: httpx.TransportError) -> str:

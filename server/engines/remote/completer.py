@@ -1,62 +1,64 @@
-"""Completions from a remote vLLM server, token ids in and out."""
+"""Completions from a vLLM server, token ids in and out."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import repeat
 
-from server.engines.fewshot.completer import Completion, CompletionRequest
+from server.engines.completion_policy import Completion, CompletionRequest, StepFormat, vllm_seed
+from server.engines.errors import RemoteUnavailable
 from server.engines.protocols import EngineName
-from server.engines.remote.client import RemoteAddress, RemoteLimits
-from server.engines.remote.engine import RemoteEngine
-from server.engines.remote.errors import RemoteUnavailable
-from server.engines.remote.model import check_tokens
-from server.engines.remote.payloads import JsonObject, as_object, in_order, numbers, objects
-from server.engines.stats import EngineCounters
+from server.engines.remote.client import JsonObject, RemoteAddress, RemoteLimits, as_object, in_order, numbers, objects
+from server.engines.remote.server import RemoteEngine
 
 _PATH = "/v1/completions"
 
 
 class RemoteCompleter(RemoteEngine):
-    """`server.engines.fewshot.completer.Completer` over HTTP."""
+    """`server.engines.completion_policy.Completer` over HTTP."""
 
     def __init__(
         self,
         address: RemoteAddress,
+        step_format: StepFormat,
         *,
         context_tokens: int,
-        telling: Mapping[str, Sequence[int]],
         limits: RemoteLimits | None = None,
     ) -> None:
-        """`context_tokens`: of the model; the server may serve fewer. `telling`: see `check_tokens`."""
-        super().__init__(EngineName.POLICY, address, context_tokens=context_tokens, limits=limits)
-        self._telling = telling
+        """`step_format`: of the policy; its tokens are compared with the server's."""
+        super().__init__(
+            EngineName.POLICY,
+            address,
+            step_format.tokenizer,
+            end_ids=step_format.stop_token_ids,
+            context_tokens=context_tokens,
+            limits=limits,
+        )
 
     async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
         """Raises what the client raises, and `RemoteMismatch` for an answer without token ids."""
         # The server refuses more than one greedy sample, and all of them would be the same.
-        drawn = request.n if request.sampling.temperature > 0 else 1
-        where = self._server.client.url + _PATH
-        with self._server.calling(drawn):
-            answer = await self._server.client.post(_PATH, self._body(request, n=drawn))
-            choices = in_order(objects(answer, "choices", where=where), where=where, expected=drawn)
+        sampled = request.n if request.sampling.temperature > 0 else 1
+        where = self._client.url + _PATH
+        with self.calling(sampled):
+            answer = await self._client.post(_PATH, self._body(request, n=sampled))
+            choices = in_order(objects(answer, "choices", where=where), where=where, expected=sampled)
             completions = [_completion(choice, where=where) for choice in choices]
-        self._server.counters.tokens_generated += sum(len(completion.token_ids) for completion in completions)
-        _count_prompt(self._server.counters, answer, length=len(request.prompt))
-        return completions if drawn == request.n else list(repeat(completions[0], request.n))
+        self.counters.tokens_generated += sum(len(completion.token_ids) for completion in completions)
+        self._count_prompt(answer, length=len(request.prompt))
+        return completions if sampled == request.n else list(repeat(completions[0], request.n))
 
     async def _check(self) -> None:
-        await check_tokens(self._server.client, self._server.model, self._telling)
+        """Any model that has these tokens can be asked to complete."""
 
     def _body(self, request: CompletionRequest, *, n: int) -> JsonObject:
         return {
-            "model": self._server.model.name,
+            "model": self.model.name,
             "prompt": request.prompt,
             "n": n,
             "max_tokens": request.max_tokens,
-            "seed": request_seed(request.seed),
+            "seed": vllm_seed(request.seed),
             "temperature": request.sampling.temperature,
             "top_p": request.sampling.top_p,
-            # Said aloud, since the server would otherwise take them from the model's generation_config.json.
+            # Given, since the server would otherwise take them from the model's generation_config.json.
             "top_k": 0,
             "min_p": 0.0,
             "repetition_penalty": 1.0,
@@ -68,11 +70,13 @@ class RemoteCompleter(RemoteEngine):
             "skip_special_tokens": False,
         }
 
-
-def request_seed(seed: int) -> int:
-    """A seed from 0 to 2**62 - 1. The server gives sample k of a request this number + k: neighbouring seeds must not
-    stay neighbours, nor leave the range of signed 64-bit numbers."""
-    return int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), "big") >> 2
+    def _count_prompt(self, answer: JsonObject, *, length: int) -> None:
+        """A server started with --enable-prompt-tokens-details says how much of the prompt it had cached."""
+        usage = as_object(answer.get("usage")) or {}
+        cached = (as_object(usage.get("prompt_tokens_details")) or {}).get("cached_tokens")
+        reused = min(cached, length) if isinstance(cached, int) else 0
+        self.counters.tokens_reused += reused
+        self.counters.tokens_encoded += length - reused
 
 
 def _completion(choice: JsonObject, *, where: str) -> Completion:
@@ -82,12 +86,3 @@ def _completion(choice: JsonObject, *, where: str) -> Completion:
     logprobs = as_object(choice.get("logprobs")) or {}
     token_logprobs = numbers(logprobs.get("token_logprobs"), where=where, what="token_logprobs")
     return Completion(token_ids=tuple(map(int, token_ids)), logprob=sum(token_logprobs))
-
-
-def _count_prompt(counters: EngineCounters, answer: JsonObject, *, length: int) -> None:
-    """The server tells how much of the prompt it had cached when started with --enable-prompt-tokens-details."""
-    usage = as_object(answer.get("usage")) or {}
-    cached = (as_object(usage.get("prompt_tokens_details")) or {}).get("cached_tokens")
-    reused = min(cached, length) if isinstance(cached, int) else 0
-    counters.tokens_reused += reused
-    counters.tokens_encoded += length - reused

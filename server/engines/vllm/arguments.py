@@ -17,6 +17,8 @@ from server.engines.vllm.watchdog import MARK
 _CPU_BLOCK_TOKENS = 32
 """vLLM keeps prefixes by whole blocks, of 128 tokens on the CPU unless told otherwise: most steps are shorter, and
 nothing would ever be found again. 32 is the least that its CPU kernels like."""
+_ONE_PROCESS = "VLLM_ENABLE_V1_MULTIPROCESSING"
+"""0 keeps model and scheduler of an engine in one process, which is still not the server's."""
 _CPU_BATCH_TOKENS = 4096
 """Path tokens run in one pass; never fewer than a whole path, which may not be cut on the CPU."""
 
@@ -68,8 +70,7 @@ def engine_arguments(
         "dtype": share.dtype,
         "tensor_parallel_size": options.tensor_parallel,
         "enable_prefix_caching": True,
-        # Paths go in and steps come out as token ids; defaults of the folder would change the sampling behind our back.
-        "skip_tokenizer_init": True,
+        # Defaults of the folder would change the sampling without our knowing.
         "generation_config": "vllm",
         # Our own logger counts; theirs would fight over one registry, and the second engine wipe out the first's.
         "disable_log_stats": True,
@@ -90,8 +91,12 @@ def _cpu_arguments(model: ModelFolder, share: MemoryShare) -> Mapping[str, objec
     }
 
 
-def engine_variables(mark: str, options: VllmOptions) -> Mapping[str, str | None]:
+def engine_variables(mark: str, options: VllmOptions, *, on_cpu: bool = False) -> Mapping[str, str | None]:
     """Environment variables that the engine's processes inherit; None is one that they must not see."""
+    # On the CPU vLLM would put the model into a second process, a Worker, behind a queue whose readers spin for a
+    # second after each message. Two engines on two cores then starve each other and the sandbox: 24 problems at once
+    # took 5 times as long. With one GPU vLLM has no Worker anyway; several GPUs, or groups of cores, need Workers.
+    one_process = {_ONE_PROCESS: os.environ.get(_ONE_PROCESS, "0")} if on_cpu else {}
     threads = max(1, len(os.sched_getaffinity(0)) // options.tensor_parallel)
     return {
         MARK: mark,
@@ -108,6 +113,7 @@ def engine_variables(mark: str, options: VllmOptions) -> Mapping[str, str | None
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
         "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
+        **one_process,
     }
 
 

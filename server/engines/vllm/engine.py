@@ -1,34 +1,37 @@
 # pyright: basic, reportMissingImports=false
 """One vLLM engine: an `AsyncLLM` that is started, watched, started again when it dies, and ended with its processes.
 
-What the policy's and the PPM's engine have in common. vLLM is imported when the first one starts, on its thread.
+What the policy's and the PPM's engine have in common. vLLM is imported when the first one starts, on a thread, since
+importing and starting take seconds to minutes.
 """
 
 import asyncio
-import contextlib
 import gc
 import importlib
-import threading
 import uuid
-from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from server.engines.errors import EngineError, EngineFailed
+from server.engines.errors import EngineClosed, EngineError, EngineFailed
+from server.engines.health import HealthWatch, watching
 from server.engines.model_folder import ModelFolder
 from server.engines.protocols import EngineName
-from server.engines.rendering import PathTokens
 from server.engines.stats import EngineCounters, EngineStats
 from server.engines.vllm.arguments import Label, VllmOptions, engine_arguments, engine_variables, environment
-from server.engines.vllm.supervisor import Supervisor
 from server.engines.vllm.watchdog import Watchdog, kill_marked
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.metrics.loggers import PrometheusStatLogger
+    from vllm.v1.metrics.stats import SchedulerStats
 
+_LOOK_S = 0.5
+"""How often an idle engine is looked at; a request that meets a dead one makes us look at once."""
+_DELAYS_S = (0.0, 1.0, 5.0, 15.0, 60.0)
+"""Before the first restart, the second and so on."""
 _ANSWERING_S = 60.0
 """For a started engine to answer its first request; it takes 3 s on two busy cores."""
 _STOPPING_S = 2.0
@@ -37,56 +40,43 @@ _STOPPING_S = 2.0
 OutputT = TypeVar("OutputT")
 
 
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """An `AsyncLLM` under its supervisor."""
-
-    llm: "AsyncLLM"
-    loop: asyncio.AbstractEventLoop
-    mark: str
-
-    @property
-    def is_dead(self) -> bool:
-        return self.llm.errored
-
-    def stop(self) -> None:
-        with contextlib.suppress(RuntimeError):  # a closed loop has nobody waiting in it
-            self.loop.call_soon_threadsafe(self._release)
-        self.llm.shutdown(timeout=_STOPPING_S)
-        kill_marked(self.mark)
-
-    def _release(self) -> None:
-        """Let go of whoever waits, and of the task that would take the end for a failure and log it as one."""
-        from vllm.v1.engine.exceptions import EngineDeadError
-
-        self.llm.output_processor.propagate_error(EngineDeadError())
-        if self.llm.output_handler is not None:
-            self.llm.output_handler.cancel()
-
-
-class VllmEngine:
+class VllmEngine(ABC):
     """Starts on entering; leaving ends its processes. Bound to the event loop in which it was entered."""
 
-    def __init__(self, model: ModelFolder, name: EngineName, options: VllmOptions, *, turn: threading.Lock) -> None:
+    def __init__(self, model: ModelFolder, name: EngineName, options: VllmOptions, *, turn: asyncio.Lock) -> None:
         """`turn` is taken while starting: engines of one machine measure its memory, and must not do so at once."""
         self.model_id = model.model_id
-        self.path_tokens = PathTokens(model.tokenizer)
         self.context_tokens = model.context_tokens
-        self.model = model
+        self.mark = f"{name}-{uuid.uuid4()}"
+        """Its processes are known by it: see `server.engines.vllm.watchdog`."""
+        self.restarts = 0
+        """Starts after the first one."""
         self.counters = EngineCounters()
+        self._model = model
         self._name = name
         self._options = options
         self._turn = turn
-        self._mark = f"{name}-{uuid.uuid4()}"
-        self._supervisor = Supervisor(self._start, name=name, interrupt=partial(kill_marked, self._mark))
+        self._llm: AsyncLLM | None = None
+        self._closed: str | None = "is not open"
         self._in_flight = 0
-        self._watchdog = ExitStack()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stack = AsyncExitStack()
+        self._watch = HealthWatch(
+            f"the {name}'s engine",
+            is_up=self._is_up,
+            start=self._start_again,
+            restarts=lambda: self.restarts,
+            unavailable=EngineFailed,
+            slow=f"the {name}'s engine died and is being started again",
+            look_s=_LOOK_S,
+            patience_s=0.0,
+            start_limit_s=None,
+            delays_s=_DELAYS_S,
+        )
 
     @property
     def fault(self) -> str | None:
         """See `server.engines.protocols.Engine`."""
-        return self._supervisor.fault
+        return self._watch.fault
 
     @property
     def stats(self) -> EngineStats:
@@ -94,51 +84,42 @@ class VllmEngine:
             self.counters.running = self.counters.waiting = 0
         return self.counters.snapshot()
 
-    @property
-    def restarts(self) -> int:
-        return self._supervisor.restarts
-
-    @property
-    def mark(self) -> str:
-        """What its processes are known by: see `server.engines.vllm.watchdog`."""
-        return self._mark
-
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._import)
-        self._watchdog.enter_context(Watchdog(self._mark))
-        try:
-            await self._supervisor.open()
-        except BaseException:
-            await asyncio.to_thread(self._watchdog.close)
-            raise
+        async with AsyncExitStack() as starting:
+            # vLLM's object is part of a cycle, and complains when it is only collected as the interpreter goes down.
+            starting.push_async_callback(asyncio.to_thread, gc.collect)
+            watchdog = ExitStack()
+            watchdog.enter_context(Watchdog(self.mark))
+            starting.push_async_callback(asyncio.to_thread, watchdog.close)
+            starting.push_async_callback(self._end)
+            await self._start()
+            await starting.enter_async_context(watching([self._watch]))
+            self._stack = starting.pop_all()
+        self._closed = None
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        try:
-            await self._supervisor.close()
-        finally:
-            await asyncio.to_thread(self._watchdog.close)
-            # vLLM's object is part of a cycle, and complains when it is only collected as the interpreter goes down.
-            await asyncio.to_thread(gc.collect)
+        self._closed = "was closed"
+        await self._stack.aclose()
 
     async def run(self, ask: "Callable[[AsyncLLM, Label], AsyncGenerator[OutputT]]") -> OutputT:
         """The last output of one request, made by `ask` from the engine and a label. Leaving early aborts it.
 
-        Raises `EngineFailed` where the engine died meanwhile.
+        Raises `EngineFailed` where the engine is dead or dies meanwhile, `EngineClosed` where it is closed.
         """
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        llm = self._supervisor.current.llm
+        if self._llm is None or self._closed is not None:
+            raise self._refusal()
         output: OutputT | None = None
-        try:
-            async with aclosing(ask(llm, self._options.label())) as outputs:
-                async for latest in outputs:
-                    output = latest
-        except (EngineDeadError, EngineGenerateError) as error:
-            self._supervisor.look()
-            died = EngineFailed(f"the {self._name}'s engine died while it worked on the request")
-            raise self._supervisor.refusal or died from error
+        with self._watch.calling():
+            try:
+                async with aclosing(ask(self._llm, self._options.label())) as outputs:
+                    async for latest in outputs:
+                        output = latest
+            except (EngineDeadError, EngineGenerateError) as error:
+                raise self._refusal("died while it worked on the request") from error
         assert output is not None, "vLLM ended a request without an output"
         return output
 
@@ -155,37 +136,136 @@ class VllmEngine:
         finally:
             self._in_flight -= 1
 
+    @abstractmethod
+    def arguments(self) -> Mapping[str, object]:
+        """Keyword arguments of vLLM's `AsyncEngineArgs` that this kind of model wants. vLLM is imported already."""
+
+    @abstractmethod
     async def prove(self, llm: "AsyncLLM") -> None:
         """A first small request, which also makes the slow first pass: an engine that answers it can serve."""
-        raise NotImplementedError
+
+    def _refusal(self, failure: str = "died and is being started again") -> EngineError:
+        if self._closed is not None:
+            return EngineClosed(f"the {self._name}'s engine {self._closed}")
+        return EngineFailed(f"the {self._name}'s engine {failure}")
 
     def _import(self) -> None:
         """Import vLLM by itself: it keeps failed imports of its own, and with them the frames of all callers, and in
         these, were they the ones that start an engine, the engine for good."""
-        with environment(engine_variables(self._mark, self._options)):
+        with environment(engine_variables(self.mark, self._options)):
             try:
                 importlib.import_module("vllm.v1.engine.async_llm")
             except ImportError as error:
                 raise EngineError(f"vLLM cannot be imported ({error}); see the README on installing it") from error
 
-    def _start(self) -> _Running:
+    def _is_up(self) -> bool:
+        return self._llm is not None and not self._llm.errored
+
+    async def _start_again(self) -> None:
+        if not self._is_up():
+            await self._end()
+            await self._start()
+            self.restarts += 1
+
+    async def _start(self) -> None:
+        async with self._turn:
+            self._llm = await self._constructed()
+        try:
+            # An engine that dies over its very first question never answers it: hence the limit.
+            async with asyncio.timeout(_ANSWERING_S):
+                await self.prove(self._llm)
+        except Exception as error:
+            await self._end()
+            raise self._not_started(error) from error
+
+    async def _constructed(self) -> "AsyncLLM":
+        starting = asyncio.get_running_loop().run_in_executor(None, self._construct)
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # A thread cannot be cancelled: end the processes that it waits for, until it gives up.
+            while not starting.done():
+                await asyncio.to_thread(kill_marked, self.mark)
+                await asyncio.wait([starting], timeout=_LOOK_S)
+            if starting.exception() is None:
+                self._llm = starting.result()
+                await self._end()
+            raise
+        except Exception as error:
+            raise self._not_started(error) from error
+
+    def _construct(self) -> "AsyncLLM":
+        """Blocks until the engine has loaded its model. Not on the event loop's thread."""
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        from server.engines.vllm.stats import stat_logger
-
         # Python's own helper process is the whole server's: started in there, it would carry this engine's mark.
         resource_tracker.ensure_running()
-        arguments: Any = engine_arguments(self.model, self._name, self._options, on_cpu=current_platform.is_cpu())
-        with self._turn, environment(engine_variables(self._mark, self._options)):
-            llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[stat_logger(self.counters)])
-        assert self._loop is not None
-        running = _Running(llm, self._loop, self._mark)
-        try:
-            # An engine that dies over its very first question never answers it: hence the limit.
-            asyncio.run_coroutine_threadsafe(self.prove(llm), self._loop).result(_ANSWERING_S)
-        except BaseException:
-            running.stop()
-            raise
-        return running
+        on_cpu = current_platform.is_cpu()
+        common = engine_arguments(self._model, self._name, self._options, on_cpu=on_cpu)
+        arguments: Any = {**common, **self.arguments()}
+        with environment(engine_variables(self.mark, self._options, on_cpu=on_cpu)):
+            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[stat_logger(self.counters)])
+
+    def _not_started(self, error: Exception) -> EngineError:
+        """What a start raises for `error`."""
+        if isinstance(error, EngineError):
+            return error
+        return EngineFailed(f"the {self._name}'s engine could not be started: {type(error).__name__}: {error}")
+
+    async def _end(self) -> None:
+        """End the processes, dead or alive; requests in flight are refused."""
+        llm, self._llm = self._llm, None
+        if llm is None:
+            return
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        # The output handler would take the end for a failure and log it as one.
+        llm.output_processor.propagate_error(EngineDeadError())
+        if llm.output_handler is not None:
+            llm.output_handler.cancel()
+        await asyncio.to_thread(llm.shutdown, timeout=_STOPPING_S)
+        await asyncio.to_thread(kill_marked, self.mark)
+
+
+def stat_logger(counters: EngineCounters) -> "type[PrometheusStatLogger]":
+    """A logger class that adds up into `counters`, on the event loop's thread.
+
+    vLLM's own loggers share one registry, from which a second engine in the process removes the first one's series.
+    This one poses as vLLM's Prometheus logger and does nothing of what that does: only then is no real one added.
+    """
+    from vllm.v1.metrics.loggers import PrometheusStatLogger
+
+    class CountingLogger(PrometheusStatLogger):
+        def __init__(self, vllm_config: object, engine_indexes: list[int] | None = None) -> None:
+            pass
+
+        def record(self, scheduler_stats: "SchedulerStats | None", *_: object, **__: object) -> None:
+            if scheduler_stats is not None:
+                _add(counters, scheduler_stats)
+
+        def log_engine_initialized(self) -> None:
+            pass
+
+        def record_sleep_state(self, *_: object, **__: object) -> None:
+            pass
+
+        def record_admission_rejection(self, reason: str) -> None:
+            pass
+
+    return CountingLogger
+
+
+def _add(counters: EngineCounters, stats: "SchedulerStats") -> None:
+    """Count one pass of the engine. Prompts give a token each as soon as they are read, so both kinds of row count."""
+    counters.running = stats.num_running_reqs
+    counters.waiting = stats.num_waiting_reqs + stats.num_skipped_waiting_reqs
+    counters.tokens_reused += stats.prefix_cache_stats.hits
+    details = stats.iteration_details
+    if details is not None and not details.is_dummy:
+        rows = details.num_ctx_requests + details.num_generation_requests
+        counters.forward_passes += 1
+        counters.observe_batch(rows)
+        counters.tokens_generated += rows
+        counters.tokens_encoded += details.num_ctx_tokens

@@ -1,3 +1,4 @@
+# pyright: basic, reportMissingImports=false
 """Memory for vLLM: how policy and PPM divide it, and whether it is enough, checked before anything is started.
 
 On GPUs each engine gets a fraction of every card, for weights, activations and keys and values together. On the CPU it
@@ -5,6 +6,7 @@ gets so many bytes for keys and values, beside its weights. Starts nothing but t
 the GPUs.
 """
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from server.engines.errors import MemoryRefused
+from server.engines.errors import EngineError, MemoryRefused
 from server.engines.model_folder import ModelFolder
 from server.engines.protocols import EngineName
 
@@ -71,6 +73,33 @@ class GPUMemory(NamedTuple):
 
     free: int
     total: int
+
+
+def is_installed() -> bool:
+    """Whether vLLM could be imported; imports nothing."""
+    return importlib.util.find_spec("vllm") is not None
+
+
+def suits_this_machine() -> bool:
+    """Whether it is installed beside a GPU; without one vLLM has to be asked for."""
+    import torch
+
+    return is_installed() and torch.cuda.is_available()
+
+
+def check_memory(
+    folders: Mapping[EngineName, ModelFolder], shares: Mapping[EngineName, MemoryShare], *, tensor_parallel: int
+) -> None:
+    """Before anything is started. Raises `MemoryRefused` for shares that cannot be had."""
+    if not is_installed():
+        raise EngineError("the vllm engine was asked for, but vLLM is not installed in this environment")
+    from vllm.platforms import current_platform
+
+    models = {name: memory_of(folder) for name, folder in folders.items()}
+    if current_platform.is_cpu():
+        check_cpu_memory(models, shares, available=available_cpu_bytes())
+    else:
+        check_gpu_memory(models, shares, ask_gpus(), tensor_parallel=tensor_parallel)
 
 
 def memory_of(folder: ModelFolder) -> ModelMemory:

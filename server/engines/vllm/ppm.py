@@ -1,18 +1,18 @@
 # pyright: basic, reportMissingImports=false
-"""The vLLM PPM: a pooling engine whose raw output, without vLLM's activation, goes through tanh here."""
+"""The vLLM PPM: a pooling engine beside the server; its numbers become scores here."""
 
 import asyncio
-import math
-import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from search.protocols import Path, PathTooLong
+from search.protocols import Path
 from server.engines.errors import EngineError
 from server.engines.model_folder import ModelFolder
+from server.engines.prm.pooling import RAW_SCORE, Pooling, prompts_within
 from server.engines.protocols import EngineName
-from server.engines.vllm.arguments import VllmOptions
-from server.engines.vllm.engine import Label, VllmEngine
+from server.engines.rendering import PathRendering
+from server.engines.vllm.arguments import Label, VllmOptions
+from server.engines.vllm.engine import VllmEngine
 
 if TYPE_CHECKING:
     from vllm.outputs import PoolingRequestOutput
@@ -22,17 +22,24 @@ if TYPE_CHECKING:
 class VllmScorer(VllmEngine):
     """`server.engines.protocols.ScorerEngine` on vLLM."""
 
-    def __init__(self, model: ModelFolder, options: VllmOptions, *, turn: threading.Lock) -> None:
+    def __init__(
+        self,
+        model: ModelFolder,
+        rendering: PathRendering,
+        pooling: Pooling,
+        options: VllmOptions,
+        *,
+        turn: asyncio.Lock,
+    ) -> None:
         super().__init__(model, EngineName.PPM, options, turn=turn)
+        self._rendering = rendering
+        self._pooling = pooling
 
     async def score(self, paths: Sequence[Path]) -> Sequence[float]:
-        """One score per path, in order. Raises what a proposal does."""
-        if not paths:
+        """One score per path, in order. Raises `PathTooLong`, `EngineError`, and ValueError for foreign tokens."""
+        prompts = prompts_within(self.context_tokens, paths, self._rendering)
+        if not prompts:
             return []
-        prompts = [self.path_tokens.token_ids(path) for path in paths]
-        longest = max(map(len, prompts))
-        if longest > self.context_tokens:
-            raise PathTooLong(f"a path has {longest} tokens, the PPM's context {self.context_tokens}")
         async with self.counted():
             try:
                 async with asyncio.TaskGroup() as group:
@@ -43,19 +50,33 @@ class VllmScorer(VllmEngine):
                 return [score.result() for score in scores]
         raise failure  # inside `except*` it would come out in a group again
 
+    def arguments(self) -> Mapping[str, object]:
+        """See `VllmEngine.arguments`."""
+        if self._pooling is RAW_SCORE:
+            return {"skip_tokenizer_init": True}
+        from vllm.config import PoolerConfig
+
+        # Every path ends with the separator. The rows are made where separators are computed: a prefix out of the cache
+        # would have none.
+        separator_id = self._rendering.token_ids(Path(problem=""))[-1]
+        step = PoolerConfig(pooling_type="STEP", step_tag_id=separator_id)
+        return {"skip_tokenizer_init": True, "pooler_config": step, "enable_prefix_caching": False}
+
     async def prove(self, llm: "AsyncLLM") -> None:
-        async for _ in _encode(llm, Label("first", {}), self.path_tokens.token_ids(Path(problem=""))):
+        """See `VllmEngine.prove`."""
+        async for _ in self._encode(llm, Label("first"), self._rendering.token_ids(Path(problem=""))):
             pass
 
-    async def _score(self, token_ids: Sequence[int]) -> float:
-        request = await self.run(lambda llm, label: _encode(llm, label, token_ids))
-        return math.tanh(float(request.outputs.data))
+    async def _score(self, prompt: Sequence[int]) -> float:
+        answer = await self.run(lambda llm, label: self._encode(llm, label, prompt))
+        return self._pooling.score(answer.outputs.data.reshape(-1, self._pooling.width)[-1].tolist())
 
+    def _encode(self, llm: "AsyncLLM", label: Label, prompt: Sequence[int]) -> "AsyncGenerator[PoolingRequestOutput]":
+        from vllm.pooling_params import PoolingParams
 
-def _encode(llm: "AsyncLLM", label: Label, token_ids: Sequence[int]) -> "AsyncGenerator[PoolingRequestOutput]":
-    from vllm import PoolingParams
-
-    raw = PoolingParams(task="classify", use_activation=False)
-    return llm.encode(
-        {"type": "token", "prompt_token_ids": list(token_ids)}, raw, label.request_id, trace_headers=label.trace_headers
-    )
+        return llm.encode(
+            {"type": "token", "prompt_token_ids": list(prompt)},
+            PoolingParams(task=self._pooling.task, use_activation=self._pooling.use_activation),
+            label.request_id,
+            trace_headers=label.trace_headers,
+        )

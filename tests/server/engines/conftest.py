@@ -7,7 +7,6 @@ model folder.
 
 import dataclasses
 import math
-import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path as FilePath
@@ -21,7 +20,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from search.format import SPECIAL_TOKENS
 from search.protocols import Policy, StepScorer
 from search.testing.fakes import ArithmeticPolicy, FunctionScorer
-from server.engines.model_folder import read_policy_folder, read_ppm_folder
+from server.engines.completion_policy import CompletionPolicyEngine
 from server.engines.protocols import PolicyEngine, Sampling, ScorerEngine
 from server.engines.rendering import END_OF_TEXT
 from server.engines.torch.checkpoint import Checkpoint, load_policy, load_ppm
@@ -31,10 +30,17 @@ from server.engines.torch.ppm import TorchScorer
 from server.engines.torch.runtime import TorchRuntime, serving_runtime
 from server.engines.vllm.arguments import VllmOptions
 from server.engines.vllm.memory import MemoryShare
+from tests.server.engines.built import vllm_policy_of, vllm_scorer_of
+from tests.server.engines.remote.stub_server import StubServer, stub_server
 from tests.server.engines.remote.vllm_server import open_remote_policy, open_remote_scorer
+from tests.server.engines.tiny_models import (
+    save_chat_model,
+    save_plain_model,
+    save_process_reward_model,
+    save_value_head_model,
+)
 
 if TYPE_CHECKING:
-    from server.engines.vllm.policy import VllmPolicyEngine
     from server.engines.vllm.ppm import VllmScorer
 
 CONTEXT_TOKENS = 1024
@@ -70,9 +76,7 @@ def lanes_of_one_core() -> TorchRuntime:
 
 @asynccontextmanager
 async def open_vllm_policy(folder: FilePath) -> AsyncGenerator[PolicyEngine]:
-    from server.engines.vllm.policy import VllmPolicyEngine
-
-    async with VllmPolicyEngine(read_policy_folder(folder), VLLM_OPTIONS, turn=threading.Lock()) as engine:
+    async with vllm_policy_of(folder, VLLM_OPTIONS) as engine:
         yield engine
 
 
@@ -85,9 +89,7 @@ async def open_torch_scorer(folder: FilePath) -> AsyncGenerator[ScorerEngine]:
 
 @asynccontextmanager
 async def open_vllm_scorer(folder: FilePath) -> AsyncGenerator[ScorerEngine]:
-    from server.engines.vllm.ppm import VllmScorer
-
-    async with VllmScorer(read_ppm_folder(folder), VLLM_OPTIONS, turn=threading.Lock()) as engine:
+    async with vllm_scorer_of(folder, VLLM_OPTIONS) as engine:
         yield engine
 
 
@@ -127,7 +129,7 @@ async def opened() -> AsyncIterator[Opened]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def vllm_policy(opened: Opened, policy_folder: FilePath) -> "VllmPolicyEngine":
+async def vllm_policy(opened: Opened, policy_folder: FilePath) -> CompletionPolicyEngine:
     return await opened.get(open_vllm_policy, policy_folder)
 
 
@@ -256,4 +258,36 @@ def endless_checkpoint(policy_checkpoint: Checkpoint) -> Checkpoint:
 @pytest.fixture
 def runtime() -> TorchRuntime:
     """One core, for the same reason."""
+    return TorchRuntime(compute=ComputeThread(threads=1))
+
+
+@pytest.fixture
+async def stub() -> AsyncGenerator[StubServer]:
+    async with stub_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chat_folder(tmp_path_factory: pytest.TempPathFactory) -> FilePath:
+    return save_chat_model(tmp_path_factory.mktemp("models") / "chat")
+
+
+@pytest.fixture(scope="session")
+def plain_folder(tmp_path_factory: pytest.TempPathFactory) -> FilePath:
+    return save_plain_model(tmp_path_factory.mktemp("models") / "plain")
+
+
+@pytest.fixture(scope="session")
+def prm_folder(tmp_path_factory: pytest.TempPathFactory) -> FilePath:
+    return save_process_reward_model(tmp_path_factory.mktemp("models") / "prm")
+
+
+@pytest.fixture(scope="session")
+def value_head_folder(tmp_path_factory: pytest.TempPathFactory) -> FilePath:
+    return save_value_head_model(tmp_path_factory.mktemp("models") / "value_head")
+
+
+@pytest.fixture
+def one_thread() -> TorchRuntime:
+    """The tests share the machine."""
     return TorchRuntime(compute=ComputeThread(threads=1))

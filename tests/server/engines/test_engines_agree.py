@@ -38,15 +38,15 @@ PROBLEMS = (
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def both() -> AsyncIterator[dict[str, Engines]]:
     """torch in float32; vLLM as it is served, the policy in its own bfloat16 and the PPM in float32."""
-    from server.engines.torch.engines import torch_engines
+    from server.engines.choice import EngineOptions, make_engines
     from server.engines.vllm.arguments import VllmOptions
-    from server.engines.vllm.engines import vllm_engines
     from server.engines.vllm.memory import MemoryShare
 
     policy = MemoryShare(gpu_fraction=0.3, cpu_bytes=200_000_000)
+    options = VllmOptions(policy=policy, ppm=replace(policy, dtype="float32"))
     engines = {
-        "torch": torch_engines(bundled_models()),
-        "vllm": vllm_engines(bundled_models(), VllmOptions(policy=policy, ppm=replace(policy, dtype="float32"))),
+        "torch": make_engines(bundled_models(), EngineOptions(backend="torch")),
+        "vllm": make_engines(bundled_models(), EngineOptions(backend="vllm", vllm=options)),
     }
     async with AsyncExitStack() as stack:
         for pair in engines.values():

@@ -9,8 +9,14 @@ import pytest
 
 from search import Budget, Candidate, Parts, Path, PathTooLong, SearchConfig, Strategy, listening, search
 from search.testing.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
-from server.engines.errors import EngineClosed, EngineError, EngineFailed
-from server.engines.remote.errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
+from server.engines.errors import (
+    EngineClosed,
+    EngineError,
+    EngineFailed,
+    RemoteMismatch,
+    RemoteRefused,
+    RemoteUnavailable,
+)
 from server.observability.calls import measuring, tracing
 from server.observability.metrics import Metrics
 from server.observability.tracing import NO_TRACER, request_span, span

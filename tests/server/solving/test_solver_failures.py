@@ -11,8 +11,7 @@ from sandbox import SandboxUnavailable
 from search import Candidate, CodeRunner, Path, SearchConfig
 from search.testing.fakes import ArithmeticRunner
 from server.answers.equality import EqualityUnavailable
-from server.engines.errors import EngineError
-from server.engines.remote.errors import RemoteRefused
+from server.engines.errors import EngineError, RemoteRefused
 from server.http.schemas import SolveResponse
 from server.parts.fakes import GatedPolicy, fake_parts, opening, serve
 from server.parts.serving import Part, ServingParts

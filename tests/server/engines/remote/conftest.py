@@ -1,18 +1,8 @@
-"""A stub server for each test, and limits that make no test wait."""
-
-from collections.abc import AsyncGenerator
+"""Limits with which no test waits."""
 
 import pytest
 
-from server.engines.remote.client import RemoteLimits
-from server.engines.remote.retries import Retries
-from tests.server.engines.remote.stub_server import StubServer, stub_server
-
-
-@pytest.fixture
-async def stub() -> AsyncGenerator[StubServer]:
-    async with stub_server() as server:
-        yield server
+from server.engines.remote.client import RemoteLimits, Retries
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from server.bundle.folders import bundled_models
-from server.engines.remote.model import telling_tokens
+from server.engines.remote.server import sample_tokens
 from server.engines.rendering import StepTokenizer
 from tests.server.engines.remote.stub_server import Answer, StubServer
 
@@ -46,7 +46,8 @@ def play_ppm(stub: StubServer, *classified: Answer) -> None:
 
 
 def _play(stub: StubServer, name: str) -> None:
-    (text,) = telling_tokens(bundled_tokenizer())
+    tokenizer = bundled_tokenizer()
+    text = tokenizer.decode(sample_tokens(tokenizer, tokenizer.stops if name == "policy" else ()))
     stub.script |= {
         "/health": [Answer(content=b"")],
         "/v1/models": [Answer(content={"data": [card(name)]})],

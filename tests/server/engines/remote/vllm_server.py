@@ -18,10 +18,7 @@ from pathlib import Path as FilePath
 
 from server.engines.protocols import PolicyEngine, ScorerEngine
 from server.engines.remote.client import RemoteAddress
-from server.engines.remote.engines import model_context_tokens
-from server.engines.remote.policy import RemotePolicyEngine
-from server.engines.remote.ppm import remote_ppm
-from server.engines.rendering import StepTokenizer
+from tests.server.engines.built import remote_policy_of, remote_scorer_of
 
 API_KEY = "a-test-key"
 _START_S = 600.0
@@ -60,17 +57,15 @@ def vllm_server(
 
 @asynccontextmanager
 async def open_remote_policy(folder: FilePath) -> AsyncGenerator[PolicyEngine]:
-    tokenizer = StepTokenizer(folder / "tokenizer.json")
     with vllm_server(folder, name="policy", is_pooling=False, dtype="float32") as address:
-        async with RemotePolicyEngine(address, tokenizer, context_tokens=model_context_tokens(folder)) as engine:
+        async with remote_policy_of(address, folder) as engine:
             yield engine
 
 
 @asynccontextmanager
 async def open_remote_scorer(folder: FilePath) -> AsyncGenerator[ScorerEngine]:
-    tokenizer = StepTokenizer(folder / "tokenizer.json")
     with vllm_server(folder, name="ppm", is_pooling=True, dtype="float32") as address:
-        async with remote_ppm(address, tokenizer, context_tokens=model_context_tokens(folder)) as engine:
+        async with remote_scorer_of(address, folder) as engine:
             yield engine
 
 

@@ -11,14 +11,14 @@ import transformers
 from search.protocols import Path
 from server.engines.errors import CheckpointError
 from server.engines.model_folder import ModelFolder, PpmKind
-from server.engines.prm.engines import local_prm
 from server.engines.prm_convert import convert_value_head, main
 from server.engines.rendering import PathTokens, StepTokenizer
 from server.engines.self_check import check_scores
 from server.engines.torch.checkpoint import load_ppm
 from server.engines.torch.ppm import TorchScorer
 from server.engines.torch.runtime import TorchRuntime
-from tests.server.engines.off_the_shelf.tiny_models import save_value_head_model
+from tests.server.engines.built import prm_scorer
+from tests.server.engines.tiny_models import save_value_head_model
 
 PATHS = [Path(problem="What is 12 + 30?"), Path(problem="Another one " * 20), Path(problem="")]
 
@@ -30,7 +30,7 @@ async def test_the_converted_model_gives_the_same_scores_on_every_engine(
     source, target = save_value_head_model(tmp_path / "published", shards=shards), tmp_path / "converted"
     convert_value_head(source, target)
     assert ModelFolder(target).ppm_kind is PpmKind.STANDARD
-    async with local_prm(source, reads_policy_tokens=True, runtime=one_thread) as published:
+    async with prm_scorer(source, one_thread, reads_policy_tokens=True) as published:
         expected = list(await published.score(PATHS))
     model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
         target, dtype=torch.float32, output_loading_info=True

@@ -14,17 +14,15 @@ import transformers
 
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path, PathStep, PathTooLong
+from server.engines.completion_policy import CompletionPolicyEngine, CompletionRequest
 from server.engines.errors import CheckpointError, EngineClosed, EngineFailed
-from server.engines.fewshot.chat import frame_of
-from server.engines.fewshot.completer import CompletionRequest
-from server.engines.fewshot.engines import local_instruct_policy
-from server.engines.fewshot.policy import InstructPolicyEngine
-from server.engines.fewshot.tokens import InstructTokens, read_tokens
+from server.engines.fewshot.format import FewShotFormat, read_format
 from server.engines.fewshot.transformers_completer import TransformersCompleter
 from server.engines.model_folder import ModelFolder, PolicyKind
 from server.engines.protocols import Sampling
 from server.engines.torch.runtime import TorchRuntime
-from tests.server.engines.off_the_shelf.tiny_models import CONTEXT_TOKENS, save_chat_model, save_tokenizer
+from tests.server.engines.built import few_shot_policy
+from tests.server.engines.tiny_models import CONTEXT_TOKENS, save_chat_model, save_tokenizer
 
 PATH = Path(problem="What is 12 + 30?")
 SAMPLED = Sampling(temperature=0.9, top_p=0.95, max_step_tokens=12)
@@ -32,18 +30,18 @@ GREEDY = Sampling(temperature=0.0, max_step_tokens=16)
 
 
 class Opened(NamedTuple):
-    engine: InstructPolicyEngine
+    engine: CompletionPolicyEngine
     completer: TransformersCompleter
-    tokens: InstructTokens
+    tokens: FewShotFormat
     folder: FilePath
 
 
 @pytest_asyncio.fixture(params=["chat_folder", "plain_folder"])
 async def opened(request: pytest.FixtureRequest, one_thread: TorchRuntime) -> AsyncGenerator[Opened]:
     folder = request.getfixturevalue(request.param)
-    tokens = read_tokens(folder, frame_of(folder))
+    tokens = read_format(ModelFolder(folder))
     completer = TransformersCompleter(folder, tokens, runtime=one_thread)
-    async with InstructPolicyEngine(completer, tokens) as engine:
+    async with CompletionPolicyEngine(completer, tokens) as engine:
         yield Opened(engine, completer, tokens, folder)
 
 
@@ -141,7 +139,7 @@ async def test_a_cancelled_call_stops_the_model_and_the_next_is_answered(opened:
 
 
 async def test_an_engine_that_was_left_answers_nothing(chat_folder: FilePath, one_thread: TorchRuntime) -> None:
-    engine = local_instruct_policy(chat_folder, runtime=one_thread)
+    engine = few_shot_policy(chat_folder, one_thread)
     async with engine:
         pass
     with pytest.raises(EngineClosed):
@@ -168,7 +166,7 @@ def test_a_folder_that_cannot_be_served_is_refused(tmp_path: FilePath, one_threa
     size = save_tokenizer(folder, tuple(f"<{k}>" for k in range(200)))
     assert size > 300
     with pytest.raises(CheckpointError, match="tokens, the model only"):
-        local_instruct_policy(folder, runtime=one_thread)
+        few_shot_policy(folder, one_thread)
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="cannot read it as a causal language model"):
-        local_instruct_policy(folder, runtime=one_thread)
+        few_shot_policy(folder, one_thread)

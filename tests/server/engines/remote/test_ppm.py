@@ -6,14 +6,14 @@ import pytest
 
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep, PathTooLong
-from server.bundle.folders import ModelFolders, bundled_models
+from server.bundle.folders import bundled_models
+from server.engines.errors import RemoteMismatch
+from server.engines.prm.pooling import STEP_PROBABILITY
 from server.engines.protocols import EngineName
 from server.engines.remote.client import RemoteAddress, RemoteLimits
-from server.engines.remote.engines import remote_engines
-from server.engines.remote.errors import RemoteMismatch
-from server.engines.remote.ppm import RemoteScorerEngine, remote_ppm
-from server.engines.remote.readings import StepProbabilityReading
+from server.engines.remote.ppm import RemoteScorer
 from server.engines.rendering import PathTokens
+from tests.server.engines.built import remote_engines
 from tests.server.engines.remote.stub_models import CONTEXT_TOKENS, bundled_tokenizer, play_ppm, scores
 from tests.server.engines.remote.stub_server import Answer, StubServer
 
@@ -21,16 +21,15 @@ TOKENIZER = bundled_tokenizer()
 PATHS = [Path(problem="1 + 1?"), Path(problem="What is 12 + 30?")]
 
 
-def engine(stub: StubServer, limits: RemoteLimits) -> RemoteScorerEngine:
-    return remote_ppm(RemoteAddress(url=stub.url), TOKENIZER, context_tokens=1536, limits=limits)
+def engine(stub: StubServer, limits: RemoteLimits) -> RemoteScorer:
+    return RemoteScorer(RemoteAddress(url=stub.url), PathTokens(TOKENIZER), context_tokens=1536, limits=limits)
 
 
-def process_reward_model(stub: StubServer, limits: RemoteLimits) -> RemoteScorerEngine:
-    return RemoteScorerEngine(
+def process_reward_model(stub: StubServer, limits: RemoteLimits) -> RemoteScorer:
+    return RemoteScorer(
         RemoteAddress(url=stub.url),
         PathTokens(TOKENIZER),
-        reading=StepProbabilityReading(),
-        telling={},
+        STEP_PROBABILITY,
         context_tokens=1536,
         limits=limits,
     )
@@ -104,10 +103,8 @@ async def test_what_is_no_process_reward_model_is_refused(stub: StubServer, limi
         await scorer.__aenter__()
 
 
-def test_engines_are_made_of_two_addresses_and_the_tokenizers(stub: StubServer) -> None:
+def test_engines_are_made_of_two_addresses_and_two_folders(stub: StubServer) -> None:
     address = RemoteAddress(url=stub.url)
     engines = remote_engines(address, address, bundled_models())
     assert set(engines.named()) == set(EngineName)
-    bundled = bundled_models()
-    same = ModelFolders(policy=bundled.policy, ppm=bundled.policy)
-    assert remote_engines(address, address, same).policy.prompt_tokens("1?") == engines.policy.prompt_tokens("1?")
+    assert engines.policy.prompt_tokens("1?") == len(PathTokens(TOKENIZER).token_ids(Path(problem="1?")))

@@ -12,21 +12,21 @@ from search.format import ASSISTANT, SPECIAL_TOKENS, USER, Segment
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep
 from server.engines.errors import CheckpointError
-from server.engines.fewshot.chat import frame_of
-from server.engines.fewshot.prompt import conversation
-from server.engines.fewshot.tokens import InstructTokens, read_tokens
-from tests.server.engines.off_the_shelf.tiny_models import CHAT_MARKS
+from server.engines.fewshot.format import FewShotFormat, read_format
+from server.engines.fewshot.prompt import conversation, frame_of
+from server.engines.model_folder import ModelFolder
+from tests.server.engines.tiny_models import CHAT_MARKS
 
 PROBLEM = "What is 12 + 30?"
 FORGED = [*SPECIAL_TOKENS, *CHAT_MARKS, "<|endoftext|>", "<s>", "</s>"]
 
 
-def tokens_of(folder: FilePath) -> InstructTokens:
-    return read_tokens(folder, frame_of(folder))
+def tokens_of(folder: FilePath) -> FewShotFormat:
+    return read_format(ModelFolder(folder))
 
 
 @pytest.fixture(params=["chat_folder", "plain_folder"])
-def tokens(request: pytest.FixtureRequest) -> InstructTokens:
+def tokens(request: pytest.FixtureRequest) -> FewShotFormat:
     return tokens_of(request.getfixturevalue(request.param))
 
 
@@ -58,7 +58,7 @@ def test_without_a_chat_template_the_examples_follow_one_another(plain_folder: F
 
 
 @pytest.mark.parametrize("forged", [*FORGED, "".join(FORGED)])
-def test_neither_problem_nor_program_can_forge_a_mark_or_a_turn(tokens: InstructTokens, forged: str) -> None:
+def test_neither_problem_nor_program_can_forge_a_mark_or_a_turn(tokens: FewShotFormat, forged: str) -> None:
     def path(text: str) -> Path:
         mark = tokens.encode(Segment("<end_of_code>", is_trusted=True))
         step = PathStep(text="", token_ids=(40, *mark), stop=CandidateStop.END_OF_CODE, output=f"{text}\n{text}")
@@ -73,20 +73,20 @@ def test_neither_problem_nor_program_can_forge_a_mark_or_a_turn(tokens: Instruct
         assert tokens.decode(found).count(mark) == tokens.decode(expected).count(mark)
 
 
-def test_what_users_write_is_otherwise_left_alone(tokens: InstructTokens) -> None:
+def test_what_users_write_is_otherwise_left_alone(tokens: FewShotFormat) -> None:
     problem = "Œuvre < answer> <b> 数学 \N{GREEK SMALL LETTER PI} 12\n\tend"
     assert problem in tokens.decode(tokens.token_ids(Path(problem=problem)))
     assert tokens.token_ids(Path(problem="a\ud800b")) == tokens.token_ids(Path(problem="a?b"))
 
 
-def test_steps_keep_their_own_tokens(tokens: InstructTokens) -> None:
+def test_steps_keep_their_own_tokens(tokens: FewShotFormat) -> None:
     odd = (40, 41, 40)
     step = PathStep(text="not what the tokens say", token_ids=odd, stop=CandidateStop.END_OF_STEP)
     root = tokens.token_ids(Path(problem=PROBLEM))
     assert tokens.token_ids(Path(problem=PROBLEM, steps=(step, step))) == (*root, *odd, *odd)
 
 
-def test_tokens_of_another_model_are_refused(tokens: InstructTokens) -> None:
+def test_tokens_of_another_model_are_refused(tokens: FewShotFormat) -> None:
     step = PathStep(text="", token_ids=(10**6,), stop=CandidateStop.END_OF_STEP)
     with pytest.raises(ValueError, match="another model"):
         tokens.token_ids(Path(problem="p", steps=(step,)))
@@ -121,11 +121,11 @@ def test_a_folder_without_an_end_of_turn_or_tokenizer_is_refused(plain_folder: F
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": None}))
     with pytest.raises(CheckpointError, match="eos_token_id"):
-        read_tokens(folder, frame)
+        read_format(ModelFolder(folder), frame)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(CheckpointError, match="unreadable tokenizer"):
-        read_tokens(folder, frame)
+        read_format(ModelFolder(folder), frame)
     (folder / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match=r"tokenizer\.json is missing"):
-        read_tokens(folder, frame)
+        read_format(ModelFolder(folder), frame)

@@ -12,17 +12,17 @@ import pytest_asyncio
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path, PathStep, PathTooLong
 from server.bundle.folders import bundled_models
-from server.engines.fewshot.completer import CompletionRequest
+from server.engines.completion_policy import CompletionPolicyEngine, CompletionRequest, TrainedFormat
+from server.engines.errors import RemoteMismatch, RemoteRefused
 from server.engines.protocols import Engines, Sampling
 from server.engines.remote.client import RemoteAddress
 from server.engines.remote.completer import RemoteCompleter
-from server.engines.remote.engines import remote_engines
-from server.engines.remote.errors import RemoteMismatch, RemoteRefused
-from server.engines.remote.policy import RemotePolicyEngine
-from server.engines.rendering import PathTokens, StepTokenizer
+from server.engines.rendering import PathTokens
 from server.engines.torch.checkpoint import load_policy, load_ppm
 from server.engines.torch.policy import TorchPolicyEngine
 from server.engines.torch.ppm import TorchScorer
+from tests.server.engines.built import remote_engines
+from tests.server.engines.remote.stub_models import bundled_tokenizer
 from tests.server.engines.remote.vllm_server import vllm_server
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1500), pytest.mark.asyncio(loop_scope="module")]
@@ -79,7 +79,7 @@ async def metrics(address: RemoteAddress) -> dict[str, float]:
     return sums
 
 
-async def greedy_paths(engine: RemotePolicyEngine | TorchPolicyEngine) -> list[Path]:
+async def greedy_paths(engine: CompletionPolicyEngine | TorchPolicyEngine) -> list[Path]:
     """Two steps of each problem."""
     paths: list[Path] = []
     for problem in PROBLEMS:
@@ -91,7 +91,7 @@ async def greedy_paths(engine: RemotePolicyEngine | TorchPolicyEngine) -> list[P
 
 
 async def test_greedy_steps_are_those_of_the_torch_engine(engines: Engines) -> None:
-    assert isinstance(engines.policy, RemotePolicyEngine)
+    assert isinstance(engines.policy, CompletionPolicyEngine)
     remote = await greedy_paths(engines.policy)
     async with TorchPolicyEngine(load_policy(bundled_models().policy)) as torch_engine:
         local = await greedy_paths(torch_engine)
@@ -101,7 +101,7 @@ async def test_greedy_steps_are_those_of_the_torch_engine(engines: Engines) -> N
 
 
 async def test_scores_are_those_of_the_torch_engine(engines: Engines) -> None:
-    assert isinstance(engines.policy, RemotePolicyEngine)
+    assert isinstance(engines.policy, CompletionPolicyEngine)
     paths = [Path(problem=PROBLEMS[0]), *await greedy_paths(engines.policy)]
     async with TorchScorer(load_ppm(bundled_models().ppm)) as torch_engine:
         expected = await torch_engine.score(paths)
@@ -137,18 +137,20 @@ async def test_the_prefix_cache_hits_from_parent_to_child(engines: Engines, serv
     before, reused = await metrics(servers.policy), engines.policy.stats.tokens_reused
     await engines.policy.policy(SAMPLED).propose(paths[-1], 4, seed=1)
     hits = (await metrics(servers.policy))["vllm:prefix_cache_hits_total"] - before["vllm:prefix_cache_hits_total"]
-    prompt = len(PathTokens(StepTokenizer(bundled_models().policy / "tokenizer.json")).token_ids(paths[-1]))
+    prompt = len(PathTokens(bundled_tokenizer()).token_ids(paths[-1]))
     assert hits >= prompt // 2
     assert engines.policy.stats.tokens_reused - reused >= prompt // 2
 
 
 async def test_cancelling_a_call_ends_the_generation_on_the_server(servers: Servers) -> None:
-    prompt = PathTokens(StepTokenizer(bundled_models().policy / "tokenizer.json")).token_ids(Path(problem="Go on."))
+    prompt = PathTokens(bundled_tokenizer()).token_ids(Path(problem="Go on."))
     # Without stops, and more tokens than any machine writes before it is asked twice.
     endless = CompletionRequest(
         prompt=prompt, n=64, seed=1, sampling=Sampling(temperature=2.0), max_tokens=CONTEXT_TOKENS - len(prompt)
     )
-    async with RemoteCompleter(servers.policy, context_tokens=CONTEXT_TOKENS, telling={}) as completer:
+    async with RemoteCompleter(
+        servers.policy, TrainedFormat(bundled_tokenizer()), context_tokens=CONTEXT_TOKENS
+    ) as completer:
         before = (await metrics(servers.policy))["vllm:generation_tokens_total"]
         async with asyncio.TaskGroup() as group:
             call = group.create_task(completer.complete(endless))

@@ -23,6 +23,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PATH = Path(problem="What is 3 + 4?")
 SETTINGS = Settings(engine="torch", max_step_tokens=12, sandbox_min_level="reduced")
 STARTING_S = 300.0
+ON_SERVERS = EngineOptions(
+    backend="openai",
+    remote=RemoteOptions(policy=RemoteAddress(url="http://gpu-1:8000"), ppm=RemoteAddress(url="http://gpu-2:8000")),
+)
 
 
 @pytest.fixture(params=["chat", "plain", "own"])
@@ -37,17 +41,28 @@ def ppm(request: pytest.FixtureRequest) -> FilePath:
     return request.getfixturevalue(folders[request.param])
 
 
-async def test_a_problem_is_solved_with_models_of_any_make(policy: FilePath, ppm: FilePath) -> None:
+async def test_models_of_any_make_solve_a_problem(policy: FilePath, ppm: FilePath) -> None:
+    await solves_a_problem(policy, ppm, SETTINGS)
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize(("policy", "ppm"), [("chat", "process_reward"), ("plain", "own")], indirect=True)
+async def test_they_do_on_vllm_beside_the_server(policy: FilePath, ppm: FilePath) -> None:
+    small = {"vllm_policy_kv_gb": 0.2, "vllm_ppm_kv_gb": 0.2}
+    await solves_a_problem(policy, ppm, SETTINGS.model_copy(update={"engine": "vllm", **small}))
+
+
+async def solves_a_problem(policy: FilePath, ppm: FilePath, settings: Settings) -> None:
     opened: list[ServingParts] = []
     folders = ModelFolders(policy=policy, ppm=ppm)
 
     @asynccontextmanager
     async def open_parts(report: Callable[[Part], None]) -> AsyncGenerator[ServingParts]:
-        async with open_local_parts(folders, SETTINGS, report) as parts:
+        async with open_local_parts(folders, settings, report) as parts:
             opened.append(parts)
             yield parts
 
-    async with serve(open_parts, settings=SETTINGS, waits=False) as served:
+    async with serve(open_parts, settings=settings, waits=False) as served:
         async with asyncio.timeout(STARTING_S):
             await served.ready.wait()
         body = {"problem": PATH.problem, "trajectories": 2, "search": {"candidates": 3}}
@@ -63,7 +78,7 @@ async def test_a_problem_is_solved_with_models_of_any_make(policy: FilePath, ppm
     assert -1 <= scores[0] <= 1
 
 
-async def test_an_instruct_model_is_shown_how_and_one_of_our_own_is_not(
+async def test_only_an_instruct_model_reads_examples(
     chat_folder: FilePath, policy_folder: FilePath, ppm_folder: FilePath, prm_folder: FilePath
 ) -> None:
     options = EngineOptions(backend="torch")
@@ -72,15 +87,11 @@ async def test_an_instruct_model_is_shown_how_and_one_of_our_own_is_not(
     assert instructed.policy.prompt_tokens(PATH.problem) > 10 * trained.policy.prompt_tokens(PATH.problem)
 
 
-def test_vllm_inside_the_server_leaves_other_makes_to_other_engines(
-    chat_folder: FilePath, ppm_folder: FilePath
-) -> None:
-    with pytest.raises(CheckpointError, match="RSTAR_ENGINE=openai"):
-        make_engines(ModelFolders(policy=chat_folder, ppm=ppm_folder), EngineOptions(backend="vllm"))
-
-
-def test_other_makes_are_asked_for_on_vllm_servers_too(chat_folder: FilePath, prm_folder: FilePath) -> None:
-    remote = RemoteOptions(policy=RemoteAddress(url="http://gpu-1:8000"), ppm=RemoteAddress(url="http://gpu-2:8000"))
-    options = EngineOptions(backend="openai", remote=remote)
-    engines = make_engines(ModelFolders(policy=chat_folder, ppm=prm_folder), options)
+def test_models_of_any_make_may_be_on_vllm_servers(chat_folder: FilePath, prm_folder: FilePath) -> None:
+    engines = make_engines(ModelFolders(policy=chat_folder, ppm=prm_folder), ON_SERVERS)
     assert engines.policy.prompt_tokens(PATH.problem) > 500
+
+
+def test_vllm_refuses_a_value_head_that_is_not_converted(chat_folder: FilePath, value_head_folder: FilePath) -> None:
+    with pytest.raises(CheckpointError, match=r"convert it by server\.engines\.prm_convert"):
+        make_engines(ModelFolders(policy=chat_folder, ppm=value_head_folder), ON_SERVERS)

@@ -2,17 +2,18 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 
 from search.protocols import Path
-from server.engines.errors import EngineClosed
+from server.engines.completion_policy import CompletionPolicyEngine
+from server.engines.errors import EngineClosed, RemoteMismatch, RemoteRefused, RemoteUnavailable
 from server.engines.protocols import Sampling
-from server.engines.remote.client import RemoteAddress, RemoteClient, RemoteLimits
-from server.engines.remote.errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
-from server.engines.remote.policy import RemotePolicyEngine
-from server.engines.remote.ppm import remote_ppm
-from server.engines.remote.watch import RemoteWatch
+from server.engines.remote.client import RemoteAddress, RemoteLimits
+from server.engines.remote.ppm import RemoteScorer
+from server.engines.rendering import PathTokens
+from tests.server.engines.built import remote_policy
 from tests.server.engines.remote.stub_models import CONTEXT_TOKENS, bundled_tokenizer, card, choice, play_policy
 from tests.server.engines.remote.stub_server import Answer, Drop, Hang, StubServer
 
@@ -20,10 +21,11 @@ OK = Answer(content=b"")
 ILL = Answer(status=503, content=b"")
 SAMPLING = Sampling(max_step_tokens=8)
 MODEL_TOKENS = 1536
+BOUND_S = 60.0
 
 
-def engine(stub: StubServer, limits: RemoteLimits, *, model: str | None = None) -> RemotePolicyEngine:
-    return RemotePolicyEngine(
+def engine(stub: StubServer, limits: RemoteLimits, *, model: str | None = None) -> CompletionPolicyEngine:
+    return remote_policy(
         RemoteAddress(url=stub.url, model=model), bundled_tokenizer(), context_tokens=MODEL_TOKENS, limits=limits
     )
 
@@ -42,8 +44,8 @@ async def test_a_server_that_never_starts_is_named_with_its_setting(stub: StubSe
     stub.script["/health"] = [ILL]
     impatient = dataclasses.replace(limits, start_s=0.0)
     with pytest.raises(RemoteUnavailable, match=rf"{stub.url}.*not well.*correct RSTAR_PPM_URL"):
-        await remote_ppm(
-            RemoteAddress(url=stub.url), bundled_tokenizer(), context_tokens=MODEL_TOKENS, limits=impatient
+        await RemoteScorer(
+            RemoteAddress(url=stub.url), PathTokens(bundled_tokenizer()), context_tokens=MODEL_TOKENS, limits=impatient
         ).__aenter__()
 
 
@@ -93,31 +95,40 @@ async def test_what_is_no_vllm_server_is_refused(
         await engine(stub, limits).__aenter__()
 
 
-async def test_two_failed_probes_in_a_row_are_a_fault_and_one_good_one_ends_it(
-    stub: StubServer, limits: RemoteLimits
-) -> None:
-    async with RemoteClient(RemoteAddress(url=stub.url), limits=limits) as client:
-        watch = RemoteWatch(client)
-        for answer, is_well in ((OK, True), (ILL, True), (OK, True), (Drop(), True), (ILL, False), (OK, True)):
-            stub.script["/health"] = [answer]
-            await watch.probe()
-            assert (watch.fault is None) is is_well
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(BOUND_S):
+        while not condition():  # noqa: ASYNC110  # the watch tells nobody in between
+            await asyncio.sleep(0.001)
 
 
-async def test_an_idle_engine_notices_by_itself(stub: StubServer, limits: RemoteLimits) -> None:
-    stub.script["/health"] = [OK]
-    async with (
-        RemoteClient(RemoteAddress(url=stub.url), limits=limits) as client,
-        RemoteWatch(client, probe_s=0.001) as watch,
-    ):
-        for answer, is_well in ((ILL, False), (OK, True)):
-            stub.script["/health"] = [answer]
-            while (watch.fault is None) is not is_well:
-                stub.arrived.clear()
-                await stub.arrived.wait()
+async def test_one_missed_probe_of_an_idle_server_is_no_fault(stub: StubServer, limits: RemoteLimits) -> None:
+    play_policy(stub)
+    stub.script["/health"] = [OK, ILL, OK, Drop(), OK]
+    async with engine(stub, dataclasses.replace(limits, probe_s=0.001)) as policy:
+        while len(stub.bodies("/health")) < 6:
+            stub.arrived.clear()
+            await stub.arrived.wait()
+            assert policy.fault is None
+
+
+async def test_an_idle_server_that_dies_is_a_fault_until_it_is_back(stub: StubServer, limits: RemoteLimits) -> None:
+    play_policy(stub)
+    async with engine(stub, dataclasses.replace(limits, probe_s=0.001)) as policy:
+        stub.script["/health"] = [ILL]
+        await until(lambda: policy.fault is not None)
+        assert "not well" in (policy.fault or "")
+        stub.script["/health"] = [OK]
+        await until(lambda: policy.fault is None)
     asked = len(stub.asked)
     await asyncio.sleep(0)
     assert len(stub.asked) == asked
+
+
+async def test_a_server_that_just_answered_is_not_probed(stub: StubServer, limits: RemoteLimits) -> None:
+    play_policy(stub, Answer(content={"choices": [choice(0, [30])]}))
+    async with engine(stub, dataclasses.replace(limits, probe_s=3600.0)) as policy:
+        await policy.policy(SAMPLING).propose(Path(problem="1?"), 1, seed=1)
+    assert len(stub.bodies("/health")) == 1  # at the start
 
 
 async def test_a_call_that_fails_is_a_fault_and_one_that_succeeds_ends_it(
@@ -128,7 +139,7 @@ async def test_a_call_that_fails_is_a_fault_and_one_that_succeeds_ends_it(
         with pytest.raises(RemoteUnavailable):
             await policy.policy(SAMPLING).propose(Path(problem="1?"), 1, seed=1)
         assert "answered HTTP 503" in (policy.fault or "")
-        assert (policy.traffic.retries, policy.traffic.failures) == (3, 1)
+        assert len(stub.bodies("/v1/completions")) == 4
         await policy.policy(SAMPLING).propose(Path(problem="1?"), 1, seed=1)
         assert policy.fault is None
 
@@ -170,7 +181,7 @@ async def test_leaving_ends_what_is_pending_and_refuses_what_comes(stub: StubSer
     assert isinstance(await pending(policy), EngineClosed)
 
 
-async def pending(policy: RemotePolicyEngine) -> EngineClosed | None:
+async def pending(policy: CompletionPolicyEngine) -> EngineClosed | None:
     try:
         await policy.policy(SAMPLING).propose(Path(problem="1?"), 1, seed=1)
     except EngineClosed as error:

@@ -14,7 +14,6 @@ from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep, PathTooLong
 from server.engines.errors import CheckpointError, EngineClosed, EngineFailed
 from server.engines.model_folder import ModelFolder, PpmKind
-from server.engines.prm.engines import local_prm, remote_prm
 from server.engines.prm.heads import read_two_class_head, read_value_head
 from server.engines.prm.rendering import PrmTokens
 from server.engines.prm.scorer import PrmScorer
@@ -23,7 +22,8 @@ from server.engines.rendering import PathTokens, StepTokenizer
 from server.engines.torch.checkpoint import load_ppm
 from server.engines.torch.ppm import TorchScorer
 from server.engines.torch.runtime import TorchRuntime
-from tests.server.engines.off_the_shelf.tiny_models import CONTEXT_TOKENS, save_weights
+from tests.server.engines.built import prm_scorer, remote_scorer_of
+from tests.server.engines.tiny_models import CONTEXT_TOKENS, save_weights
 
 STEPS = (
     PathStep(text="\n# Add\ntotal = 12 + 30\n", token_ids=(40, 41, 42), stop=CandidateStop.END_OF_STEP),
@@ -56,7 +56,7 @@ async def test_a_process_reward_model_gives_the_probability_at_the_last_separato
     tokens = PrmTokens(prm_folder / "tokenizer.json")
     rewards = [process_rewards(prm_folder, tokens.token_ids(path)) for path in PATHS]
     assert [len(reward) for reward in rewards] == [1, 1, 2, 3, 1, 3]
-    async with local_prm(prm_folder, reads_policy_tokens=False, runtime=one_thread) as scorer:
+    async with prm_scorer(prm_folder, one_thread, reads_policy_tokens=False) as scorer:
         found = await scorer.score(PATHS)
     assert list(found) == pytest.approx([2 * reward[-1] - 1 for reward in rewards], abs=1e-5)
     assert max(found) - min(found) > 0.05
@@ -77,7 +77,7 @@ async def test_a_value_head_gives_tanh_of_a_fifth_of_its_value(
             hidden = model(ids, output_hidden_states=True).hidden_states[-1][0, -1]
         value = torch.nn.functional.linear(hidden, head["v_head.summary.weight"], head["v_head.summary.bias"])
         expected.append(torch.tanh(value / 5).item())
-    async with local_prm(value_head_folder, reads_policy_tokens=reads_policy_tokens, runtime=one_thread) as scorer:
+    async with prm_scorer(value_head_folder, one_thread, reads_policy_tokens=reads_policy_tokens) as scorer:
         found = await scorer.score(PATHS)
     assert list(found) == pytest.approx(expected, abs=1e-5)
     assert max(found) - min(found) > 0.05
@@ -89,7 +89,7 @@ async def test_a_ppm_of_our_own_reads_the_text_of_another_policy_s_steps(
     tokenizer = StepTokenizer(ppm_folder / "tokenizer.json")
     async with TorchScorer(load_ppm(ppm_folder), runtime=one_thread) as own:
         expected = await own.score([_encoded(path, tokenizer) for path in PATHS])
-    async with local_prm(ppm_folder, reads_policy_tokens=False, runtime=one_thread) as scorer:
+    async with prm_scorer(ppm_folder, one_thread, reads_policy_tokens=False) as scorer:
         found = await scorer.score(PATHS)
     assert list(found) == pytest.approx(list(expected), abs=1e-4)
     assert max(found) - min(found) > 0.05
@@ -108,7 +108,7 @@ def _encoded(path: Path, tokenizer: StepTokenizer) -> Path:
 async def test_scores_do_not_depend_on_what_else_is_in_the_batch(
     prm_folder: FilePath, one_thread: TorchRuntime
 ) -> None:
-    async with local_prm(prm_folder, reads_policy_tokens=False, runtime=one_thread) as scorer:
+    async with prm_scorer(prm_folder, one_thread, reads_policy_tokens=False) as scorer:
         together = await scorer.score(PATHS)
         backwards = await scorer.score(PATHS[::-1])
         alone = [(await scorer.score([path]))[0] for path in PATHS]
@@ -119,7 +119,7 @@ async def test_scores_do_not_depend_on_what_else_is_in_the_batch(
 
 
 async def test_a_path_longer_than_the_context_is_refused(prm_folder: FilePath, one_thread: TorchRuntime) -> None:
-    async with local_prm(prm_folder, reads_policy_tokens=False, runtime=one_thread) as scorer:
+    async with prm_scorer(prm_folder, one_thread, reads_policy_tokens=False) as scorer:
         assert scorer.context_tokens == CONTEXT_TOKENS
         with pytest.raises(PathTooLong):
             await scorer.score([PATHS[0], Path(problem="1" * 5000)])
@@ -152,7 +152,7 @@ def test_kinds_are_told_apart(
     with pytest.raises(CheckpointError, match=r"no PPM: expected .* found Qwen2ForCausalLM"):
         _ = ModelFolder(chat_folder).ppm_kind
     with pytest.raises(CheckpointError, match=r"convert it by server\.engines\.prm_convert"):
-        remote_prm(RemoteAddress(url="http://gpu-1:8000"), value_head_folder, reads_policy_tokens=True)
+        remote_scorer_of(RemoteAddress(url="http://gpu-1:8000"), value_head_folder, reads_policy_tokens=True)
 
 
 def test_heads_of_another_shape_are_refused(prm_folder: FilePath, value_head_folder: FilePath, tmp_path) -> None:
@@ -193,4 +193,4 @@ def test_a_backbone_with_missing_weights_is_refused(prm_folder: FilePath, tmp_pa
     weights = load_file(folder / "model.safetensors")
     save_weights(folder, {name: value for name, value in weights.items() if "layers.1.mlp" not in name})
     with pytest.raises(CheckpointError, match="weights are missing"):
-        local_prm(folder, reads_policy_tokens=False)
+        prm_scorer(folder, TorchRuntime(), reads_policy_tokens=False)

@@ -6,11 +6,11 @@ import pytest
 
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path, PathStep, PathTooLong
+from server.engines.errors import RemoteMismatch, RemoteUnavailable
 from server.engines.protocols import Sampling
 from server.engines.remote.client import RemoteAddress, RemoteLimits
-from server.engines.remote.errors import RemoteMismatch, RemoteUnavailable
-from server.engines.remote.policy import RemotePolicyEngine
 from server.engines.rendering import END_OF_TEXT, PathTokens
+from tests.server.engines.built import remote_policy
 from tests.server.engines.remote.stub_models import CONTEXT_TOKENS, bundled_tokenizer, choice, play_policy
 from tests.server.engines.remote.stub_server import Answer, StubServer
 
@@ -24,7 +24,7 @@ async def propose(
 ) -> list[Candidate]:
     """What the engine makes of one answer."""
     play_policy(stub, answer if isinstance(answer, Answer) else Answer(content=answer))
-    async with RemotePolicyEngine(RemoteAddress(url=stub.url), TOKENIZER, context_tokens=1536, limits=limits) as engine:
+    async with remote_policy(RemoteAddress(url=stub.url), TOKENIZER, context_tokens=1536, limits=limits) as engine:
         policy = engine.policy(sampling or Sampling(temperature=0.9, top_p=0.95, max_step_tokens=32))
         return list(await policy.propose(PATH, n, seed=7))
 
@@ -84,7 +84,7 @@ async def test_greedy_candidates_are_asked_for_once(stub: StubServer, limits: Re
 
 async def test_neighbouring_seeds_are_far_apart_on_the_wire(stub: StubServer, limits: RemoteLimits) -> None:
     play_policy(stub, Answer(content={"choices": [choice(0, [30])]}))
-    async with RemotePolicyEngine(RemoteAddress(url=stub.url), TOKENIZER, context_tokens=1536, limits=limits) as engine:
+    async with remote_policy(RemoteAddress(url=stub.url), TOKENIZER, context_tokens=1536, limits=limits) as engine:
         for seed in (1, 2, 1, 2**63 - 1):
             await engine.policy(Sampling()).propose(PATH, 1, seed=seed)
     one, two, again, large = (body["seed"] for body in stub.bodies("/v1/completions"))
@@ -94,7 +94,7 @@ async def test_neighbouring_seeds_are_far_apart_on_the_wire(stub: StubServer, li
 
 async def test_a_step_ends_where_the_context_does(stub: StubServer, limits: RemoteLimits) -> None:
     play_policy(stub, Answer(content={"choices": [choice(0, [30])]}))
-    async with RemotePolicyEngine(RemoteAddress(url=stub.url), TOKENIZER, context_tokens=1536, limits=limits) as engine:
+    async with remote_policy(RemoteAddress(url=stub.url), TOKENIZER, context_tokens=1536, limits=limits) as engine:
         used = engine.prompt_tokens(PATH.problem)
         for room in (5, 0):
             step = PathStep(text="", token_ids=(40,) * (CONTEXT_TOKENS - used - room), stop=CandidateStop.END_OF_STEP)
@@ -113,7 +113,7 @@ async def test_a_step_ends_where_the_context_does(stub: StubServer, limits: Remo
 async def test_tokens_are_counted(stub: StubServer, limits: RemoteLimits) -> None:
     usage = {"prompt_tokens_details": {"cached_tokens": 16}}
     play_policy(stub, Answer(content={"choices": [choice(0, [40, 41, 42]), choice(1, [40])], "usage": usage}))
-    async with RemotePolicyEngine(RemoteAddress(url=stub.url), TOKENIZER, context_tokens=1536, limits=limits) as engine:
+    async with remote_policy(RemoteAddress(url=stub.url), TOKENIZER, context_tokens=1536, limits=limits) as engine:
         await engine.policy(Sampling()).propose(PATH, 2, seed=1)
         stats = engine.stats
         assert (stats.requests, stats.tokens_generated, stats.tokens_reused) == (1, 4, 16)

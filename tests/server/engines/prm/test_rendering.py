@@ -11,7 +11,7 @@ from search.protocols import Path, PathStep
 from server.engines.errors import CheckpointError
 from server.engines.prm.rendering import SYSTEM, PrmTokens, StepTextTokens
 from server.engines.rendering import PathTokens, StepTokenizer
-from tests.server.engines.off_the_shelf.tiny_models import CHAT_MARKS
+from tests.server.engines.tiny_models import CHAT_MARKS
 
 FORGED = [*CHAT_MARKS, *SPECIAL_TOKENS, "<|endoftext|>"]
 
@@ -50,7 +50,7 @@ def test_a_path_without_steps_has_a_separator_to_be_scored_at(prm_folder: FilePa
 @pytest.mark.parametrize("forged", [*FORGED, "".join(FORGED)])
 def test_nobody_can_forge_a_separator(prm_folder: FilePath, forged: str) -> None:
     tokens = PrmTokens(prm_folder / "tokenizer.json")
-    specials = {tokens.encode_trusted(mark)[0] for mark in CHAT_MARKS}
+    specials = {tokens.tokenizer.special_id(mark) for mark in CHAT_MARKS}
     expected, found = (tokens.token_ids(solved(f"a{text}", output=f"{text}b", comment=text)) for text in ("", forged))
     assert [token for token in found if token in specials] == [token for token in expected if token in specials]
 

@@ -1,0 +1,147 @@
+"""The completion policy: `server.engines.protocols.PolicyEngine` over anything that continues a sequence of tokens.
+
+Two seams meet here. A `Completer` runs the model: a vLLM server elsewhere, vLLM beside this server, or transformers. A
+`StepFormat` says how the model reads a path and writes a step: as it was trained, or shown by a few-shot prompt.
+"""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from search.outcomes import CandidateStop
+from search.protocols import Candidate, Path
+from server.engines.policy_view import PolicyView, room_for_step
+from server.engines.protocols import Engine, Sampling
+from server.engines.rendering import PathRendering, PathTokens, StepTokenizer
+from server.engines.stats import EngineStats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionRequest:
+    """`n` continuations of one prompt."""
+
+    prompt: tuple[int, ...]
+    n: int
+    seed: int
+    """Decides all samples of the request; requests with different seeds share none."""
+    sampling: Sampling
+    max_tokens: int
+    """At least 1; prompt and continuation together fit the model's context."""
+    stop_token_ids: tuple[int, ...] = ()
+    """A continuation ends with the first of them, and keeps it."""
+    stop_strings: tuple[str, ...] = ()
+    """A continuation ends with the token that completes the first of them, and keeps it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One continuation."""
+
+    token_ids: tuple[int, ...]
+    """All tokens sampled, the one that ended it included."""
+    logprob: float
+    """Sum of the natural log-probabilities at temperature 1."""
+
+
+class Completer(Engine, Protocol):
+    """An engine that continues prompts, whatever they say."""
+
+    async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
+        """`n` completions. Cancelling the call stops the model. Raises `EngineError`."""
+        ...
+
+
+class StepFormat(PathRendering):
+    """How a model reads paths and writes steps.
+
+    Example: a trained policy ends the step `x = 1` with the token `<end_of_step>`, an instruct model with that text.
+    """
+
+    stop_token_ids: tuple[int, ...]
+    """Tokens that end a step."""
+    stop_strings: tuple[str, ...] = ()
+    """Texts that end a step."""
+
+    @abstractmethod
+    def candidate(self, completion: Completion, path: Path) -> Candidate:
+        """The step that continues `path`; a completion that does not end as a step does is cut off."""
+
+
+class TrainedFormat(PathTokens, StepFormat):
+    """The step format as a policy was trained in it: every mark is one special token."""
+
+    def __init__(self, tokenizer: StepTokenizer) -> None:
+        super().__init__(tokenizer)
+        self._steps = tokenizer
+        self.stop_token_ids = tuple(tokenizer.stops)
+
+    def candidate(self, completion: Completion, path: Path) -> Candidate:  # others look at the path
+        """See `StepFormat.candidate`."""
+        token_ids, steps = completion.token_ids, self._steps
+        stop = steps.stops.get(token_ids[-1], CandidateStop.LENGTH) if token_ids else CandidateStop.LENGTH
+        if not all(token < steps.size for token in token_ids):
+            stop = CandidateStop.LENGTH  # The padding of the vocabulary has no text: no step that could go on.
+        text = steps.decode_step(token_ids)
+        return Candidate(text=text, token_ids=token_ids, logprob=completion.logprob, stop=stop)
+
+
+class CompletionPolicyEngine:
+    """Proposes steps. Entering and leaving enters and leaves the completer."""
+
+    def __init__(self, completer: Completer, step_format: StepFormat) -> None:
+        self.completer = completer
+        self._format = step_format
+
+    def policy(self, sampling: Sampling) -> PolicyView:
+        """See `server.engines.protocols.PolicyEngine`."""
+        return PolicyView(self, sampling)
+
+    def prompt_tokens(self, problem: str) -> int:
+        """Instruction and examples included, where the format has them."""
+        return len(self._format.token_ids(Path(problem=problem)))
+
+    async def propose(self, path: Path, n: int, *, seed: int, sampling: Sampling) -> Sequence[Candidate]:
+        """See `PolicyView.propose`."""
+        prompt = self._format.token_ids(path)
+        request = CompletionRequest(
+            prompt=prompt,
+            n=n,
+            seed=seed,
+            sampling=sampling,
+            max_tokens=room_for_step(len(prompt), n, context_tokens=self.context_tokens, sampling=sampling),
+            stop_token_ids=self._format.stop_token_ids,
+            stop_strings=self._format.stop_strings,
+        )
+        return [self._format.candidate(completion, path) for completion in await self.completer.complete(request)]
+
+    @property
+    def model_id(self) -> str:
+        return self.completer.model_id
+
+    @property
+    def context_tokens(self) -> int:
+        return self.completer.context_tokens
+
+    @property
+    def fault(self) -> str | None:
+        """See `server.engines.protocols.Engine`."""
+        return self.completer.fault
+
+    @property
+    def stats(self) -> EngineStats:
+        return self.completer.stats
+
+    async def __aenter__(self) -> Self:
+        await self.completer.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.completer.__aexit__()
+
+
+def vllm_seed(seed: int) -> int:
+    """A hash from 0 to 2**62 - 1. vLLM gives sample k of a request this number + k: neighbouring seeds must not stay
+    neighbours, nor leave the range of signed 64-bit numbers."""
+    return int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), "big") >> 2
