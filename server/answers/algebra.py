@@ -1,14 +1,15 @@
 # pyright: basic, reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportReturnType=false
 # (sympy's own annotations contradict what its constructors return)
-"""Algebra: what takes a computer algebra system, by sympy and math-verify. Runs in the worker process only.
+"""Algebra: decides with sympy and math-verify what exact arithmetic cannot. Runs in the worker process only.
 
-Builds sympy objects node by node from expressions; no text is ever handed to a parser. math-verify's own parser is
-not used: it folds case (x and X, 3r² and 3R² become one), reads what it likes out of prose, and one of its routes
-evaluates Python. Its grader is used, with two guards: a numeric evaluation that shows a difference overrules it, and
-where neither shows anything the verdict is UNKNOWN.
+Builds sympy objects node by node from expressions; no text ever reaches a parser. math-verify's own parser is not used:
+it folds case (x and X, 3r² and 3R² become one), finds answers in prose, and one of its routes evaluates Python. Its
+grader is used with two guards: a numeric evaluation that shows a difference overrules it, and where neither shows
+anything the verdict is UNKNOWN.
 """
 
 import logging
+from operator import truediv
 
 import sympy
 from math_verify import verify
@@ -16,21 +17,7 @@ from sympy.core.random import seed
 
 from search.outcomes import Verdict
 from server.answers.exact import Uncomparable, exact, infinite_sign
-from server.answers.expressions import (
-    Call,
-    Constant,
-    Expression,
-    Function,
-    Number,
-    Power,
-    Product,
-    Quotient,
-    Root,
-    Sum,
-    Symbol,
-    walk,
-)
-from server.answers.forms import Quantity, Sequence, Shape
+from server.answers.terms import Constant, Expression, Form, Number, Operation, Quantity, Sequence, Shape, Symbol, walk
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that we, not it, watch the time
 
@@ -42,25 +29,43 @@ fractions hit no special value of an ordinary answer by chance."""
 _OTHER_POINTS = ((-731, 1), (-887, -1))
 _UNKNOWN_BASE = sympy.Symbol("base of the logarithm", positive=True)
 
+
+def _root(radicand: sympy.Expr, index: sympy.Integer) -> sympy.Expr:
+    if index % 2 and radicand.is_negative:
+        return -sympy.root(-radicand, index)
+    return sympy.root(radicand, index)
+
+
+def _logarithm(value: sympy.Expr, base: sympy.Expr = _UNKNOWN_BASE) -> sympy.Expr:
+    return sympy.log(value) / sympy.log(base)
+
+
 _CONSTANTS = {Constant.PI: sympy.pi, Constant.E: sympy.E, Constant.I: sympy.I, Constant.INFINITY: sympy.oo}
-_FUNCTIONS = {
-    Function.SIN: sympy.sin,
-    Function.COS: sympy.cos,
-    Function.TAN: sympy.tan,
-    Function.COT: sympy.cot,
-    Function.SEC: sympy.sec,
-    Function.CSC: sympy.csc,
-    Function.ARCSIN: sympy.asin,
-    Function.ARCCOS: sympy.acos,
-    Function.ARCTAN: sympy.atan,
-    Function.SINH: sympy.sinh,
-    Function.COSH: sympy.cosh,
-    Function.TANH: sympy.tanh,
-    Function.LN: sympy.log,
-    Function.EXP: sympy.exp,
-    Function.ABS: sympy.Abs,
-    Function.FACTORIAL: sympy.factorial,
-    Function.BINOMIAL: sympy.binomial,
+_OPERATORS = {
+    "sum": sympy.Add,
+    "product": sympy.Mul,
+    "written product": sympy.Mul,
+    "quotient": truediv,
+    "power": sympy.Pow,
+    "root": _root,
+    "abs": sympy.Abs,
+    "factorial": sympy.factorial,
+    "binomial": sympy.binomial,
+    "sin": sympy.sin,
+    "cos": sympy.cos,
+    "tan": sympy.tan,
+    "cot": sympy.cot,
+    "sec": sympy.sec,
+    "csc": sympy.csc,
+    "arcsin": sympy.asin,
+    "arccos": sympy.acos,
+    "arctan": sympy.atan,
+    "sinh": sympy.sinh,
+    "cosh": sympy.cosh,
+    "tanh": sympy.tanh,
+    "ln": sympy.log,
+    "exp": sympy.exp,
+    "log": _logarithm,
 }
 _OPEN_ENDS = {
     Shape.OPEN: (True, True),
@@ -71,7 +76,7 @@ _OPEN_ENDS = {
 
 
 class SympyAlgebra:
-    """`verdicts.Algebra` by sympy and math-verify."""
+    """`rules.Algebra` by sympy and math-verify."""
 
     def same(self, a: Expression, b: Expression) -> Verdict:
         verdict = _same(_built(a), _built(b))
@@ -91,7 +96,10 @@ class SympyAlgebra:
         tried = [side.as_poly(*letters) if letters else None for side in (difference_a, difference_b)]
         polynomials = [found for found in tried if found is not None and found.get_domain() in (sympy.ZZ, sympy.QQ)]
         if len(polynomials) < 2:
-            return Verdict.UNKNOWN if factor.free_symbols or not factor.is_number else _constant_factor(factor, sign)
+            # Equations may differ by an irrational factor such as √2.
+            is_constant = factor.is_number and factor.is_finite and factor.is_nonzero
+            is_kept = is_constant and (sign in "=≠" or factor.is_positive)
+            return Verdict.SAME if is_kept else Verdict.UNKNOWN
         if sign in "<≤":
             is_linear = all(polynomial.total_degree() <= 1 for polynomial in polynomials)
             return Verdict.DIFFERENT if is_linear else Verdict.UNKNOWN
@@ -104,20 +112,8 @@ class SympyAlgebra:
             return Verdict.UNKNOWN
         if region_a == region_b:
             return Verdict.SAME
-        match region_a.symmetric_difference(region_b).is_empty:
-            case True:
-                return Verdict.SAME
-            case False:
-                return Verdict.DIFFERENT
-            case _:
-                return Verdict.UNKNOWN
-
-
-def warm_up() -> None:
-    """Pays for the lazy imports and caches of the first comparison."""
-    x = Symbol("x")
-    SympyAlgebra().same(Sum((x, x)), Product((x, x)))
-    SympyAlgebra().same(Root(Sum((x, x)), 2), Call(Function.SIN, (x,)))
+        is_empty = region_a.symmetric_difference(region_b).is_empty
+        return {True: Verdict.SAME, False: Verdict.DIFFERENT}.get(is_empty, Verdict.UNKNOWN)
 
 
 def _is_bounded(*expressions: Expression) -> bool:
@@ -131,12 +127,11 @@ def _is_bounded(*expressions: Expression) -> bool:
 
 def _has_unknown_base(expression: Expression) -> bool:
     return any(
-        isinstance(part, Call) and part.function is Function.LOG and len(part.arguments) == 1
-        for part in walk(expression)
+        isinstance(part, Operation) and part.operator == "log" and len(part.operands) == 1 for part in walk(expression)
     )
 
 
-def _built(expression: Expression) -> sympy.Expr:  # noqa: PLR0912 - one case for each kind of node
+def _built(expression: Expression) -> sympy.Expr:
     match expression:
         case Number(value):
             return sympy.Rational(value.numerator, value.denominator)
@@ -144,24 +139,8 @@ def _built(expression: Expression) -> sympy.Expr:  # noqa: PLR0912 - one case fo
             return sympy.Symbol(name, real=True)
         case Constant():
             return _CONSTANTS[expression]
-        case Sum(terms):
-            return sympy.Add(*map(_built, terms))
-        case Product(factors):
-            return sympy.Mul(*map(_built, factors))
-        case Quotient(top, bottom):
-            return _built(top) / _built(bottom)
-        case Power(base, exponent):
-            return sympy.Pow(_built(base), _built(exponent))
-        case Root(radicand, index):
-            inner = _built(radicand)
-            if index % 2 and inner.is_negative:
-                return -sympy.root(-inner, index)
-            return sympy.root(inner, index)
-        case Call(Function.LOG, arguments):
-            value, base = [*map(_built, arguments), _UNKNOWN_BASE][:2]
-            return sympy.log(value) / sympy.log(base)
-        case Call(function, arguments):
-            return _FUNCTIONS[function](*map(_built, arguments))
+        case Operation(operator, operands):
+            return _OPERATORS[operator](*map(_built, operands))
 
 
 def _same(a: sympy.Expr, b: sympy.Expr) -> Verdict:
@@ -201,33 +180,26 @@ def _is_zero(difference: sympy.Expr, point: tuple[int, int]) -> bool | None:
     return all(part == 0 or (part.is_Float and part._prec == 1) for part in parts)  # noqa: SLF001
 
 
-def _constant_factor(factor: sympy.Expr, sign: str) -> Verdict:
-    """Equations that differ by an irrational factor such as √2."""
-    if factor.is_finite and factor.is_nonzero and (sign in "=≠" or factor.is_positive):
-        return Verdict.SAME
-    return Verdict.UNKNOWN
-
-
 def _region(items: tuple[Sequence, ...]) -> sympy.Set | None:
     parts: list[sympy.Set] = []
     for item in items:
-        scalars = [_end(member.expression) for member in item.items if isinstance(member, Quantity)]
-        if len(scalars) < len(item.items) or any(scalar is None for scalar in scalars):
+        ends = [_end(member) for member in item.items]
+        if None in ends:
             return None
         if item.shape is Shape.SET:
-            parts.append(sympy.FiniteSet(*scalars))
-        elif item.shape in _OPEN_ENDS and len(scalars) == 2:
-            parts.append(sympy.Interval(*scalars, *_OPEN_ENDS[item.shape]))
+            parts.append(sympy.FiniteSet(*ends))
+        elif item.shape in _OPEN_ENDS and len(ends) == 2:
+            parts.append(sympy.Interval(*ends, *_OPEN_ENDS[item.shape]))
         else:
             return None
     return sympy.Union(*parts)
 
 
-def _end(expression: Expression) -> sympy.Expr | None:
+def _end(form: Form) -> sympy.Expr | None:
     """A real number or an infinity."""
-    if infinite_sign(expression):
-        return infinite_sign(expression) * sympy.oo
-    if not _is_bounded(expression):
+    if not isinstance(form, Quantity):
         return None
-    built = _built(expression)
+    if sign := infinite_sign(form.expression):
+        return sign * sympy.oo
+    built = _built(form.expression) if _is_bounded(form.expression) else sympy.nan
     return built if built.is_number and built.is_real else None

@@ -1,8 +1,8 @@
-"""Answer equality: the search's `AnswerEquality`, with the comparisons that take algebra in killable worker processes.
+"""Equality: implements the search's `AnswerEquality`; comparisons that take algebra run in killable worker processes.
 
-What exact arithmetic decides is decided here, at once. The rest goes to a worker under a time limit; a worker that is
-late, dies or is left by a cancelled caller is killed, and the next comparison starts a new one. Nothing of an answer is
-ever evaluated as code, here or there.
+Exact arithmetic decides most pairs at once, in this process. The others go to a worker under a time limit. A worker
+that is late, dies, or is left by a cancelled caller is killed, and the next comparison starts a new one. No part of an
+answer is ever evaluated as code.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from search.outcomes import Verdict
-from server.answers.answers import decide_exactly
+from server.answers.comparison import decide_exactly
 
 DEFAULT_TIMEOUT_S = 2.0
 """A comparison of real answers takes milliseconds; what takes longer than this rarely ends at all."""
@@ -26,7 +26,13 @@ CACHED_VERDICTS = 10_000
 MEMORY_MB = 1_024
 """Address space of a worker. sympy takes 250 MB of it."""
 
-_ROOT = Path(__file__).parents[2]
+_ENVIRONMENT = {
+    "PYTHONPATH": str(Path(__file__).parents[2]),
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",
+}
+"""All that a worker gets: it reads text written by a model, and must not see secrets."""
 
 
 class EqualityUnavailable(Exception):
@@ -45,21 +51,14 @@ class EqualityPool:
         cached_verdicts: int = CACHED_VERDICTS,
     ) -> None:
         self._timeout_s = timeout_s
-        self._command = (
-            sys.executable,
-            "-P",
-            "-m",
-            "server.answers.worker",
-            str(os.getpid()),
-            str(timeout_s),
-            str(memory_mb),
-        )
+        arguments = (str(os.getpid()), str(timeout_s), str(memory_mb))
+        self._command = (sys.executable, "-P", "-m", "server.answers.worker", *arguments)
         self._slots = asyncio.Semaphore(workers)
-        self._idle: list[asyncio.subprocess.Process] = []
         self._processes: set[asyncio.subprocess.Process] = set()
         self._ready: set[asyncio.subprocess.Process] = set()
+        self._idle: list[asyncio.subprocess.Process] = []
         self.restarts = 0
-        """Workers that were of use and ended, killed over a comparison or otherwise, as far as that was noticed."""
+        """Workers that had become ready and ended. Counted when the next comparison needs a worker."""
         self._verdicts: OrderedDict[tuple[str, str], Verdict] = OrderedDict()
         self._cached_verdicts = cached_verdicts
         self._is_closed = False
@@ -80,7 +79,7 @@ class EqualityPool:
 
     @property
     def process_ids(self) -> tuple[int, ...]:
-        """Of the workers that are running, those that still start included."""
+        """Of the workers that are running, including those that are starting."""
         return tuple(process.pid for process in self._processes if process.returncode is None)
 
     @property
@@ -89,15 +88,15 @@ class EqualityPool:
         return any(process.returncode is None for process in self._ready)
 
     async def same(self, a: str, b: str) -> Verdict:
-        """Symmetric; UNKNOWN also when time or memory ran out. Cancelling it kills the worker that was on it.
+        """Symmetric; UNKNOWN also when time or memory ran out. A cancelled call kills the worker that was on it.
 
         Raises `EqualityUnavailable` when no worker can be started.
         """
         a, b = sorted((a.strip(), b.strip()))
         if a == b:
             return Verdict.SAME
-        verdict = self._verdicts.get((a, b)) or decide_exactly(a, b) or await self._ask_a_worker(a, b)
-        self._remember((a, b), verdict)
+        verdict = self._verdicts.get((a, b)) or decide_exactly(a, b) or await self._ask_worker(a, b)
+        self._cache((a, b), verdict)
         return verdict
 
     async def warm_up(self) -> None:
@@ -105,22 +104,14 @@ class EqualityPool:
         async with self._slots:
             self._idle.append(await self._ready_worker())
 
-    async def _ask_a_worker(self, a: str, b: str) -> Verdict:
+    async def _ask_worker(self, a: str, b: str) -> Verdict:
         async with self._slots:
             worker = await self._ready_worker()
-            is_usable = False
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    verdict = await _ask(worker, a, b)
-                is_usable = True
-                self._idle.append(worker)
-            except (TimeoutError, ConnectionError, ValueError):
-                # Late, or dead: an empty reply is no verdict, hence the ValueError.
+            reply = await _reply(worker, json.dumps({"a": a, "b": b}) + "\n", timeout_s=self._timeout_s)
+            if reply is None:
                 return Verdict.UNKNOWN
-            finally:
-                if not is_usable:
-                    _kill(worker)
-            return verdict
+            self._idle.append(worker)
+            return Verdict(reply)
 
     async def _ready_worker(self) -> asyncio.subprocess.Process:
         """An idle worker that is alive, or a new one. The caller holds a slot."""
@@ -131,63 +122,58 @@ class EqualityPool:
             worker = self._idle.pop()
             if worker.returncode is None:
                 return worker
-        return await self._started()
+        return await self._started_worker()
 
-    async def _started(self) -> asyncio.subprocess.Process:
+    async def _started_worker(self) -> asyncio.subprocess.Process:
         if self._is_closed:
             raise EqualityUnavailable("the pool is closed")
         try:
-            process = await asyncio.create_subprocess_exec(
+            worker = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
-                env=_environment(),
+                env=_ENVIRONMENT,
                 start_new_session=True,  # a Ctrl-C meant for the server must not look like a crash of the worker
             )
-        except (OSError, RuntimeError) as error:  # the latter where the thread that is to wait for it cannot start
+        except (OSError, RuntimeError) as error:  # RuntimeError: the thread that waits for the process cannot start
             raise EqualityUnavailable(f"no worker can be started: {error}") from error
-        self._processes.add(process)
-        is_ready = False
-        try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                is_ready = not self._is_closed and await _line(process) == "ready"
-        except TimeoutError:
-            pass
-        finally:
-            if not is_ready:
-                _kill(process)
-        if not is_ready:
+        self._processes.add(worker)
+        if self._is_closed:  # closed while the process was created, so nothing else would kill it
+            _kill(worker)
+        if await _reply(worker, "", timeout_s=START_TIMEOUT_S) != "ready":
             raise EqualityUnavailable(f"`{' '.join(self._command)}` did not report ready; run it to see why")
-        self._ready.add(process)
-        return process
+        self._ready.add(worker)
+        return worker
 
-    def _remember(self, pair: tuple[str, str], verdict: Verdict) -> None:
-        """Also verdicts lost to the time limit: one evil pair must not cost its limit at every vote."""
+    def _cache(self, pair: tuple[str, str], verdict: Verdict) -> None:
+        """Also keeps verdicts lost to the time limit: a hostile pair must not cost its limit at every vote."""
         self._verdicts[pair] = verdict
         self._verdicts.move_to_end(pair)
         while len(self._verdicts) > self._cached_verdicts:
             self._verdicts.popitem(last=False)
 
 
-async def _ask(worker: asyncio.subprocess.Process, a: str, b: str) -> Verdict:
+async def _reply(worker: asyncio.subprocess.Process, request: str, *, timeout_s: float) -> str | None:
+    """The worker's next line. Kills a worker that is late, has died, or whose caller is cancelled."""
     assert worker.stdin is not None
-    worker.stdin.write(json.dumps({"a": a, "b": b}).encode() + b"\n")
-    await worker.stdin.drain()
-    return Verdict(await _line(worker))
-
-
-async def _line(process: asyncio.subprocess.Process) -> str:
-    """The next line it writes; empty once it has ended."""
-    assert process.stdout is not None
-    return (await process.stdout.readline()).decode().strip()
+    assert worker.stdout is not None
+    reply = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            worker.stdin.write(request.encode())
+            await worker.stdin.drain()
+            line = await worker.stdout.readline()
+            if line.endswith(b"\n"):
+                reply = line.decode().strip()
+    except (TimeoutError, ConnectionError):
+        pass
+    finally:
+        if reply is None:
+            _kill(worker)
+    return reply
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.kill()
-
-
-def _environment() -> dict[str, str]:
-    """What a worker needs and nothing else: it reads text written by a model, and has no business with secrets."""
-    return {"PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}

@@ -1,19 +1,19 @@
 r"""LaTeX: an answer as it is displayed. Programs print `3*x**2/7`; people read `\frac{3 x^{2}}{7}`.
 
-Reads the syntax and evaluates nothing. What is not a plain expression of Python's, LaTeX among it, stays as it is.
+Reads Python's syntax and evaluates nothing. An answer that is no plain Python expression, such as LaTeX, is unchanged.
 """
 
 import ast
 import re
 
 MAX_CHARS = 2000
-"""Longer answers are not expressions that anybody reads."""
+"""Longer answers stay unchanged: nobody reads such an expression."""
 
 _ADD, _MULTIPLY, _NEGATE, _POWER, _ATOM = range(5)
 """How tightly a piece holds together; one that holds less than its place needs gets brackets."""
 
-_BINARY = {ast.Add: ("+", _ADD), ast.Sub: ("-", _ADD)}
 _CONSTANTS = {"pi": r"\pi", "oo": r"\infty", "inf": r"\infty", "I": "i", "E": "e"}
+_NOT_PLAIN = "not a plain expression"
 _NAME = re.compile(r"[A-Za-z]\d*")
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _FUNCTIONS = {"sin", "cos", "tan", "log", "ln", "exp", "gcd", "max", "min"}
@@ -30,12 +30,8 @@ def latex(answer: str) -> str:
             if isinstance(node, ast.Constant):
                 node.kind = ast.get_source_segment(answer.strip(), node)
         return _piece(expression)[0]
-    except (SyntaxError, ValueError, RecursionError, MemoryError, _NotPlain):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return answer
-
-
-class _NotPlain(Exception):
-    pass
 
 
 def _piece(node: ast.expr) -> tuple[str, int]:
@@ -55,14 +51,14 @@ def _piece(node: ast.expr) -> tuple[str, int]:
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if arguments:
             return _call(name, [_piece(argument)[0] for argument in arguments]), _ATOM
         case _:
-            raise _NotPlain
+            raise ValueError(_NOT_PLAIN)
 
 
 def _operation(left: ast.expr, op: ast.operator, right: ast.expr) -> tuple[str, int]:
     match op:
         case ast.Add() | ast.Sub():
-            sign, holds = _BINARY[type(op)]
-            return f"{_within(left, _ADD)} {sign} {_within(right, _MULTIPLY)}", holds
+            sign = "+" if isinstance(op, ast.Add) else "-"
+            return f"{_within(left, _ADD)} {sign} {_within(right, _MULTIPLY)}", _ADD
         case ast.Mult():
             first, second = _within(left, _MULTIPLY), _within(right, _POWER)
             between = r" \cdot " if second[0].isdigit() else " "
@@ -72,7 +68,7 @@ def _operation(left: ast.expr, op: ast.operator, right: ast.expr) -> tuple[str, 
         case ast.Pow():
             return f"{_within(left, _ATOM)}^{{{_piece(right)[0]}}}", _POWER
         case _:
-            raise _NotPlain
+            raise ValueError(_NOT_PLAIN)
 
 
 def _within(node: ast.expr, needed: int) -> str:
@@ -83,7 +79,7 @@ def _within(node: ast.expr, needed: int) -> str:
 def _number(spelling: str) -> str:
     """As it was spelt: 1.50 keeps its zero."""
     if not _NUMBER.fullmatch(spelling):
-        raise _NotPlain
+        raise ValueError(_NOT_PLAIN)
     mantissa, _, exponent = spelling.lower().partition("e")
     return mantissa if not exponent else rf"{mantissa} \cdot 10^{{{int(exponent)}}}"
 
@@ -92,7 +88,7 @@ def _named(name: str) -> str:
     if name in _CONSTANTS:
         return _CONSTANTS[name]
     if not _NAME.fullmatch(name):
-        raise _NotPlain
+        raise ValueError(_NOT_PLAIN)
     return name if len(name) == 1 else f"{name[0]}_{{{name[1:]}}}"
 
 
@@ -107,4 +103,4 @@ def _call(name: str, arguments: list[str]) -> str:
         case _ if name in _FUNCTIONS:
             return rf"\{name}\left({', '.join(arguments)}\right)"
         case _:
-            raise _NotPlain
+            raise ValueError(_NOT_PLAIN)

@@ -1,64 +1,46 @@
-"""Readings: what else a form could be taken for. `verdicts` asks before it calls two kinds of form different."""
+"""Readings: what else a form could be taken for. `rules` asks before it calls two kinds of form different."""
 
+from contextlib import suppress
 from fractions import Fraction
 
-from server.answers.exact import Uncomparable, exact
-from server.answers.expressions import Expression, Symbol, symbols
-from server.answers.forms import Colon, Form, Numeral, Quantity, Relation, Sequence, Shape, Union
+from server.answers.exact import rational_value
+from server.answers.terms import (
+    Colon,
+    Expression,
+    Form,
+    Member,
+    Numeral,
+    Quantity,
+    Relation,
+    Sequence,
+    Shape,
+    Symbol,
+    letters_in,
+)
 
 _SECONDS = {"s": 1, "minute": 60, "h": 3600, "day": 86_400}
 
 
-def solved_for(relation: Relation) -> tuple[str, Form] | None:
-    """Letter and value of `letter = value` or `value = letter`."""
-    if relation.operators != ("=",):
-        return None
-    for side, other in (relation.sides, relation.sides[::-1]):
-        match side:
-            case Quantity(Symbol(letter), None) if letter not in letters_in(other):
-                return letter, other
-            case _:
-                pass
-    return None
-
-
-def letters_in(form: Form) -> frozenset[str]:
-    """The letters of the expressions inside."""
+def solved_for(form: Relation | Member) -> tuple[str, Form] | None:
+    """Letter and value of `letter = value`, `value = letter` or `letter ∈ value`."""
     match form:
-        case Quantity(expression):
-            return symbols(expression)
-        case Sequence(_, items) | Union(items):
-            return frozenset(letter for item in items for letter in letters_in(item))
-        case _:
-            return frozenset()
-
-
-def bare_sides(relation: Relation) -> tuple[Expression, Expression] | None:
-    """Left and right of a relation between two scalars without units."""
-    match relation.sides:
-        case (Quantity(left, None), Quantity(right, None)):
-            return left, right
+        case Member(letter, container):
+            return letter, container
+        case Relation((Quantity(Symbol(letter), None), value), ("=",)) if letter not in letters_in(value):
+            return letter, value
+        case Relation((value, Quantity(Symbol(letter), None)), ("=",)) if letter not in letters_in(value):
+            return letter, value
         case _:
             return None
 
 
-def rational_value(form: Form) -> Fraction | None:
-    """The rational value of a scalar."""
-    if not isinstance(form, Quantity):
-        return None
-    try:
-        value = exact(form.expression)
-    except Uncomparable:
-        return None
-    return value.re if value is not None and value.im == 0 else None
-
-
 def proportion_of(parts: tuple[Expression, ...]) -> Fraction | None:
     """a/b of a:b."""
-    values = [rational_value(Quantity(part)) for part in parts]
-    if len(values) != 2 or values[0] is None or not values[1]:
-        return None
-    return values[0] / values[1]
+    match [rational_value(Quantity(part)) for part in parts]:
+        case [Fraction() as top, Fraction() as bottom] if bottom:
+            return top / bottom
+        case _:
+            return None
 
 
 def is_clock_reading(colon: Colon, quantity: Quantity) -> bool:
@@ -76,21 +58,20 @@ def is_clock_reading(colon: Colon, quantity: Quantity) -> bool:
     return value * _SECONDS[quantity.unit] in times
 
 
-def numeral_readings(numeral: Numeral) -> tuple[Fraction | None, ...]:
-    """The value in its base, and that of its digits in base 10; None stands for an unreadable one."""
+def is_numeral_reading(numeral: Numeral, quantity: Quantity) -> bool:
+    """Whether the numeral may mean the quantity: in its base, or in base 10; also where the value is not known."""
     readings: list[Fraction | None] = [None]
     for base in (numeral.base, 10):
-        try:
+        with suppress(ValueError):
             readings.append(Fraction(int(numeral.digits, base)))
-        except ValueError:
-            readings.append(None)
-    return tuple(readings)
+    return rational_value(quantity) in readings
 
 
-def as_digit_groups(sequence: Sequence) -> Fraction | None:
-    """1200 for the list `1, 200`: a number written with a comma and a space."""
+def is_grouped_number(sequence: Sequence, quantity: Quantity) -> bool:
+    """Whether the list `1, 200` may mean 1200: a number written with a comma and a space."""
     values = [rational_value(item) for item in sequence.items]
-    if sequence.shape is not Shape.LIST or any(value is None or value.denominator != 1 for value in values):
-        return None
-    digits = "".join(str(value) if place == 0 else str(value).zfill(3) for place, value in enumerate(values))
-    return Fraction(digits) if all(value is not None and 0 <= value < 1000 for value in values) else None
+    groups = [value for value in values if value is not None and value.denominator == 1 and 0 <= value < 1000]
+    if sequence.shape is not Shape.LIST or len(groups) < len(values):
+        return False
+    number = sum(group * 1000**place for place, group in enumerate(reversed(groups)))
+    return rational_value(quantity) == number

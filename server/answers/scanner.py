@@ -17,7 +17,7 @@ class Scanner:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.position: int = 0
+        self.position = 0
         self._depth = 0
 
     def at(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
@@ -47,22 +47,19 @@ class Scanner:
 
     def expect(self, characters: str) -> str:
         """Reads one of these characters; anything else makes the text unreadable."""
-        return self.take_any(characters) or self.refuse(f"expected one of {characters}")
-
-    def refuse(self, reason: str) -> str:
-        """Gives up. Typed as returning so that it can stand in an expression."""
-        raise Unreadable(f"{reason} at character {self.position}")
+        character = self.take_any(characters)
+        if not character:
+            raise Unreadable(f"expected one of {characters} at character {self.position}")
+        return character
 
     @contextmanager
     def nested(self) -> Generator[None]:
-        """One level of nesting deeper."""
+        """One level of nesting deeper. After `Unreadable` the depth no longer counts: nothing reads on."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise Unreadable("nested too deeply")
-        try:
-            yield
-        finally:
-            self._depth -= 1
+        yield
+        self._depth -= 1
 
     def _skip_spaces(self) -> None:
         while self.text[self.position : self.position + 1].isspace():

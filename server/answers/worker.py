@@ -1,8 +1,8 @@
-"""Worker: the process that compares. `python -m server.answers.worker PARENT_PID TIMEOUT_S MEMORY_MB`.
+"""Worker: the process that compares answers. `python -m server.answers.worker PARENT_PID TIMEOUT_S MEMORY_MB`.
 
-Reads one JSON object {"a": …, "b": …} a line, answers each with the verdict and a newline; says `ready` first, once the
-algebra system is loaded. Ends when its input ends or its parent dies. Limits itself: memory, processor time for each
-comparison, no files written. It keeps no state that one comparison could leave to the next.
+Writes `ready` once the algebra system is loaded. Then reads one JSON object {"a": …, "b": …} a line and writes the
+verdict on a line. Ends when its input ends or its parent dies. It limits its memory and the processor time of each
+comparison, and writes no files. No comparison leaves anything behind for the next one.
 """
 
 import ctypes
@@ -13,25 +13,26 @@ import signal
 import sys
 
 from search.outcomes import Verdict
-from server.answers.algebra import warm_up
-from server.answers.answers import compare
+from server.answers.comparison import compare
 
 _PR_SET_PDEATHSIG = 1
-_MEBIBYTE = 1024 * 1024
+_WARM_UP = (("x+x", "x*x"), ("sqrt(x+x)", "sin x"))
+"""Comparisons that pay for sympy's lazy imports and caches before the first real one."""
 
 
 def main(parent_pid: int, timeout_s: float, memory_mb: int) -> None:
     """Serves comparisons until the input ends."""
     _die_with(parent_pid)
     requests, replies = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
-    # Whatever a library prints must not be taken for a verdict.
+    # What a library prints must not be taken for a verdict.
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
-    warm_up()
-    _limit(resource.RLIMIT_AS, memory_mb * _MEBIBYTE)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_CORE, 0)
+    for a, b in _WARM_UP:
+        compare(a, b)
+    memory = memory_mb * 1024 * 1024
+    for kind, limit in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(kind, (limit, limit))
     print("ready", file=replies, flush=True)
     for line in requests:
         _allow_processor_time(timeout_s)
@@ -56,14 +57,10 @@ def _die_with(parent_pid: int) -> None:
 
 
 def _allow_processor_time(seconds: float) -> None:
-    """From now on: the limit counts for the whole life of the process, so it is moved along."""
+    """Allows more from now on: the limit counts for the whole life of the process, so it is raised each time."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     limit = int(usage.ru_utime + usage.ru_stime + 2 * seconds) + 2
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
-
-
-def _limit(kind: int, amount: int) -> None:
-    resource.setrlimit(kind, (amount, amount))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from search import Verdict
-from server.answers.answers import decide_exactly
+from server.answers.comparison import decide_exactly
 from server.demo.display import LiveSearch, show_problem, show_response, starting_text
 from server.demo.server import DemoFailed, Interrupted, raise_on_signals, started_server
 from server.http.schemas import ProblemDetails, SolveResponse

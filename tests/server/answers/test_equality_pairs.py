@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.outcomes import Verdict
-from server.answers.answers import compare, decide_exactly
+from server.answers.comparison import compare, decide_exactly
 
 SAME = [
     ("5", "5.0"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.outcomes import Verdict
-from server.answers.answers import compare, decide_exactly
+from server.answers.comparison import compare, decide_exactly
 from tests.server.answers.forms import FORMS, Form
 
 _ANSWERS = [form.answer for form in FORMS]

@@ -1,31 +1,19 @@
-"""Scalar grammar: reads one expression by recursive descent. The whole language of scalars is in this file.
+"""Scalars: reads one expression by recursive descent. This file holds the whole grammar of scalars.
 
     expression = ["+" | "-" | "±"] term {("+" | "-" | "±") term}
     term       = factor {["*" | "/"] factor}             no sign between two factors means a product
     factor     = primary {"^" exponent | "!" | "%"}
     primary    = number | letter | constant | function | fraction | root | bracketed expression | |expression|
 
-What readers would disagree on is refused rather than guessed: 1/2x, two numbers side by side, 2\\frac{3}{2}.
+Text with two common readings is refused: 1/2x, two numbers side by side, 2\\frac{3}{2}.
 """
 
 import re
 from fractions import Fraction
+from typing import get_args
 
-from server.answers.expressions import (
-    Call,
-    Constant,
-    Expression,
-    Function,
-    Number,
-    Power,
-    Product,
-    Quotient,
-    Root,
-    Sum,
-    Symbol,
-    negated,
-)
 from server.answers.scanner import Scanner, Unreadable
+from server.answers.terms import Constant, Expression, Function, Number, Operation, Operator, Symbol, negated
 from server.answers.units import UNITS
 
 MAX_OPERATORS_IN_A_ROW = 5
@@ -34,10 +22,10 @@ MAX_DECIMAL_EXPONENT = 400
 """Of 1.92e-24: what floats can hold, and a bound on the digits of the exact value."""
 
 FUNCTIONS: dict[str, Function] = {
-    **{function.value: function for function in Function if function not in (Function.ABS, Function.BINOMIAL)},
-    "asin": Function.ARCSIN,
-    "acos": Function.ARCCOS,
-    "atan": Function.ARCTAN,
+    **{function: function for function in get_args(Function)},
+    "asin": "arcsin",
+    "acos": "arccos",
+    "atan": "arctan",
 }
 CONSTANTS: dict[str, Constant] = {
     "pi": Constant.PI,
@@ -52,8 +40,9 @@ _GREEK = frozenset(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau "
     "upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell".split()
 )
+_COMMANDS = frozenset({"frac", "sqrt", "binom", *FUNCTIONS, *_GREEK})
 
-_NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+(?![\w.]))?")
+_NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+)(?![\w.]))?")
 _GROUPED_NUMBER = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d+)?")
 _MIXED_NUMBER = re.compile(r"(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d.])")
 _DIGIT = re.compile(r"\d")
@@ -78,10 +67,10 @@ class ScalarGrammar(Scanner):
     def expression(self) -> Expression:
         """A sum."""
         with self.nested():
-            terms = [self._signed_term(self.take_any("+-±") or "+")]
+            terms = [self._signed_term(self.take_any("+-±"))]
             while sign := self.take_any("+-±"):
                 terms.append(self._signed_term(sign))
-            return terms[0] if len(terms) == 1 else Sum(tuple(terms))
+            return _joined("sum", terms)
 
     def _signed_term(self, sign: str) -> Expression:
         is_negative = sign == "-"
@@ -94,27 +83,23 @@ class ScalarGrammar(Scanner):
         return negated(term) if is_negative else term
 
     def _term(self) -> Expression:
-        factors: list[Expression] = [self._factor()]
-        is_explicit = True
-        divisions = 0
+        factors, is_written, divisions = [self._factor()], True, 0
         while True:
             if operator := self.take_any("*/"):
-                sign = self.take_any("-")
-                factor = negated(self._factor()) if sign else self._factor()
-                if operator == "/" and divisions > MAX_OPERATORS_IN_A_ROW:
-                    raise Unreadable("too many divisions in a row")
+                factors.append(negated(self._factor()) if self.take_any("-") else self._factor())
                 if operator == "/":
-                    factors[:] = [Quotient(_product(factors, is_explicit=is_explicit), factor)]
-                    is_explicit, divisions = True, divisions + 1
-                else:
-                    factors.append(factor)
+                    if divisions > MAX_OPERATORS_IN_A_ROW:
+                        raise Unreadable("too many divisions in a row")
+                    *above, bottom = factors
+                    factors = [Operation("quotient", (_product(above, is_written=is_written), bottom))]
+                    is_written, divisions = True, divisions + 1
             elif self._starts_factor():
                 if divisions:
                     raise Unreadable("a division followed by a product without a sign reads in two ways")
                 factors.append(self._factor())
-                is_explicit = False
+                is_written = False
             else:
-                return _product(factors, is_explicit=is_explicit)
+                return _product(factors, is_written=is_written)
 
     def _starts_factor(self) -> bool:
         """Whether a factor follows without a sign. A number or a bar never does: both would read in two ways."""
@@ -123,41 +108,34 @@ class ScalarGrammar(Scanner):
         if self.peek() in ("(", "[", "{", "π"):
             return True
         if text := self.at(_TEXT):
-            return len(text[1]) == 1 and text[1] in CONSTANTS
+            return text[1] in ("e", "i")
         command = self.at(_COMMAND)
-        return command is not None and (command[1] in ("frac", "sqrt", "binom") or self._names_a_value(command[1]))
-
-    @staticmethod
-    def _names_a_value(command: str) -> bool:
-        return command in FUNCTIONS or command in _GREEK
+        return command is not None and command[1] in _COMMANDS
 
     def _letter_run(self) -> str:
         """The part of the coming letters that is one token of an expression; empty if they are a word or a unit."""
         letters = self.at(_LETTERS)
-        if not letters:
-            return ""
-        run = letters[0]
+        run = letters[0] if letters else ""
         if run in FUNCTIONS or run in CONSTANTS or run == "sqrt":
             return run
-        if len(run) > 1 and (len(run) > 3 or run.lower() in UNITS or run.lower() in CONNECTIVES):
-            return ""
-        return run[0]
+        is_word = len(run) > 3 or run.lower() in UNITS or run.lower() in CONNECTIVES
+        return "" if is_word and len(run) > 1 else run[:1]
 
     def _factor(self) -> Expression:
         with self.nested():
             base = self._primary()
             for _ in range(MAX_OPERATORS_IN_A_ROW):
-                operator = self.take_any("^!%")
-                if operator == "^":
-                    base = Power(base, self._exponent())
-                    if self.peek() == "^":
-                        self.refuse("power of a power without brackets")
-                elif operator == "!":
-                    base = Call(Function.FACTORIAL, (base,))
-                elif operator == "%":
-                    base = Quotient(base, Number(Fraction(100)))
-                else:
-                    return base
+                match self.take_any("^!%"):
+                    case "^":
+                        base = Operation("power", (base, self._exponent()))
+                        if self.peek() == "^":
+                            raise Unreadable("power of a power without brackets")
+                    case "!":
+                        base = Operation("factorial", (base,))
+                    case "%":
+                        base = Operation("quotient", (base, Number(Fraction(100))))
+                    case _:
+                        return base
             raise Unreadable("too many operators behind one value")
 
     def _exponent(self) -> Expression:
@@ -165,14 +143,13 @@ class ScalarGrammar(Scanner):
             sign = self.take_any("+-")
             exponent = self._primary()
             if self.take_any("^"):
-                exponent = Power(exponent, self._exponent())
+                exponent = Operation("power", (exponent, self._exponent()))
             return negated(exponent) if sign == "-" else exponent
 
     def _primary(self) -> Expression:
         if self.peek() in _CLOSING:
             return self._bracketed()
-        if self.peek() == "π":
-            self.take_any("π")
+        if self.take_any("π"):
             return Constant.PI
         if self.take_any("∞"):
             return Constant.INFINITY
@@ -189,51 +166,37 @@ class ScalarGrammar(Scanner):
         opening = self.expect("([{|")
         inner = self.expression()
         self.expect(_CLOSING[opening])
-        return Call(Function.ABS, (inner,)) if opening == "|" else inner
+        return Operation("abs", (inner,)) if opening == "|" else inner
 
     def _number(self) -> Expression:
         if mixed := self.take(_MIXED_NUMBER):
-            return self._mixed(Fraction(mixed[1]), Quotient(_whole(mixed[2]), _whole(mixed[3])))
-        grouped = self.take(_GROUPED_NUMBER) if self.commas_group else None
-        if grouped:
+            return _mixed(Fraction(mixed[1]), Operation("quotient", (_whole(mixed[2]), _whole(mixed[3]))))
+        if self.commas_group and (grouped := self.take(_GROUPED_NUMBER)):
             return Number(Fraction(grouped[0].replace(",", "")))
         number = self.take(_NUMBER)
         if not number:
-            raise Unreadable(f"expected a value at character {self.position}")
+            raise Unreadable("expected a value")
         if not self.commas_group and re.fullmatch(r"0\d\d", number[0]):
-            self.refuse("a comma that may separate items or digits")
+            raise Unreadable("a comma that may separate items or digits")
         if self.peek() == "_":
-            self.refuse("a numeral with its base inside an expression")
-        _, _, exponent = number[0].lower().partition("e")
-        if exponent and abs(int(exponent)) > MAX_DECIMAL_EXPONENT:
-            self.refuse("decimal exponent too large")
+            raise Unreadable("a numeral with its base inside an expression")
+        if number[1] and abs(int(number[1])) > MAX_DECIMAL_EXPONENT:
+            raise Unreadable("decimal exponent too large")
         value = Fraction(number[0])
         if value.denominator == 1 and (command := self.at(_COMMAND)) and command[1] == "frac":
-            fraction = self._primary()
-            if isinstance(fraction, Quotient):
-                return self._mixed(value, fraction)
+            return _mixed(value, self._primary())
         return Number(value)
-
-    def _mixed(self, whole: Fraction, fraction: Quotient) -> Expression:
-        """1 4/5; with anything but a proper fraction of whole numbers behind, a plain product."""
-        match fraction:
-            case Quotient(Number(top), Number(bottom)) if top.denominator == bottom.denominator == 1:
-                if not 0 < top < bottom:
-                    raise Unreadable("a whole number before an improper fraction reads in two ways")
-                return Number(whole + top / bottom)
-            case _:
-                return Product((Number(whole), fraction))
 
     def _command(self, name: str) -> Expression:
         if name == "frac":
-            return Quotient(self._argument(), self._argument())
+            return Operation("quotient", (self._argument(), self._argument()))
         if name == "binom":
-            return Call(Function.BINOMIAL, (self._argument(), self._argument()))
-        if name in FUNCTIONS or name == "sqrt":
-            return self._named(name)
+            return Operation("binomial", (self._argument(), self._argument()))
         if name in _GREEK:
             return Symbol("\\" + name + self._subscript())
-        raise Unreadable(f"unknown command {name}")
+        if name not in _COMMANDS:
+            raise Unreadable(f"unknown command {name}")
+        return self._named(name)
 
     def _named(self, name: str) -> Expression:
         if name == "sqrt":
@@ -251,50 +214,62 @@ class ScalarGrammar(Scanner):
 
     def _argument(self) -> Expression:
         """What LaTeX takes as an argument: a group, or a single character or command."""
-        if self.peek() == "{":
-            return self._bracketed()
-        if digit := self.take(_DIGIT):
-            return _whole(digit[0])
-        return self._primary()
+        digit = self.take(_DIGIT)
+        return _whole(digit[0]) if digit else self._primary()
 
     def _root(self) -> Expression:
-        index = 2
+        index: Expression = Number(Fraction(2))
         if self.take_any("["):
-            degree = self._number()
+            index = self._number()
             self.expect("]")
-            if not isinstance(degree, Number) or degree.value.denominator != 1 or degree.value < 2:
+            if not isinstance(index, Number) or index.value.denominator != 1 or index.value < 2:
                 raise Unreadable("root index")
-            index = degree.value.numerator
-        root = Root(self._argument(), index)
+        root = Operation("root", (self._argument(), index))
         if self.at(_DIGIT):
-            self.refuse("digits right after a root reads in two ways")
+            raise Unreadable("digits right after a root read in two ways")
         return root
 
     def _call(self, function: Function) -> Expression:
         base: tuple[Expression, ...] = ()
-        if function is Function.LOG and self.take_any("_"):
+        if function == "log" and self.take_any("_"):
             base = (self._argument(),)
         power = self._exponent() if self.take_any("^") else None
         if power is not None and not (isinstance(power, Number) and power.value > 0):
             raise Unreadable("inverse or power of a function")
-        bracketed = self.peek() in ("(", "{", "[")
-        value = Call(function, (self._bracketed() if bracketed else self._bare_argument(), *base))
-        return value if power is None else Power(value, power)
+        argument = self._bracketed() if self.peek() in ("(", "{", "[") else self._bare_argument()
+        value = Operation(function, (argument, *base))
+        return value if power is None else Operation("power", (value, power))
 
     def _bare_argument(self) -> Expression:
         """x of sin x, 2x of sin 2x: factors up to a sign or the next function."""
         factors = [self._factor()]
         while self._starts_factor():
-            run, command = self._letter_run(), self.at(_COMMAND)
-            if run in FUNCTIONS or (command and command[1] in FUNCTIONS) or self.peek() in ("(", "["):
+            command = self.at(_COMMAND)
+            name = command[1] if command else self._letter_run()
+            if name in FUNCTIONS or self.peek() in ("(", "["):
                 break
             factors.append(self._factor())
-        return _product(factors, is_explicit=False)
+        return _joined("product", factors)
 
 
 def _whole(digits: str) -> Number:
     return Number(Fraction(digits))
 
 
-def _product(factors: list[Expression], *, is_explicit: bool) -> Expression:
-    return factors[0] if len(factors) == 1 else Product(tuple(factors), is_explicit)
+def _mixed(whole: Fraction, behind: Expression) -> Expression:
+    """1 4/5; with anything but a proper fraction of whole numbers behind, a plain product."""
+    match behind:
+        case Operation("quotient", (Number(top), Number(bottom))) if top.denominator == bottom.denominator == 1:
+            if not 0 < top < bottom:
+                raise Unreadable("a whole number before an improper fraction reads in two ways")
+            return Number(whole + top / bottom)
+        case _:
+            return Operation("product", (Number(whole), behind))
+
+
+def _product(factors: list[Expression], *, is_written: bool) -> Expression:
+    return _joined("written product" if is_written else "product", factors)
+
+
+def _joined(operator: Operator, operands: list[Expression]) -> Expression:
+    return operands[0] if len(operands) == 1 else Operation(operator, tuple(operands))

@@ -1,8 +1,8 @@
-"""Answer grammar: reads a whole answer, from a number with its unit to a list of equations or a union of intervals.
+"""Grammar: reads a whole answer, from a number with its unit to a list of equations or a union of intervals.
 
     answer = entry {("," | ";" | "and" | "or") entry}
-    entry  = words | code | numeral with base | matrix | side {("=" | "≠" | "<" | "≤" | ">" | "≥" | "∈") side}
-    side   = sequence {"∪" sequence} | [currency] scalar {":" scalar} [unit]
+    entry  = words | code | numeral with base | side {("=" | "≠" | "<" | "≤" | ">" | "≥" | "∈") side}
+    side   = matrix | named set | sequence {"∪" sequence} | [currency] scalar {":" scalar} [unit]
 
 An entry with one ± stands for two.
 """
@@ -10,46 +10,62 @@ An entry with one ± stands for two.
 import re
 from collections.abc import Callable
 
-from server.answers.expressions import Constant, Number, Product, Symbol, negated, symbols
-from server.answers.forms import (
+from server.answers.scalars import CONNECTIVES, CONSTANTS, FUNCTIONS, ScalarGrammar
+from server.answers.scanner import MAX_DEPTH, Unreadable
+from server.answers.terms import (
     Code,
     Colon,
+    Constant,
     Form,
     Matrix,
     Member,
+    Number,
     Numeral,
+    Operation,
     Quantity,
     Relation,
     Sequence,
     Shape,
+    Symbol,
     Union,
     Words,
+    negated,
+    symbols,
 )
-from server.answers.scalar_grammar import CONNECTIVES, CONSTANTS, FUNCTIONS, ScalarGrammar
-from server.answers.scanner import MAX_DEPTH, Unreadable
 from server.answers.units import UNITS, Unit, unit
 
 MAX_ITEMS = 64
 """Commas in one answer. Unordered lists are matched pair by pair, in the server's own process."""
-NAMED_SETS = {"\\mathbb{R}": "ℝ", "\\mathbb{Z}": "ℤ", "\\mathbb{N}": "ℕ", "\\emptyset": "∅", "\\varnothing": "∅"}
+
+_NAMED_SETS = {"\\mathbb{R}": "ℝ", "\\mathbb{Z}": "ℤ", "\\mathbb{N}": "ℕ", "\\emptyset": "∅", "\\varnothing": "∅"}
+_SHAPES = {
+    "()": Shape.OPEN,
+    "[]": Shape.CLOSED,
+    "(]": Shape.HALF_OPEN_LEFT,
+    "[)": Shape.HALF_OPEN_RIGHT,
+    **dict.fromkeys(("{}", "⦃⦄", "{⦄", "⦃}"), Shape.SET),
+    **dict.fromkeys(("⟨⟩", "⟨)", "⟨]"), Shape.ANGLE),
+}
+_TURNED = {">": "<", "≥": "≤"}
+_COORDINATES = [tuple(Quantity(Symbol(letter)) for letter in letters) for letters in ("xy", "xyz")]
 
 _END = r"(?=\s*(?:[,;]|$))"
 _SEPARATOR = re.compile(
     r"[,;]\s*(?:(?:and|or)\b|\\text\s*\{\s*(?:and|or)\s*\})?|(?:and|or)\b|\\text\s*\{[\s,]*(?:and|or)\s*\}"
 )
-_WORDS = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*(?:\s+[A-Za-z]+(?:['-][A-Za-z]+)*)*")
+_WORD = r"[A-Za-z]+(?:['-][A-Za-z]+)*"
+_WORDS = re.compile(rf"{_WORD}(?:\s+{_WORD})*")
+_WORDS_TO_CONNECTIVE = re.compile(rf"{_WORD}(?:\s+(?!(?:and|or)\b){_WORD})*")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_NAMED_SET = re.compile("(?:" + "|".join(map(re.escape, NAMED_SETS)) + ")" + _END)
+_NAMED_SET = re.compile("(?:" + "|".join(map(re.escape, _NAMED_SETS)) + ")" + _END)
 _CODE = re.compile(r"(?=\w*[A-Za-z]\d)(?!\d+[eE]\d+\b)[0-9A-Za-z]+" + _END)
 _NUMERAL = re.compile(r"(\d[0-9A-Za-z]*)_(?:\{(\d{1,2})\}|(\d{1,2}))" + _END)
 _MATRIX = re.compile(r"\\begin\{([pbB]?matrix)\}(.*?)\\end\{\1\}", re.DOTALL)
 _UNIT_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}\s*(?:\^\s*\{?\s*([23])\s*\}?)?")
 _UNIT_WORDS = re.compile(r"[A-Za-z]{2,}(?:(?:\s+|\s*/\s*)[A-Za-z]+)*(?:\s*\^\s*\{?\s*([23])\s*\}?)?")
+_CONNECTIVE = re.compile(r"\s+(?:and|or)\b")
 _MONEY = re.compile(r"(-?)\s*¤")
-_SHAPES = {"()": Shape.OPEN, "[]": Shape.CLOSED, "(]": Shape.HALF_OPEN_LEFT, "[)": Shape.HALF_OPEN_RIGHT}
 _UNION = re.compile(r"∪|U(?=\s*[(\[])")
-_TURNED = {">": "<", "≥": "≤"}
-_COORDINATES = (("x", "y"), ("x", "y", "z"))
 
 
 def read(spelling: str) -> Form:
@@ -85,7 +101,7 @@ class _AnswerGrammar(ScalarGrammar):
         return alternatives
 
     def _entry(self) -> Form:
-        if words := self._words():
+        if words := self._words_in_text() or self._bare_words(_WORDS_TO_CONNECTIVE, self._is_at_end):
             return words
         if code := self.take(_CODE):
             return Code(code[0].lower())
@@ -97,43 +113,46 @@ class _AnswerGrammar(ScalarGrammar):
             sides.append(self._side())
         return _relation(sides, operators) if operators else sides[0]
 
-    def _words(self) -> Words | None:
-        if named := self.take(_NAMED_SET):
-            return Words(NAMED_SETS[named[0]])
-        text, start = self.take(_TEXT), self.position
-        if text:
-            is_whole = not self.peek() or self.at(_SEPARATOR) is not None
-            words = _WORDS.fullmatch(text[1].strip())
-            if is_whole and words and len(words[0]) > 1 and words[0] not in CONNECTIVES:
-                return Words(_plain(words[0]))
-            self.position = text.start()
+    def _is_at_end(self) -> bool:
+        return not self.peek() or self.at(_SEPARATOR) is not None
+
+    def _words_in_text(self) -> Words | None:
+        text = self.take(_TEXT)
+        if not text:
             return None
-        words = self.at(_WORDS)
+        words = text[1].strip()
+        if self._is_at_end() and _WORDS.fullmatch(words) and len(words) > 1 and words not in CONNECTIVES:
+            return Words(_plain(words))
+        self.position = text.start()
+        return None
+
+    def _bare_words(self, pattern: re.Pattern[str], is_at_end: Callable[[], bool]) -> Words | None:
+        """Words without \\text, read only where `is_at_end` holds behind them."""
+        words = self.take(pattern)
         if not words:
             return None
-        plain = re.split(rf"\s+(?:{'|'.join(CONNECTIVES)})\b", words[0])[0]
-        if not _are_words(plain):
-            return None
-        self.position = start + len(plain)
-        if self.peek() and not self.at(_SEPARATOR):
-            self.position = start
-            return None
-        return Words(_plain(plain))
+        if _are_words(words[0]) and is_at_end():
+            return Words(_plain(words[0]))
+        self.position = words.start()
+        return None
 
     def _side(self) -> Form:
         with self.nested():
             if matrix := self.take(_MATRIX):
                 return _matrix(matrix[2])
             if named := self.take(_NAMED_SET):
-                return Words(NAMED_SETS[named[0]])
-            if self.peek() and self.position in self._sequence_starts:
+                return Words(_NAMED_SETS[named[0]])
+            if self._starts_sequence():
                 return self._sequences()
             return self._quantity()
+
+    def _starts_sequence(self) -> bool:
+        return self.peek() != "" and self.position in self._sequence_starts
 
     def _sequences(self) -> Sequence | Union:
         items = [self._sequence()]
         while self.take(_UNION):
-            if not self.peek() or self.position not in self._sequence_starts:
+            if not self._starts_sequence():
                 raise Unreadable("a union with something else than intervals and sets")
             items.append(self._sequence())
         return items[0] if len(items) == 1 else Union(tuple(items))
@@ -142,37 +161,22 @@ class _AnswerGrammar(ScalarGrammar):
         opening = self.expect("([{⦃⟨")
         commas_grouped, self.commas_group = self.commas_group, False
         items: list[Form] = []
-        if opening in "{⦃":
-            if self.peek() != "⦄":
-                items = self._alternatives(self._item)
-                while self.take_any(",;"):
-                    items += self._alternatives(self._item)
-            self.expect("}⦄")
-            shape = Shape.SET
-        else:
+        if opening not in "{⦃":
             items = [self._item()]
             while self.take_any(",;"):
                 items.append(self._item())
-            closing = self.expect(")]⟩")
-            shape = Shape.ANGLE if opening == "⟨" else _SHAPES.get(opening + closing)
+        elif self.peek() != "⦄":
+            items = self._alternatives(self._item)
+            while self.take_any(",;"):
+                items += self._alternatives(self._item)
+        shape = _SHAPES.get(opening + self.expect(")]}⦄⟩"))
         self.commas_group = commas_grouped
         if shape is None:
             raise Unreadable("brackets that do not belong together")
         return Sequence(shape, tuple(items))
 
     def _item(self) -> Form:
-        return self._words_item() or self._side()
-
-    def _words_item(self) -> Words | None:
-        """Words inside brackets end at the next comma or bracket."""
-        words = self.at(_WORDS)
-        if not words or not _are_words(words[0]):
-            return None
-        self.position = words.end()
-        if self.peek() in (",", ")", "]", "}", "⦄", "⟩"):
-            return Words(_plain(words[0]))
-        self.position = words.start()
-        return None
+        return self._bare_words(_WORDS, lambda: self.peek() in (",", ")", "]", "}", "⦄", "⟩")) or self._side()
 
     def _quantity(self) -> Quantity | Colon:
         money = self.take(_MONEY)
@@ -187,7 +191,7 @@ class _AnswerGrammar(ScalarGrammar):
                 raise Unreadable("money with a unit")
             name = "dollar"
         if scale != 1:
-            parts = [Product((Number(scale), part)) for part in parts]
+            parts = [Operation("product", (Number(scale), part)) for part in parts]
         return Quantity(parts[0], name) if len(parts) == 1 else Colon(tuple(parts), name)
 
     def _unit(self) -> Unit:
@@ -202,10 +206,8 @@ class _AnswerGrammar(ScalarGrammar):
                 raise Unreadable("a unit with unknown characters")
             return unit(f"{text[1]} {text[2] or ''}")
         words = self.at(_UNIT_WORDS)
-        if not words:
-            return unit("")
-        written = re.split(rf"\s+(?:{'|'.join(CONNECTIVES)})\b", words[0])[0]
-        first = written.split()[0].split("/")[0].split("^")[0].lower()
+        written = _CONNECTIVE.split(words[0])[0] if words else ""
+        first = re.split(r"[\s/^]", written)[0].lower()
         if first not in UNITS and len(first) <= 3:
             return unit("")
         self.position += len(written)
@@ -253,26 +255,18 @@ def _matrix(body: str) -> Matrix:
 
 
 def _relation(sides: list[Form], operators: list[str]) -> Form:
-    if operators == ["∈"]:
-        match sides:
-            case [Quantity(Symbol(letter), None), container]:
-                return Member(letter, container)
-            case _:
-                raise Unreadable("membership of something else than a letter")
-    if operators == ["="] and _names_coordinates(sides[0]):
-        return sides[1]
+    match operators, sides:
+        case ["∈"], [Quantity(Symbol(letter), None), container]:
+            return Member(letter, container)
+        case ["="], [Sequence(Shape.OPEN, items), right] if items in _COORDINATES:
+            return right  # (x, y) = … says no more than its right side; other letters could stand for anything
+        case _:
+            pass
     if all(operator in _TURNED for operator in operators):
         sides, operators = sides[::-1], [_TURNED[operator] for operator in reversed(operators)]
     if operators not in (["="], ["≠"]) and not all(operator in "<≤" for operator in operators):
-        raise Unreadable("a chain of unlike relations")
+        raise Unreadable("a chain of unlike relations, or membership of something else than a letter")
     return _as_interval(sides, operators) or Relation(tuple(sides), tuple(operators))
-
-
-def _names_coordinates(side: Form) -> bool:
-    """(x, y) = … names nothing that the right side does not say. Other letters could stand for anything."""
-    if not isinstance(side, Sequence) or side.shape is not Shape.OPEN:
-        return False
-    return side.items in [tuple(Quantity(Symbol(letter)) for letter in letters) for letters in _COORDINATES]
 
 
 def _as_interval(sides: list[Form], operators: list[str]) -> Member | None:

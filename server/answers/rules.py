@@ -1,18 +1,26 @@
-"""Verdicts: compares two forms. Structure and exact numbers are decided here; the rest is asked of an `Algebra`.
+"""Rules: compares two forms. Structure and exact numbers are decided here; an `Algebra` decides the rest.
 
-The rules keep SAME an equivalence as far as answers allow. Where two answers agree only if something unsaid is assumed
-(which unit, which letter, whether order matters), the verdict is UNKNOWN and never a guess. Symmetric by construction.
+The rules keep SAME an equivalence as far as answers allow. Where two answers agree only under an unsaid assumption
+(which unit, which letter, whether order matters), the verdict is UNKNOWN. The order of the two forms never matters.
 """
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Protocol, TypeVar
 
 from search.outcomes import Verdict
-from server.answers.exact import Gaussian, Uncomparable, exact, infinite_sign, prime_factors
-from server.answers.expressions import Expression, Symbol, symbols
-from server.answers.forms import (
+from server.answers.exact import Uncomparable, exact, infinite_sign, is_factorisation
+from server.answers.readings import (
+    is_clock_reading,
+    is_grouped_number,
+    is_numeral_reading,
+    proportion_of,
+    solved_for,
+)
+from server.answers.terms import (
     Code,
     Colon,
+    Expression,
     Form,
     Matrix,
     Member,
@@ -21,18 +29,11 @@ from server.answers.forms import (
     Relation,
     Sequence,
     Shape,
+    Symbol,
     Union,
     Words,
-)
-from server.answers.readings import (
-    as_digit_groups,
-    bare_sides,
-    is_clock_reading,
     letters_in,
-    numeral_readings,
-    proportion_of,
-    rational_value,
-    solved_for,
+    symbols,
 )
 
 _Item = TypeVar("_Item")
@@ -47,6 +48,10 @@ _WORDS_THAT_NAME_MATHS = frozenset(
 )
 _NAMED_SETS = frozenset("ℝℤℕ∅")
 _UNORDERED = (Shape.LIST, Shape.SET)
+_THE_UNKNOWN = "x"
+"""`x = 3` is the same answer as `3`. One letter can have this right and no more, or x = 3 would equal y = 3 as well."""
+_RANK: tuple[type[Form], ...] = (Relation, Member, Words, Code, Numeral, Colon, Matrix, Union, Sequence, Quantity)
+"""Two forms of different kinds are compared in this order, which halves the pairs to write rules for."""
 
 
 class Algebra(Protocol):
@@ -54,28 +59,33 @@ class Algebra(Protocol):
 
     def same(self, a: Expression, b: Expression) -> Verdict:
         """Whether two scalars are equal for all values of their letters."""
-        ...
 
     def same_relation(self, a: tuple[Expression, Expression], b: tuple[Expression, Expression], sign: str) -> Verdict:
         """Whether `a[0] sign a[1]` and `b[0] sign b[1]` say the same; the sign is one of = ≠ < ≤."""
-        ...
 
     def same_region(self, a: tuple[Sequence, ...], b: tuple[Sequence, ...]) -> Verdict:
         """Whether two unions of intervals and finite sets hold the same real numbers."""
-        ...
 
 
-def verdict_of(a: Form, b: Form, algebra: Algebra) -> Verdict:
-    """Whether two forms are the same answer."""
-    return _Comparison(algebra).forms(a, b)
+class NeedsAlgebra(Exception):
+    """Exact arithmetic does not decide this comparison."""
 
 
-class _Comparison:
-    def __init__(self, algebra: Algebra) -> None:
-        self._algebra = algebra
-        self._values: dict[Expression, Gaussian | None] = {}
+class Comparison:
+    """Compares forms; without an algebra it raises `NeedsAlgebra` where it would need one."""
+
+    def __init__(self, algebra: Algebra | None) -> None:
+        self._given_algebra = algebra
+        self._exact = cache(exact)  # an item of a list is compared with many
+
+    @property
+    def _algebra(self) -> Algebra:
+        if self._given_algebra is None:
+            raise NeedsAlgebra
+        return self._given_algebra
 
     def forms(self, a: Form, b: Form) -> Verdict:  # noqa: PLR0912 - one case for each kind of form
+        """Whether two forms are the same answer."""
         if a == b:
             return Verdict.SAME
         match a, b:
@@ -90,7 +100,7 @@ class _Comparison:
             case Colon() as a, Colon() as b:
                 return self._colons(a, b)
             case Matrix() as a, Matrix() as b:
-                return self._matrices(a, b)
+                return _all(a.rows, b.rows, lambda row_a, row_b: _all(row_a, row_b, self._expressions))
             case Sequence() as a, Sequence() as b:
                 return self._sequences(a, b)
             case (Sequence() | Union()) as a, (Sequence() | Union()) as b:
@@ -101,10 +111,36 @@ class _Comparison:
                 inner = self.forms(a.container, b.container)
                 return inner if a.letter == b.letter else _never_same(inner, Verdict.DIFFERENT)
             case _:
-                first, second = sorted((a, b), key=lambda form: _RANK.index(type(form)))
-                return self._unlike(first, second)
+                return self._unlike(*sorted((a, b), key=lambda form: _RANK.index(type(form))))
 
-    def expressions(self, a: Expression, b: Expression) -> Verdict:
+    def _unlike(self, a: Form, b: Form) -> Verdict:  # noqa: PLR0912 - one case for each pair of kinds
+        """Two forms of different kinds, ordered as in `_RANK`."""
+        match a, b:
+            case (Relation() | Member()) as a, _:
+                letter, value = solved_for(a) or (None, None)
+                verdict = self.forms(value, b) if value else Verdict.UNKNOWN
+                return verdict if letter == _THE_UNKNOWN else _never_same(verdict)
+            case Words() as a, _:
+                is_doubtful = not _WORDS_THAT_NAME_MATHS.isdisjoint(a.text.split()) or _is_product(a, b)
+                return Verdict.UNKNOWN if is_doubtful else Verdict.DIFFERENT
+            case Code(), _:
+                return Verdict.UNKNOWN if letters_in(b) or isinstance(b, Numeral) else Verdict.DIFFERENT
+            case Numeral() as a, Quantity() as b:
+                return Verdict.UNKNOWN if is_numeral_reading(a, b) else Verdict.DIFFERENT
+            case Colon() as a, Quantity() as b:
+                return Verdict.UNKNOWN if is_clock_reading(a, b) else Verdict.DIFFERENT
+            case Sequence(_, (item,)), Quantity() as b:
+                return _never_same(self.forms(item, b))
+            case Sequence() as a, Quantity() as b:
+                return Verdict.UNKNOWN if is_grouped_number(a, b) else Verdict.DIFFERENT
+            case Matrix(rows), Sequence() as b:
+                entries = tuple(Quantity(entry) for row in rows for entry in row)
+                is_vector = 1 in (len(rows), len(rows[0]))
+                return _never_same(_all(entries, b.items, self.forms)) if is_vector else Verdict.DIFFERENT
+            case _:
+                return Verdict.DIFFERENT
+
+    def _expressions(self, a: Expression, b: Expression) -> Verdict:
         if a == b:
             return Verdict.SAME
         if infinite_sign(a) or infinite_sign(b):
@@ -118,45 +154,35 @@ class _Comparison:
             return Verdict.DIFFERENT if is_plain_a and is_plain_b else self._algebra.same(a, b)
         if value_a != value_b:
             return Verdict.DIFFERENT
-        is_same_form = (prime_factors(a) is None) == (prime_factors(b) is None)
-        return Verdict.SAME if is_same_form else Verdict.UNKNOWN
-
-    def _exact(self, expression: Expression) -> Gaussian | None:
-        """Evaluated once: an item of a list is compared with many."""
-        if expression not in self._values:
-            self._values[expression] = exact(expression)
-        return self._values[expression]
+        return Verdict.SAME if is_factorisation(a) == is_factorisation(b) else Verdict.UNKNOWN
 
     def _quantities(self, a: Quantity, b: Quantity) -> Verdict:
         if a.unit and b.unit and a.unit != b.unit:
             return Verdict.UNKNOWN
-        verdict = self.expressions(a.expression, b.expression)
+        verdict = self._expressions(a.expression, b.expression)
         bare = a if b.unit else b
         # `5m` may be the five metres that the other side writes with \text{m}.
         may_hide_unit = (a.unit is None) != (b.unit is None) and bool(symbols(bare.expression))
-        return _never_different(verdict) if may_hide_unit else verdict
+        return Verdict.UNKNOWN if may_hide_unit and verdict is Verdict.DIFFERENT else verdict
 
     def _colons(self, a: Colon, b: Colon) -> Verdict:
         if a.unit and b.unit and a.unit != b.unit:
             return Verdict.UNKNOWN
-        verdict = self._all(a.parts, b.parts, self.expressions)
-        proportion_a, proportion_b = proportion_of(a.parts), proportion_of(b.parts)
-        if verdict is Verdict.DIFFERENT and proportion_a is not None and proportion_a == proportion_b:
-            return Verdict.UNKNOWN  # 5:7 and 10:14 are one ratio, but two times of day
-        return verdict
-
-    def _matrices(self, a: Matrix, b: Matrix) -> Verdict:
-        return self._all(a.rows, b.rows, lambda row_a, row_b: self._all(row_a, row_b, self.expressions))
+        verdict = _all(a.parts, b.parts, self._expressions)
+        proportion = proportion_of(a.parts)
+        # 5:7 and 10:14 are one ratio, but two times of day.
+        is_one_ratio = proportion is not None and proportion == proportion_of(b.parts)
+        return Verdict.UNKNOWN if is_one_ratio and verdict is Verdict.DIFFERENT else verdict
 
     def _sequences(self, a: Sequence, b: Sequence) -> Verdict:
         unordered_a, unordered_b = a.shape in _UNORDERED, b.shape in _UNORDERED
         if unordered_a and unordered_b:
             return self._multisets(self._members(a), self._members(b))
+        if Shape.SET in (a.shape, b.shape):
+            return Verdict.DIFFERENT
         if unordered_a or unordered_b:
-            if Shape.SET in (a.shape, b.shape):
-                return Verdict.DIFFERENT
             return _never_same(self._multisets(a.items, b.items))
-        verdict = self._all(a.items, b.items, self.forms)
+        verdict = _all(a.items, b.items, self.forms)
         if a.shape is b.shape:
             return verdict
         return _never_same(verdict) if Shape.ANGLE in (a.shape, b.shape) else Verdict.DIFFERENT
@@ -187,8 +213,7 @@ class _Comparison:
         return Verdict.DIFFERENT if unmatched else Verdict.SAME
 
     def _unions(self, a: Sequence | Union, b: Sequence | Union) -> Verdict:
-        regions_a = a.items if isinstance(a, Union) else (a,)
-        regions_b = b.items if isinstance(b, Union) else (b,)
+        regions_a, regions_b = (side.items if isinstance(side, Union) else (side,) for side in (a, b))
         if self._multisets(regions_a, regions_b) is Verdict.SAME:
             return Verdict.SAME
         return self._algebra.same_region(regions_a, regions_b)
@@ -202,78 +227,13 @@ class _Comparison:
                 return self.forms(solved_a[1], solved_b[1])
             if not letters_in(solved_a[1]) and not letters_in(solved_b[1]):
                 return Verdict.DIFFERENT
-        if self._all(a.sides, b.sides, self.forms) is Verdict.SAME:
+        if _all(a.sides, b.sides, self.forms) is Verdict.SAME:
             return Verdict.SAME
-        bare_a, bare_b = bare_sides(a), bare_sides(b)
-        if bare_a is None or bare_b is None:
-            return Verdict.UNKNOWN
-        return self._algebra.same_relation(bare_a, bare_b, a.operators[0])
-
-    def _unlike(self, a: Form, b: Form) -> Verdict:  # noqa: PLR0912 - one case for each pair of kinds
-        """Two forms of different kinds, ordered as in `_RANK`."""
-        match a, b:
-            case Relation() as a, _:
-                solved = solved_for(a)
-                if solved is None:
-                    return Verdict.UNKNOWN
-                verdict = self.forms(solved[1], b)
-                return verdict if solved[0] == _THE_UNKNOWN else _never_same(verdict)
-            case Member() as a, _:
-                verdict = self.forms(a.container, b)
-                return verdict if a.letter == _THE_UNKNOWN else _never_same(verdict)
-            case Words() as a, _:
-                is_doubtful = not _WORDS_THAT_NAME_MATHS.isdisjoint(a.text.split()) or _is_product(a, b)
-                return Verdict.UNKNOWN if is_doubtful else Verdict.DIFFERENT
-            case Code(), _:
-                return Verdict.UNKNOWN if letters_in(b) or isinstance(b, Numeral) else Verdict.DIFFERENT
-            case Numeral() as a, Quantity():
-                return Verdict.UNKNOWN if rational_value(b) in numeral_readings(a) else Verdict.DIFFERENT
-            case Colon() as a, Quantity() as b:
-                return Verdict.UNKNOWN if is_clock_reading(a, b) else Verdict.DIFFERENT
-            case Sequence() as a, Quantity() as b:
-                return self._sequence_and_quantity(a, b)
-            case Matrix() as a, Sequence() as b:
-                entries = tuple(Quantity(entry) for row in a.rows for entry in row)
-                is_vector = 1 in (len(a.rows), len(a.rows[0]))
-                return _never_same(self._all(entries, b.items, self.forms)) if is_vector else Verdict.DIFFERENT
+        match a.sides + b.sides:
+            case (Quantity(left_a, None), Quantity(right_a, None), Quantity(left_b, None), Quantity(right_b, None)):
+                return self._algebra.same_relation((left_a, right_a), (left_b, right_b), a.operators[0])
             case _:
-                return Verdict.DIFFERENT
-
-    def _sequence_and_quantity(self, a: Sequence, b: Quantity) -> Verdict:
-        if len(a.items) == 1:
-            return _never_same(self.forms(a.items[0], b))
-        grouped = as_digit_groups(a)
-        return Verdict.UNKNOWN if grouped is not None and grouped == rational_value(b) else Verdict.DIFFERENT
-
-    @staticmethod
-    def _all(a: tuple[_Item, ...], b: tuple[_Item, ...], compare: Callable[[_Item, _Item], Verdict]) -> Verdict:
-        if len(a) != len(b):
-            return Verdict.DIFFERENT
-        return _worst(compare(item_a, item_b) for item_a, item_b in zip(a, b, strict=True))
-
-
-_RANK: tuple[type[Form], ...] = (Relation, Member, Words, Code, Numeral, Colon, Matrix, Union, Sequence, Quantity)
-_THE_UNKNOWN = "x"
-"""`x = 3` is the same answer as `3`. One letter can have this right and no more, or x = 3 would equal y = 3 as well."""
-
-
-def _worst(verdicts: Iterable[Verdict]) -> Verdict:
-    found = set(verdicts)
-    return next((verdict for verdict in (Verdict.DIFFERENT, Verdict.UNKNOWN) if verdict in found), Verdict.SAME)
-
-
-def _never_same(verdict: Verdict, instead: Verdict = Verdict.UNKNOWN) -> Verdict:
-    return instead if verdict is Verdict.SAME else verdict
-
-
-def _never_different(verdict: Verdict) -> Verdict:
-    return Verdict.UNKNOWN if verdict is Verdict.DIFFERENT else verdict
-
-
-def _is_product(words: Words, form: Form) -> bool:
-    """Whether a short run of letters may be a product of just the letters in `form`."""
-    letters = {letter.lower() for letter in letters_in(form)}
-    return len(words.text) <= 3 and bool(letters) and letters == set(words.text)
+                return Verdict.UNKNOWN
 
 
 def _words(a: Words, b: Words) -> Verdict:
@@ -284,3 +244,25 @@ def _words(a: Words, b: Words) -> Verdict:
     # Two or three letters may be a product, and then their order means nothing.
     is_product = longest == 1 and len(a.text) <= 3 and sorted(a.text) == sorted(b.text)
     return Verdict.UNKNOWN if is_product else Verdict.DIFFERENT
+
+
+def _is_product(words: Words, form: Form) -> bool:
+    """Whether a short run of letters may be a product of just the letters in `form`."""
+    letters = {letter.lower() for letter in letters_in(form)}
+    return len(words.text) <= 3 and bool(letters) and letters == set(words.text)
+
+
+def _all(a: tuple[_Item, ...], b: tuple[_Item, ...], compare: Callable[[_Item, _Item], Verdict]) -> Verdict:
+    """SAME where all pairs are; one pair that differs makes the whole differ."""
+    if len(a) != len(b):
+        return Verdict.DIFFERENT
+    return _worst(compare(item_a, item_b) for item_a, item_b in zip(a, b, strict=True))
+
+
+def _worst(verdicts: Iterable[Verdict]) -> Verdict:
+    found = set(verdicts)
+    return next((verdict for verdict in (Verdict.DIFFERENT, Verdict.UNKNOWN) if verdict in found), Verdict.SAME)
+
+
+def _never_same(verdict: Verdict, instead: Verdict = Verdict.UNKNOWN) -> Verdict:
+    return instead if verdict is Verdict.SAME else verdict

@@ -1,42 +1,23 @@
-"""Answers: compares two answers as written. The public face of this package.
+"""Comparison: decides whether two answers, as written, are equal. The other modules here serve this one.
 
-`compare` decides everything and may need seconds or, on an evil answer, forever: run it in a worker. `decide_exactly`
-decides what needs no algebra, in bounded time, without importing sympy, and gives None for the rest.
+`compare` decides everything and may take seconds, or on a hostile answer forever: run it in a worker.
+`decide_exactly` decides what needs no algebra, in bounded time, without importing sympy, and gives None for the rest.
 
-SAME       the texts are one after respelling, or what they say is equal.
+SAME       the texts have one spelling, or what they say is equal.
 DIFFERENT  both are readable and were found to differ.
-UNKNOWN    either is unreadable, too long, too large to compute, or they agree only under an unsaid assumption.
+UNKNOWN    one is unreadable, too long or too large to compute, or they agree only under an unsaid assumption.
 """
 
 import re
 
 from search.outcomes import Verdict
-from server.answers.answer_grammar import read
-from server.answers.expressions import Expression
-from server.answers.forms import Form, Sequence
+from server.answers.grammar import read
+from server.answers.rules import Algebra, Comparison, NeedsAlgebra
 from server.answers.scanner import Unreadable
 from server.answers.spelling import respelled
-from server.answers.verdicts import Algebra, verdict_of
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,1000}")
 _HEXADECIMAL = re.compile(r"(?!\d+$)(?!\d+[eE]\d+$)[0-9][0-9a-fA-F]*")
-
-
-class NeedsAlgebra(Exception):
-    """Exact arithmetic does not decide this comparison."""
-
-
-class _NoAlgebra:
-    """Stops the comparison where it would need algebra."""
-
-    def same(self, a: Expression, b: Expression) -> Verdict:
-        raise NeedsAlgebra
-
-    def same_relation(self, a: tuple[Expression, Expression], b: tuple[Expression, Expression], sign: str) -> Verdict:
-        raise NeedsAlgebra
-
-    def same_region(self, a: tuple[Sequence, ...], b: tuple[Sequence, ...]) -> Verdict:
-        raise NeedsAlgebra
 
 
 def compare(a: str, b: str) -> Verdict:
@@ -53,12 +34,12 @@ def compare(a: str, b: str) -> Verdict:
 def decide_exactly(a: str, b: str) -> Verdict | None:
     """The verdict where it takes no algebra, else None. Bounded: a few milliseconds for the longest answers read."""
     try:
-        return _compare(a, b, _NoAlgebra())
+        return _compare(a, b, None)
     except NeedsAlgebra:
         return None
 
 
-def _compare(a: str, b: str, algebra: Algebra) -> Verdict:
+def _compare(a: str, b: str, algebra: Algebra | None) -> Verdict:
     a, b = sorted((a.strip(), b.strip()))  # whatever is decided below, the order cannot matter
     if a == b:
         return Verdict.SAME
@@ -69,18 +50,11 @@ def _compare(a: str, b: str, algebra: Algebra) -> Verdict:
         return Verdict.UNKNOWN
     if spelling_a == spelling_b:
         return Verdict.SAME
-    form_a, form_b = _form(spelling_a), _form(spelling_b)
-    if form_a is None or form_b is None:
-        return Verdict.UNKNOWN
-    verdict = verdict_of(form_a, form_b, algebra)
-    return Verdict.UNKNOWN if _reads_as_numerals(spelling_a, spelling_b, verdict) else verdict
-
-
-def _form(spelling: str) -> Form | None:
     try:
-        return read(spelling)
+        verdict = Comparison(algebra).forms(read(spelling_a), read(spelling_b))
     except Unreadable:
-        return None
+        return Verdict.UNKNOWN
+    return Verdict.UNKNOWN if _reads_as_numerals(spelling_a, spelling_b, verdict) else verdict
 
 
 def _reads_as_numerals(a: str, b: str, verdict: Verdict) -> bool:
