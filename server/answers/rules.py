@@ -59,12 +59,15 @@ class Algebra(Protocol):
 
     def same(self, a: Expression, b: Expression) -> Verdict:
         """Whether two scalars are equal for all values of their letters."""
+        ...
 
     def same_relation(self, a: tuple[Expression, Expression], b: tuple[Expression, Expression], sign: str) -> Verdict:
         """Whether `a[0] sign a[1]` and `b[0] sign b[1]` say the same; the sign is one of = ≠ < ≤."""
+        ...
 
     def same_region(self, a: tuple[Sequence, ...], b: tuple[Sequence, ...]) -> Verdict:
         """Whether two unions of intervals and finite sets hold the same real numbers."""
+        ...
 
 
 class NeedsAlgebra(Exception):

@@ -83,7 +83,8 @@ class ScalarGrammar(Scanner):
         return negated(term) if is_negative else term
 
     def _term(self) -> Expression:
-        factors, is_written, divisions = [self._factor()], True, 0
+        factors: list[Expression] = [self._factor()]
+        is_written, divisions = True, 0
         while True:
             if operator := self.take_any("*/"):
                 factors.append(negated(self._factor()) if self.take_any("-") else self._factor())
