@@ -1,14 +1,24 @@
 """Server Python: the CPU time of everything of ours for each node, from HTTP request to response, on parts for free."""
 
+import asyncio
 import gc
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import httpx
 
 from benchmarks.fill.free_parts import PROBLEM, ask_again, free_parts
-from search import Budget, SearchResult, search
+from search import SearchResult, search
+from server.app import create_app
+from server.http.requests import search_request
 from server.http.schemas import SolveRequest
-from server.parts.fakes import fake_parts, opening, serve
+from server.parts.fakes import fake_parts, opening
+from server.parts.serving import OpenParts
 from server.settings.settings import Settings
-from server.solving.orders import Order, order_for
+from server.solving.admission import limits_from
+from server.solving.request import SearchRequest
+from server.solving.solver import Solver
 
 
 async def seconds_per_node(*, requests: int) -> float:
@@ -18,31 +28,42 @@ async def seconds_per_node(*, requests: int) -> float:
     fakes_s = 0.0
     parts = free_parts()
     opened = opening(fake_parts(policy=parts.policy, scorer=parts.scorer))
-    async with serve(opened, settings=settings) as served:
-        (await served.client.post("/solve", json={"problem": PROBLEM})).raise_for_status()
+    async with _served(opened, settings) as client:
+        (await client.post("/solve", json={"problem": PROBLEM})).raise_for_status()
         gc.collect()
         began_s = time.process_time()
         for seed in range(requests):
-            (await served.client.post("/solve", json={"problem": PROBLEM, "seed": seed})).raise_for_status()
+            (await client.post("/solve", json={"problem": PROBLEM, "seed": seed})).raise_for_status()
         served_s = time.process_time() - began_s
     for seed in range(requests):
-        order = order_for(SolveRequest(problem=PROBLEM, seed=seed), settings)
-        result = await _same_search(order)
+        request = search_request(SolveRequest(problem=PROBLEM, seed=seed), settings, endpoint="/solve")
+        result = await _same_search(request)
         nodes += len(result.tree.nodes)
         gc.collect()
         began_s = time.process_time()
-        await ask_again(result, candidates=order.config.candidates, seed=order.seed)
+        await ask_again(result, candidates=request.config.candidates, seed=request.seed)
         fakes_s += time.process_time() - began_s
     return (served_s - fakes_s) / nodes
 
 
-async def _same_search(order: Order) -> SearchResult:
+@asynccontextmanager
+async def _served(open_parts: OpenParts, settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client of the application, without a network between the two."""
+    ready = asyncio.Event()
+    solver = Solver(open_parts, limits=limits_from(settings), on_ready=ready.set)
+    transport = httpx.ASGITransport(create_app(solver, settings))
+    async with solver.running(), httpx.AsyncClient(transport=transport, base_url="http://fake", timeout=None) as client:
+        await ready.wait()
+        yield client
+
+
+async def _same_search(request: SearchRequest) -> SearchResult:
     """The fakes answer at once and always alike, so the server's search made this very tree."""
     return await search(
-        order.problem,
+        request.problem,
         parts=free_parts(),
-        config=order.config,
-        budget=Budget(trajectories=order.trajectories),
-        seed=order.seed,
+        config=request.config,
+        budget=request.budget,
+        seed=request.seed,
         now=time.monotonic,
     )

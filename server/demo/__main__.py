@@ -22,7 +22,7 @@ from server.answers.comparison import decide_exactly
 from server.demo.display import LiveSearch, show_problem, show_response, starting_text
 from server.demo.server import DemoFailed, Interrupted, raise_on_signals, started_server
 from server.http.schemas import ProblemDetails, SolveResponse
-from server.http.wire import read_frames
+from server.http.streams import read_frames
 
 SILENCE_S = 60.0
 """Longest wait for the next bytes of a stream; the server sends a heartbeat every ten seconds."""

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from server.http.schemas import SolveResponse
-from server.http.wire import ServerEvent
+from server.http.streams import ServerEvent
 
 _SHOWN_LINES = 6
 """Lines of a step: a fixed number, so that the display does not jump."""

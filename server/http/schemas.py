@@ -1,4 +1,4 @@
-"""Schemas: the JSON of requests and responses. `server.solving.orders` checks the limits that operators set."""
+"""Schemas: the JSON of requests and responses. `server.http.requests` checks the limits that operators set."""
 
 from enum import StrEnum
 from typing import Annotated, cast
@@ -8,6 +8,7 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from search import NodeOutcome, Selection, StopReason, Strategy, TreePolicy
+from server.solving.searches import CancelState
 
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
@@ -37,15 +38,6 @@ class _Request(BaseModel):
 
 class _Response(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-
-class CancelState(StrEnum):
-    """Where a search stands that is to be cancelled."""
-
-    STOPPING = "stopping"
-    """It ends now, with its best answer so far."""
-    ENDED = "ended"
-    """It had ended already."""
 
 
 class Effort(StrEnum):
@@ -219,12 +211,6 @@ class SolveResponse(_Response):
     models: Models
     tree: list[TreeNode] | None = None
     """With `return_tree`: every node, parents before children."""
-
-    def payload(self) -> dict[str, object]:
-        """As it goes out: without the tree where none was asked for."""
-        payload = self.model_dump(exclude={"tree"})
-        # One node after the other: a single call for thousands would let no other thread run meanwhile.
-        return payload if self.tree is None else {**payload, "tree": [node.model_dump() for node in self.tree]}
 
 
 class FieldProblem(_Response):

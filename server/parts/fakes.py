@@ -8,23 +8,12 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import httpx
-
 from search import Candidate, CodeRunner, Path, Policy, StepScorer
 from search.testing.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
-from server.app import create_app
-from server.http.asgi import Application
-from server.http.schemas import Models
-from server.parts.serving import OpenParts, Part, ServingParts
-from server.settings.settings import Settings
-from server.solving.admission import limits_from
-from server.solving.solver import Solver
+from server.parts.serving import ModelIds, OpenParts, Part, ServingParts
 
-FAKE_MODELS = Models(policy="arithmetic@fake", ppm="constant@fake")
+FAKE_MODELS = ModelIds(policy="arithmetic@fake", ppm="constant@fake")
 FAKE_PROMPT_TOKENS = 1000
-
-OPENING_S = 10.0
-"""Fake parts open at once; this only keeps a broken test from hanging."""
 
 
 @dataclass(slots=True)
@@ -73,7 +62,7 @@ def fake_parts(
 
     found = faults if faults is not None else {}
     return ServingParts(
-        policy=lambda temperature, top_p: policy,
+        policy=lambda sampling: policy,
         scorer=scorer or FunctionScorer(lambda _: 0.5),
         equality=StringEquality(),
         open_runner=runner,
@@ -94,39 +83,3 @@ def opening(parts: ServingParts) -> OpenParts:
         yield parts
 
     return open_parts
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """An application in its lifespan, and a client that reaches it without a network."""
-
-    app: Application
-    solver: Solver
-    client: httpx.AsyncClient
-    ready: asyncio.Event
-    """Set once the parts are open."""
-
-
-@asynccontextmanager
-async def serve(
-    open_parts: OpenParts | None = None, *, settings: Settings | None = None, waits: bool = True
-) -> AsyncGenerator[Served]:
-    """Serve the given parts, or fake ones; with `waits` from when they are open."""
-    settings = settings or Settings()
-    ready = asyncio.Event()
-    solver = Solver(
-        open_parts or opening(fake_parts()),
-        limits=limits_from(settings),
-        record_folder=settings.record_folder,
-        on_ready=ready.set,
-    )
-    app = create_app(solver, settings)
-    # The transport does not know lifespans: this one is the application's own.
-    client = httpx.AsyncClient(
-        transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://fake", timeout=OPENING_S
-    )
-    async with solver.running(), client:
-        if waits:
-            async with asyncio.timeout(OPENING_S):
-                await ready.wait()
-        yield Served(app, solver, client, ready)

@@ -5,16 +5,14 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from sandbox import Level, Sandbox, SandboxError
-from search import Policy
 from server.answers.equality import EqualityPool, EqualityUnavailable
 from server.bundle.folders import ModelFolders
 from server.engines.errors import EngineError
 from server.engines.health import HealthWatch, watching
-from server.engines.protocols import Engines, Sampling
-from server.http.schemas import Models
+from server.engines.protocols import Engines
 from server.parts.restarting import RestartingEquality, RestartingSandbox
 from server.parts.runner import STEP_LIMITS
-from server.parts.serving import Part, PartsUnavailable, ServingParts
+from server.parts.serving import ModelIds, Part, PartsUnavailable, ServingParts
 from server.settings.settings import Settings
 
 
@@ -42,19 +40,14 @@ async def open_local_parts(
         watches = (runners.watch, checker.watch)
         await stack.enter_async_context(watching(watches))
 
-        def policy(temperature: float, top_p: float) -> Policy:
-            return engines.policy.policy(
-                Sampling(temperature=temperature, top_p=top_p, max_step_tokens=settings.max_step_tokens)
-            )
-
         yield ServingParts(
-            policy=policy,
+            policy=engines.policy.policy,
             scorer=engines.ppm,
             equality=checker,
             open_runner=runners.open_runner,
             prompt_tokens=engines.policy.prompt_tokens,
             max_prompt_tokens=engines.policy.context_tokens - settings.max_step_tokens,
-            models=Models(policy=engines.policy.model_id, ppm=engines.ppm.model_id),
+            models=ModelIds(policy=engines.policy.model_id, ppm=engines.ppm.model_id),
             faults=lambda: _faults(engines, watches),
             engine_stats=engines.stats,
             sandbox_status=lambda: sandbox.status,

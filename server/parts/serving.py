@@ -4,13 +4,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
 from sandbox import Status
 from search import AnswerEquality, CodeRunner, Policy, StepScorer
-from server.engines.protocols import EngineName
+from server.engines.protocols import EngineName, Sampling
 from server.engines.stats import EngineStats
-from server.http.schemas import Models
 
 
 class Part(StrEnum):
@@ -26,12 +24,12 @@ class Part(StrEnum):
     """Compares answers."""
 
 
-class PolicyView(Protocol):
-    """Gives a policy that draws in one way; all of them are the same model."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIds:
+    """Name and content hash of each model."""
 
-    def __call__(self, temperature: float, top_p: float) -> Policy:
-        """Costs nothing. Temperature 0 decides greedily."""
-        ...
+    policy: str
+    ppm: str
 
 
 def _no_stats() -> Mapping[EngineName, EngineStats]:
@@ -42,7 +40,8 @@ def _no_stats() -> Mapping[EngineName, EngineStats]:
 class ServingParts:
     """Everything opened and working; `faults` tells what has broken since."""
 
-    policy: PolicyView
+    policy: Callable[[Sampling], Policy]
+    """A view of the policy that samples candidates so; costs nothing."""
     scorer: StepScorer
     equality: AnswerEquality
     open_runner: Callable[[int], AbstractAsyncContextManager[CodeRunner]]
@@ -51,7 +50,7 @@ class ServingParts:
     """Length of a problem as the policy reads it."""
     max_prompt_tokens: int
     """What the policy's context holds besides one step."""
-    models: Models
+    models: ModelIds
     faults: Callable[[], Mapping[Part, str]]
     """The parts that do not work now, and why; empty while all is well."""
     engine_stats: Callable[[], Mapping[EngineName, EngineStats]] = field(default=_no_stats)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, CliSuppress, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from server.http.api_keys import read_api_keys
+from server.settings.api_keys import read_api_keys
 from server.settings.request_limits import REQUEST_LIMITS
 
 PREFIX = "RSTAR_"

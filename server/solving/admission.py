@@ -1,9 +1,9 @@
-"""Admission: who may search, and when. A fixed number of slots, a bounded queue, and turns that go round the clients.
+"""Admission: which search may run, and when. A fixed number of slots, a bounded queue, and turns that go round clients.
 
-A slot that falls free goes to the client that runs the fewest searches; among equals to the one served longest ago;
-its own searches come in the order of their arrival. When the queue is full, the newest search of the client that has
-most of it gives way to a client that has less. So a client with a thousand problems delays one with a single problem
-by about one search, not by a thousand, and cannot shut it out.
+A free slot goes to the client that runs the fewest searches; among equals to the one that was served longest ago; the
+searches of one client run in the order of their arrival. When the queue is full, the newest search of the client with
+the longest part of it is displaced by a search of a client with less. So a client with a thousand problems delays one
+with a single problem by about one search, not by a thousand, and cannot shut it out.
 """
 
 import asyncio
@@ -12,18 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from server.settings.settings import Settings
-from server.solving.refusals import Kind, Refusal
+from server.solving.refusals import Refusal, RefusalKind
 
 FIRST_GUESS_S = 5.0
-"""Length of a search before any was seen."""
+"""The assumed length of a search before any has ended."""
 SMOOTHING = 0.2
-"""Weight of the newest search in the mean that says when to come back."""
+"""Weight of the newest search in the mean length, from which clients are told when to retry."""
 LONGEST_RETRY_S = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What is admitted."""
+    """How much is admitted."""
 
     slots: int
     """Searches that run at once."""
@@ -34,14 +34,45 @@ class Limits:
 
 
 def limits_from(settings: Settings) -> Limits:
-    """As the operator set them."""
+    """The limits that the operator has set."""
     return Limits(
         slots=settings.concurrent_searches, queued=settings.queued_searches, per_client=settings.max_searches_per_key
     )
 
 
+class Ticket:
+    """A search's place in the queue, later its slot."""
+
+    def __init__(self, client: str) -> None:
+        self.client = client
+        self.called_s: float | None = None
+        """When its turn came."""
+        self.refusal: Refusal | None = None
+        """Why it lost its place to another search."""
+        self._is_decided = asyncio.Event()
+
+    def stop_waiting(self) -> None:
+        """Its turn has come, or it leaves the queue without one."""
+        self._is_decided.set()
+
+    async def turn(self) -> bool:
+        """Wait for its turn; False if it leaves before. Raises the `Refusal` if it loses its place."""
+        await self._is_decided.wait()
+        if self.refusal is not None:
+            raise self.refusal
+        return self.called_s is not None
+
+
+@dataclass(slots=True)
+class _Client:
+    served: int
+    """Number of the last turn given to it; for a new client of the last one given to anybody."""
+    running: int = 0
+    waiting: deque[Ticket] = field(default_factory=deque[Ticket])
+
+
 class Admission:
-    """The slots of one server; use within one event loop."""
+    """The slots and the queue of one server. Use it within one event loop."""
 
     def __init__(self, limits: Limits, *, now: Callable[[], float]) -> None:
         self.limits = limits
@@ -63,102 +94,63 @@ class Admission:
     @property
     def retry_after_s(self) -> int:
         """When a search that is refused now would find a place: the queue's length in searches of the usual length."""
-        turns = (self.waiting + 1) / self.limits.slots
-        return min(LONGEST_RETRY_S, max(1, round(turns * self._mean_s)))
+        return self._retry_after_s((self.waiting + 1) / self.limits.slots)
 
-    def admit(self, client_name: str) -> "Ticket":
-        """A place in the queue, to be given back in the end. Raises a `Refusal` where there is none."""
-        client = self._clients.setdefault(client_name, _Client(served=self._served))
-        try:
-            self._check_quota(client)
-            if self.waiting >= self.limits.queued and self.running >= self.limits.slots:
-                self._make_room(client)
-        except Refusal:
-            self._forget(client_name)
-            raise
+    def admit(self, client_name: str) -> Ticket:
+        """A place in the queue, or a slot. `release` it in the end. Raises a `Refusal` where there is none."""
+        client = self._client(client_name)
+        self._check_quota(client)
+        if self.waiting >= self.limits.queued and self.running >= self.limits.slots:
+            self._make_room(client)
         ticket = Ticket(client_name)
         client.waiting.append(ticket)
-        self._give_turns()
+        self._clients[client_name] = client
+        self._fill_slots()
         return ticket
 
-    def _make_room(self, client: "_Client") -> None:
-        """Displace somebody who waits, or refuse."""
-        detail = f"{self.running} searches are running and {self.waiting} waiting, which is as many as may"
-        refusal = Refusal(Kind.OVERLOADED, detail, retry_after_s=self.retry_after_s)
-        greediest = max(self._clients.values(), key=lambda one: len(one.waiting))
-        if len(greediest.waiting) <= len(client.waiting) + 1:
-            raise refusal
-        greediest.waiting.pop().displace(refusal)
-
-    def _check_quota(self, client: "_Client") -> None:
-        limit = self.limits.per_client
-        if limit is not None and client.running + len(client.waiting) >= limit:
-            detail = f"at most {limit} searches at a time, running and waiting, are allowed to one client"
-            retry_after_s = min(LONGEST_RETRY_S, max(1, round(self._mean_s)))
-            raise Refusal(Kind.QUOTA_EXCEEDED, detail, retry_after_s=retry_after_s)
-
-    def _give_turns(self) -> None:
-        while self.running < self.limits.slots and (clients := [c for c in self._clients.values() if c.waiting]):
-            client = min(clients, key=lambda waiting: (waiting.running, waiting.served))
-            self._served += 1
-            client.served = self._served
-            client.running += 1
-            client.waiting.popleft().call(now_s=self._now())
-
-    def give_back(self, ticket: "Ticket", *, is_typical: bool = True) -> None:
-        """The ticket's search is over, or will not begin; whether its length says something about the next one's."""
-        client = self._clients.setdefault(ticket.client, _Client(served=self._served))
+    def release(self, ticket: Ticket, *, is_typical: bool = True) -> None:
+        """The ticket's search is over, or will not begin. The mean length counts typical searches only."""
+        client = self._client(ticket.client)
         if ticket.called_s is not None:
             client.running -= 1
             if is_typical:
                 self._mean_s += SMOOTHING * (self._now() - ticket.called_s - self._mean_s)
         elif ticket in client.waiting:
             client.waiting.remove(ticket)
-        self._forget(ticket.client)
-        self._give_turns()
+        self._fill_slots()
 
-    def _forget(self, client_name: str) -> None:
-        """Clients without searches are not kept, so that names cost no memory."""
-        client = self._clients[client_name]
-        if not client.running and not client.waiting:
-            del self._clients[client_name]
+    def _client(self, name: str) -> _Client:
+        return self._clients.get(name) or _Client(served=self._served)
 
+    def _check_quota(self, client: _Client) -> None:
+        limit = self.limits.per_client
+        if limit is not None and client.running + len(client.waiting) >= limit:
+            detail = f"at most {limit} searches at a time, running and waiting, are allowed to one client"
+            raise Refusal(RefusalKind.QUOTA_EXCEEDED, detail, retry_after_s=self._retry_after_s(1))
 
-class Ticket:
-    """A search's place."""
+    def _make_room(self, client: _Client) -> None:
+        """Displace a waiting search of another client, or refuse."""
+        detail = f"{self.running} searches are running and {self.waiting} waiting, which is as many as may"
+        refusal = Refusal(RefusalKind.OVERLOADED, detail, retry_after_s=self.retry_after_s)
+        greediest = max(self._clients.values(), key=lambda one: len(one.waiting))
+        if len(greediest.waiting) <= len(client.waiting) + 1:
+            raise refusal
+        displaced = greediest.waiting.pop()
+        displaced.refusal = refusal
+        displaced.stop_waiting()
 
-    def __init__(self, client: str) -> None:
-        self.client = client
-        self.called_s: float | None = None
-        """When its turn came."""
-        self._refusal: Refusal | None = None
-        self._decided = asyncio.Event()
+    def _fill_slots(self) -> None:
+        """Give free slots to those whose turn it is. Clients without searches are dropped: they cost no memory."""
+        while self.running < self.limits.slots and (clients := [c for c in self._clients.values() if c.waiting]):
+            client = min(clients, key=lambda waiting: (waiting.running, waiting.served))
+            self._served += 1
+            client.served = self._served
+            client.running += 1
+            ticket = client.waiting.popleft()
+            ticket.called_s = self._now()
+            ticket.stop_waiting()
+        self._clients = {name: client for name, client in self._clients.items() if client.running or client.waiting}
 
-    def call(self, *, now_s: float) -> None:
-        """Its turn has come."""
-        self.called_s = now_s
-        self._decided.set()
-
-    def leave(self) -> None:
-        """Waits no more; does nothing once its turn has come."""
-        self._decided.set()
-
-    def displace(self, refusal: Refusal) -> None:
-        """Its place is another's."""
-        self._refusal = refusal
-        self._decided.set()
-
-    async def turn(self) -> bool:
-        """Waits until its turn comes, or it leaves: False. Raises the `Refusal` with which it was displaced."""
-        await self._decided.wait()
-        if self._refusal is not None:
-            raise self._refusal
-        return self.called_s is not None
-
-
-@dataclass(slots=True)
-class _Client:
-    served: int
-    """Number of the last turn given to it; for a new client of the last one given to anybody."""
-    running: int = 0
-    waiting: deque[Ticket] = field(default_factory=deque[Ticket])
+    def _retry_after_s(self, searches: float) -> int:
+        """The time that so many searches of the usual length take, one after the other."""
+        return min(LONGEST_RETRY_S, max(1, round(searches * self._mean_s)))

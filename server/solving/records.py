@@ -1,4 +1,4 @@
-"""Records: with a folder to write to, each search leaves a file from which it can be run again offline.
+"""Records: one file for each search, from which `python -m server.replay` runs it again without models.
 
 A record holds the problem and everything the models and the sandbox said: it is for bug reports, and off by default. A
 folder that cannot be written to costs the record, never the search.
@@ -50,26 +50,24 @@ class RecordWriter:
         self._file: IO[str] | None = file
 
     def write(self, text: str) -> None:
-        if self._file is None:
-            return
-        try:
-            self._file.write(text)
-        except OSError as error:
-            self._give_up(error)
+        if self._file is not None:
+            with self._giving_up_on_error():
+                self._file.write(text)
 
     def close(self) -> None:
-        """Writes what is left."""
-        if self._file is None:
-            return
-        try:
-            self._file.close()
-        except OSError as error:
-            self._give_up(error)
+        """Write what is left."""
+        if self._file is not None:
+            with self._giving_up_on_error():
+                self._file.close()
 
-    def _give_up(self, error: OSError) -> None:
-        """Closing tries to write the rest once more, and closes the file although that fails again."""
-        assert self._file is not None
-        logger.warning("%s: the record ends early: %s", self._file.name, error.strerror)
-        with suppress(OSError):
-            self._file.close()
-        self._file = None
+    @contextmanager
+    def _giving_up_on_error(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            assert self._file is not None
+            logger.warning("%s: the record ends early: %s", self._file.name, error.strerror)
+            # Closing tries to write the rest once more, and closes the file although that fails again.
+            with suppress(OSError):
+                self._file.close()
+            self._file = None

@@ -1,41 +1,45 @@
-"""Refusals: every reason for which a request gets no answer, and what to tell the client. Sends nothing itself.
+"""Refusals: the reasons for which a request gets no result.
 
-A refusal is raised where the reason is found and rendered once, at the edge (`server.http.problem_json`).
+A refusal is raised where the reason is found. `server.http.problems` alone turns it into a response.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import Enum
-from typing import NamedTuple
-
-from server.http.asgi import Receive, Scope, Send
+from enum import StrEnum
 
 
-class _Kind(NamedTuple):
-    status: int
-    name: str
-    """Last part of the problem's `type`: what programs tell kinds apart by."""
-    title: str
+class RefusalKind(StrEnum):
+    """Why a request is refused. Programs tell refusals apart by these names."""
 
-
-class Kind(Enum):
-    """The kinds of refusal. An operator's limit is `invalid_request` too: the errors name it."""
-
-    MALFORMED_BODY = _Kind(400, "malformed-body", "The body is not JSON")
-    UNAUTHORIZED = _Kind(401, "unauthorized", "An API key is needed")
-    ORIGIN_REFUSED = _Kind(403, "origin-refused", "Pages of this origin may not ask for this")
-    NOT_FOUND = _Kind(404, "not-found", "There is nothing here")
-    METHOD_NOT_ALLOWED = _Kind(405, "method-not-allowed", "The path does not take this method")
-    BODY_TIMEOUT = _Kind(408, "body-timeout", "The body did not come in time")
-    BODY_TOO_LARGE = _Kind(413, "body-too-large", "The body is too large")
-    UNSUPPORTED_MEDIA_TYPE = _Kind(415, "unsupported-media-type", "The body must be application/json")
-    INVALID_REQUEST = _Kind(422, "invalid-request", "The request has invalid fields")
-    QUOTA_EXCEEDED = _Kind(429, "quota-exceeded", "This key has all the searches it may have")
-    SEARCH_FAILED = _Kind(500, "search-failed", "The search failed")
-    INTERNAL_ERROR = _Kind(500, "internal-error", "The server failed")
-    NOT_READY = _Kind(503, "not-ready", "The server is not ready")
-    OVERLOADED = _Kind(503, "overloaded", "The server is busy")
-    STOPPING = _Kind(503, "stopping", "The server is shutting down")
+    MALFORMED_BODY = "malformed-body"
+    """The body is not JSON."""
+    UNAUTHORIZED = "unauthorized"
+    """The client has shown none of the operator's API keys."""
+    ORIGIN_REFUSED = "origin-refused"
+    """A web page of an origin that the operator does not allow asked."""
+    NOT_FOUND = "not-found"
+    """There is no such path, or no such search."""
+    METHOD_NOT_ALLOWED = "method-not-allowed"
+    """The path exists and does not take this method."""
+    BODY_TIMEOUT = "body-timeout"
+    """The body took too long to arrive."""
+    BODY_TOO_LARGE = "body-too-large"
+    """The body is longer than the operator allows."""
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
+    """The body is said to be something else than JSON."""
+    INVALID_REQUEST = "invalid-request"
+    """Fields are wrong, or above a limit of the operator's. The errors name them."""
+    QUOTA_EXCEEDED = "quota-exceeded"
+    """The client already has as many searches as one client may have."""
+    SEARCH_FAILED = "search-failed"
+    """A part of the server failed during the search, and trying again will not help."""
+    INTERNAL_ERROR = "internal-error"
+    """The server has a bug."""
+    NOT_READY = "not-ready"
+    """A part of the server is starting, or is broken and will be restarted."""
+    OVERLOADED = "overloaded"
+    """All slots and all places in the queue are taken."""
+    STOPPING = "stopping"
+    """The server is shutting down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +47,7 @@ class FieldError:
     """What is wrong with one field."""
 
     field: str
-    """Dotted: `search.depth`; empty for the body as a whole."""
+    """Dotted: `search.depth`; empty for the request as a whole."""
     detail: str
     limit: int | float | None = None
     value: str | int | float | bool | None = None
@@ -51,10 +55,10 @@ class FieldError:
 
 
 class Refusal(Exception):
-    """The request gets no answer."""
+    """The request gets no result."""
 
     def __init__(
-        self, kind: Kind, detail: str, *, errors: tuple[FieldError, ...] = (), retry_after_s: int | None = None
+        self, kind: RefusalKind, detail: str, *, errors: tuple[FieldError, ...] = (), retry_after_s: int | None = None
     ) -> None:
         super().__init__(kind, detail)
         self.kind = kind
@@ -63,14 +67,10 @@ class Refusal(Exception):
         self.retry_after_s = retry_after_s
 
 
-Refuse = Callable[[Refusal, Scope, Receive, Send], Awaitable[None]]
-"""Answers a request with a refusal."""
-
-
 def invalid(*errors: FieldError) -> Refusal:
     """The refusal of a request for its fields."""
     detail = "; ".join(f"{error.field}: {error.detail}" if error.field else error.detail for error in errors)
-    return Refusal(Kind.INVALID_REQUEST, detail, errors=errors)
+    return Refusal(RefusalKind.INVALID_REQUEST, detail, errors=errors)
 
 
 def over_limit(field: str, value: float, *, limit: float, unit: str = "") -> FieldError:

@@ -1,34 +1,30 @@
 """Solver: opens the parts, runs each search as a task of its own, and ends them all when the server stops.
 
-Every failure of a search becomes that search's ending, so that no search can take another or the server with it. A
-handler only watches: a search goes on until its end, or until nobody watches it any more.
+Every failure of a search becomes that search's ending, so that no search can take another or the server with it.
+Handlers of requests only watch: a search goes on until its end, or until nobody watches it any more.
 """
 
 import asyncio
 import logging
 import traceback
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 
 from sandbox import SandboxError
-from search import Event, NodeAdded, Parts, SearchResult, Strategy, listening, search
 from server.answers.equality import EqualityUnavailable
 from server.engines.errors import EngineError, RemoteMismatch, RemoteRefused
-from server.http.schemas import CancelState, Models, SolveResponse
-from server.observability.calls import measuring, tracing
 from server.observability.metrics import CLIENT_LEFT, Metrics
-from server.observability.tracing import is_recorded, span
+from server.observability.tracing import span
 from server.parts.metrics import PartsCollector
-from server.parts.serving import OpenParts, Part, PartsUnavailable, ServingParts
+from server.parts.serving import ModelIds, OpenParts, Part, PartsUnavailable, ServingParts
 from server.solving.admission import Admission, Limits
-from server.solving.orders import Order
-from server.solving.receipt import Waited, never_begun, response_for
-from server.solving.records import recorded
-from server.solving.refusals import FieldError, Kind, Refusal, invalid
-from server.solving.running import RETRY_AFTER_S, Register, RunningSearch
+from server.solving.observed_search import run_observed
+from server.solving.refusals import FieldError, Refusal, RefusalKind, invalid
+from server.solving.request import SearchRequest
+from server.solving.result import FinishedSearch, SearchEnding, cancelled_in_queue
+from server.solving.searches import RETRY_AFTER_S, CancelState, RunningSearch, Searches
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +35,6 @@ READY = "ready"
 STARTING = "starting"
 DRAINING = "draining"
 
-ENDPOINT = "/solve"
-
 
 class Solver:
     """All searches of one server; `running()` spans its life."""
@@ -50,7 +44,6 @@ class Solver:
         open_parts: OpenParts,
         *,
         limits: Limits,
-        metrics: Metrics | None = None,
         record_folder: Path | None = None,
         on_ready: Callable[[], None] = lambda: None,
         on_failure: Callable[[str], None] = lambda _: None,
@@ -62,19 +55,18 @@ class Solver:
         self._on_ready = on_ready
         self._on_failure = on_failure
         self._now = now
+        self._last_bound_s = last_bound_s
         self._record_folder = record_folder
         self._parts: ServingParts | None = None
         self._states: dict[Part, str] = dict.fromkeys(Part, STARTING)
         self._group: asyncio.TaskGroup | None = None
         self._admission = Admission(limits, now=now)
-        self._register = Register()
-        self._tasks: dict[asyncio.Task[None], RunningSearch] = {}
-        self._last_bound_s = last_bound_s
-        self._is_draining = False
-        self._closing = asyncio.Event()
-        self._may_close = asyncio.Event()
-        """The parts: no search needs them any more."""
-        self.metrics = metrics or Metrics()
+        self._searches = Searches()
+        self._tasks: dict[asyncio.Task[SearchEnding], RunningSearch] = {}
+        self.is_draining = False
+        """Whether the server is about to stop and takes no new searches."""
+        self._may_close_parts = asyncio.Event()
+        self.metrics = Metrics()
         self.metrics.follow(running=lambda: self._admission.running, waiting=lambda: self._admission.waiting)
         self.metrics.read(
             PartsCollector(lambda: self._parts, lambda: {part: state == READY for part, state in self.states.items()})
@@ -85,18 +77,18 @@ class Solver:
         """Open the parts in the background; at the end stop every search, then close the parts."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            keeper = group.create_task(self._keep_parts())
+            holding = group.create_task(self._hold_parts())
             try:
                 yield
             finally:
                 self.stop()
                 await self._end_all()
-                self._may_close.set()
+                self._may_close_parts.set()
                 if self._parts is None:
-                    keeper.cancel()
+                    holding.cancel()
 
     @property
-    def models(self) -> Models | None:
+    def models(self) -> ModelIds | None:
         """None until they are loaded."""
         return None if self._parts is None else self._parts.models
 
@@ -112,202 +104,192 @@ class Solver:
         return self._states if self._parts is None else {**self._states, **self._parts.faults()}
 
     @property
-    def is_draining(self) -> bool:
-        """Whether the server is about to stop and takes nothing new."""
-        return self._is_draining
-
-    @property
     def is_ready(self) -> bool:
         """Whether a search would be accepted, as far as the parts are concerned."""
-        return self._parts is not None and not self._is_draining and not self._parts.faults()
+        return self._parts is not None and not self.is_draining and not self._parts.faults()
 
     async def drain(self, seconds: float) -> None:
         """Refuse new searches and let those that run end by themselves; after `seconds` with their best answers."""
-        self._is_draining = True
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-        for running in self._register:
-            running.ask_to_end()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._last_bound_s)
+        self.is_draining = True
+        await self._still_running(seconds)
+        self._ask_all_to_end()
+        await self._still_running(self._last_bound_s)
 
     def stop(self) -> None:
         """Refuse new searches and end those that run, each with its best answer so far."""
-        self._is_draining = True
-        self._closing.set()
-        for running in self._register:
-            running.ask_to_end()
+        self.is_draining = True
+        self._ask_all_to_end()
 
-    def start(self, order: Order, *, search_id: str, client: str = "") -> RunningSearch:
+    def start(self, request: SearchRequest, *, search_id: str, client: str = "") -> RunningSearch:
         """Begin a search, or queue it. Raises a `Refusal`."""
         try:
-            return self._start(order, search_id=search_id, client=client)
+            return self._start(request, search_id=search_id, client=client)
         except Refusal as refusal:
-            self.metrics.refused(refusal.kind.value.name, endpoint=ENDPOINT, strategy=order.config.strategy)
+            self._count_refusal(refusal, request)
             raise
 
     def cancel(self, name: str, *, client: str | None = None) -> CancelState:
-        """End the client's search of that id, or those that its request of that id began. Raises a `Refusal`.
-
-        Request ids are chosen by clients and can be guessed: they count only where the client is known for sure. Else
-        it is None, and whoever knows the search's own id may end it.
-        """
-        found = self._register.find(name, client=client)
-        if found is None:
+        """End one search, or all that a request began: see `Searches.cancel`. Raises a `Refusal` for unknown ids."""
+        state = self._searches.cancel(name, client=client)
+        if state is None:
             detail = f"there is no search of yours, and was none lately, with the id {name[:128]!r}"
             if client is None:
                 detail += "; it takes the search's own id, as event search_started and the response tell it"
-            raise Refusal(Kind.NOT_FOUND, detail)
-        for running in found:
-            running.ask_to_end()
-        return CancelState.STOPPING if found else CancelState.ENDED
+            raise Refusal(RefusalKind.NOT_FOUND, detail)
+        return state
 
-    def _start(self, order: Order, *, search_id: str, client: str) -> RunningSearch:
+    def _start(self, request: SearchRequest, *, search_id: str, client: str) -> RunningSearch:
         parts = self._working_parts()
-        tokens = parts.prompt_tokens(order.problem)
-        if tokens > parts.max_prompt_tokens:
-            limit = parts.max_prompt_tokens
+        tokens, limit = parts.prompt_tokens(request.problem), parts.max_prompt_tokens
+        if tokens > limit:
             detail = f"at most {limit} tokens allowed by the policy's context, got {tokens} tokens"
             raise invalid(FieldError(field="problem", detail=detail, limit=limit, value=tokens))
         assert self._group is not None
         ticket = self._admission.admit(client)
-        running = RunningSearch(search_id, order, ticket, arrived_s=self._now())
-        self._register.add(running)
+        running = RunningSearch(search_id, request, ticket, arrived_s=self._now())
+        self._searches.add(running)
         task = self._group.create_task(self._run(running, parts))
         self._tasks[task] = running
-
-        def end(task: asyncio.Task[None]) -> None:
-            del self._tasks[task]
-            self._admission.give_back(ticket, is_typical=running.is_typical)
-            self._register.remove(running)
-            running.end()
-
-        task.add_done_callback(end)
+        task.add_done_callback(self._finish)
         return running
 
     def _working_parts(self) -> ServingParts:
-        if self._is_draining:
-            raise Refusal(Kind.STOPPING, "no new searches are taken", retry_after_s=RETRY_AFTER_S)
+        if self.is_draining:
+            raise Refusal(RefusalKind.STOPPING, "no new searches are taken", retry_after_s=RETRY_AFTER_S)
         if self._parts is None or not self.is_ready:
             lacking = ", ".join(f"{part}: {state}" for part, state in self.states.items() if state != READY)
-            raise Refusal(Kind.NOT_READY, lacking, retry_after_s=RETRY_AFTER_S)
+            raise Refusal(RefusalKind.NOT_READY, lacking, retry_after_s=RETRY_AFTER_S)
         return self._parts
 
-    async def _run(self, running: RunningSearch, parts: ServingParts) -> None:
-        """The outermost frame of a search."""
-        strategy = running.order.config.strategy
+    async def _run(self, running: RunningSearch, parts: ServingParts) -> SearchEnding:
+        """The outermost frame of a search: whatever a part raises becomes the ending, and is logged."""
         try:
-            running.conclude(await self._solve(running, parts))
+            return await self._solve(running, parts)
         except Refusal as refusal:
-            self.metrics.refused(refusal.kind.value.name, endpoint=ENDPOINT, strategy=strategy)
-            running.conclude(refusal)
+            self._count_refusal(refusal, running.request)
+            return refusal
         except asyncio.CancelledError as error:
             current = asyncio.current_task()
             if current is not None and current.cancelling():
                 raise
-            self._fail(running, error)  # a part that cancelled itself has failed like any other
-        except Exception as error:  # noqa: BLE001  # whatever a part raises is told to those who wait, and logged
-            self._fail(running, error)
+            return self._failure(running, error)  # a part that cancels itself has failed like any other
+        except Exception as error:  # noqa: BLE001  # see the docstring
+            return self._failure(running, error)
 
-    def _fail(self, running: RunningSearch, error: BaseException) -> None:
-        """The ending of a search that a part has failed. What the part said may quote the problem: at debug only."""
-        where = "".join(traceback.format_tb(error.__traceback__))
-        logger.warning("search %s failed: %s\n%s", running.id, type(error).__name__, where)
-        logger.debug("search %s failed", running.id, exc_info=error)
-        self.metrics.failed(endpoint=ENDPOINT, strategy=running.order.config.strategy, tokens=running.tokens)
-        if _comes_back(error):
-            detail = "a part of the server broke off the search; /readyz says whether it works again"
-            running.conclude(Refusal(Kind.NOT_READY, detail, retry_after_s=RETRY_AFTER_S))
-            return
-        detail = "a part of the server failed during the search; the log says more under this request's id"
-        running.conclude(Refusal(Kind.SEARCH_FAILED, detail))
-
-    async def _solve(self, running: RunningSearch, parts: ServingParts) -> SolveResponse:
-        order = running.order
+    async def _solve(self, running: RunningSearch, parts: ServingParts) -> FinishedSearch:
+        request = running.request
         has_turn = await self._turn(running)
         queue_s = self._now() - running.arrived_s
         self.metrics.queue_wait.observe(queue_s)
-        if not has_turn and self._is_draining:
-            raise Refusal(
-                Kind.STOPPING, "the server stops before this search had its turn", retry_after_s=RETRY_AFTER_S
+        if has_turn:
+            left_s = max(request.timeout_s - queue_s, 0.001)
+            result = await run_observed(
+                running,
+                parts,
+                seconds=left_s,
+                metrics=self.metrics,
+                record_folder=self._record_folder,
+                now=self._now,
             )
-        result = await self._search(running, parts, queue_s=queue_s) if has_turn else never_begun(order.problem)
-        waited = Waited(total_s=self._now() - running.arrived_s, queue_s=queue_s)
-        respond = partial(
-            response_for,
-            result,
+        elif self.is_draining:
+            detail = "the server stops before this search had its turn"
+            raise Refusal(RefusalKind.STOPPING, detail, retry_after_s=RETRY_AFTER_S)
+        else:
+            result = cancelled_in_queue(request.problem)
+        finished = FinishedSearch(
             search_id=running.id,
-            order=order,
+            request=request,
+            result=result,
             models=parts.models,
-            waited=waited,
-            problem_tokens=parts.prompt_tokens(order.problem),
+            problem_tokens=parts.prompt_tokens(request.problem),
+            queue_s=queue_s,
+            total_s=self._now() - running.arrived_s,
         )
-        # A tree has thousands of nodes: others are served meanwhile.
-        response = await asyncio.to_thread(respond) if order.returns_tree else respond()
-        self._report(running, result, seconds=waited.total_s)
-        return response
+        self._report(running, finished)
+        return finished
 
     async def _turn(self, running: RunningSearch) -> bool:
         """Whether the search may begin; else it was cancelled in the queue."""
-        timeout_s = running.order.timeout_s
+        timeout_s = running.request.timeout_s
         try:
             with span("queue"):
                 async with asyncio.timeout(timeout_s):
                     return await running.ticket.turn()
         except TimeoutError:
             detail = f"other searches took up the {timeout_s:g} s allowed to this one"
-            raise Refusal(Kind.OVERLOADED, detail, retry_after_s=self._admission.retry_after_s) from None
+            retry_after_s = self._admission.retry_after_s
+            raise Refusal(RefusalKind.OVERLOADED, detail, retry_after_s=retry_after_s) from None
 
-    async def _search(self, running: RunningSearch, parts: ServingParts, *, queue_s: float) -> SearchResult:
-        order = running.order
-        is_greedy = order.config.strategy is Strategy.GREEDY
-        draws = (0.0, 1.0) if is_greedy else (order.temperature, order.top_p)
-        left_s = max(order.timeout_s - queue_s, 0.001)
-        with span("search", {"rstar.strategy": order.config.strategy}) as searching:
-            async with AsyncExitStack() as stack:
-                async with asyncio.timeout(left_s):
-                    runner = await stack.enter_async_context(parts.open_runner(order.seed))
-                ours = Parts(policy=parts.policy(*draws), runner=runner, equality=parts.equality, scorer=parts.scorer)
-                ours = listening(ours, measuring(self.metrics, now=self._now, on_tokens=running.count_tokens))
-                ours = listening(ours, tracing) if is_recorded() else ours
-                ours = stack.enter_context(recorded(ours, self._record_folder, search_id=running.id))
-                result = await search(
-                    order.problem,
-                    parts=ours,
-                    config=order.config,
-                    budget=order.budget(seconds=left_s),
-                    seed=order.seed,
-                    now=self._now,
-                    on_event=_Telling(running, self.metrics, self._now),
-                    stop=running.stop,
-                )
-            searching.set_attributes(
-                {"rstar.stop_reason": result.stop_reason, "rstar.trajectories": result.usage.trajectories}
-            )
-        return result
-
-    def _report(self, running: RunningSearch, result: SearchResult, *, seconds: float) -> None:
-        strategy = running.order.config.strategy
-        self.metrics.ended(result, endpoint=ENDPOINT, strategy=strategy, seconds=seconds)
+    def _report(self, running: RunningSearch, finished: FinishedSearch) -> None:
+        result, request = finished.result, finished.request
+        strategy = request.config.strategy
+        self.metrics.ended(result, endpoint=request.endpoint, strategy=strategy, seconds=finished.total_s)
         if running.is_abandoned:
             self.metrics.wasted.labels(CLIENT_LEFT).inc(result.usage.policy_tokens)
         logger.info(
             "search %s: %s after %d trajectories and %.2f s",
-            *(running.id, result.stop_reason, result.usage.trajectories, seconds),
+            *(running.id, result.stop_reason, result.usage.trajectories, finished.total_s),
         )
 
-    async def _keep_parts(self) -> None:
+    def _count_refusal(self, refusal: Refusal, request: SearchRequest) -> None:
+        self.metrics.refused(refusal.kind, endpoint=request.endpoint, strategy=request.config.strategy)
+
+    def _failure(self, running: RunningSearch, error: BaseException) -> Refusal:
+        """The ending of a search that a part has failed. The error may quote the problem: it is logged at debug."""
+        where = "".join(traceback.format_tb(error.__traceback__))
+        logger.warning("search %s failed: %s\n%s", running.id, type(error).__name__, where)
+        logger.debug("search %s failed", running.id, exc_info=error)
+        request = running.request
+        self.metrics.failed(endpoint=request.endpoint, strategy=request.config.strategy, tokens=running.tokens)
+        if _may_recover(error):
+            detail = "a part of the server broke off the search; /readyz says whether it works again"
+            return Refusal(RefusalKind.NOT_READY, detail, retry_after_s=RETRY_AFTER_S)
+        detail = "a part of the server failed during the search; the log says more under this request's id"
+        return Refusal(RefusalKind.SEARCH_FAILED, detail)
+
+    def _finish(self, task: asyncio.Task[SearchEnding]) -> None:
+        """Nothing of the search runs any more: tell everyone who waits for it, and free its slot."""
+        running = self._tasks.pop(task)
+        running.finish(None if task.cancelled() else task.result())
+        self._admission.release(running.ticket, is_typical=running.is_typical)
+        self._searches.remove(running)
+
+    def _ask_all_to_end(self) -> None:
+        for running in self._tasks.values():
+            running.ask_to_end()
+
+    async def _end_all(self) -> None:
+        """Searches that were asked to end do so at once. One whose part holds it up is cancelled after a while.
+
+        A search that outlives even that is given up: everyone who waits for it is told, and the parts are closed.
+        """
+        for end in (asyncio.Task[SearchEnding].cancel, self._give_up):
+            for task in await self._still_running(self._last_bound_s):
+                end(task)
+
+    async def _still_running(self, seconds: float) -> list[asyncio.Task[SearchEnding]]:
+        """The searches that have not ended after so long."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        return list(self._tasks)
+
+    def _give_up(self, task: asyncio.Task[SearchEnding]) -> None:
+        running = self._tasks[task]
+        logger.error("search %s does not end, although it was cancelled; its parts are closed under it", running.id)
+        running.finish(None)
+
+    async def _hold_parts(self) -> None:
         """Open the parts, hold them until the server stops, close them: all in one task."""
         try:
-            async with self._open_parts(self._report_open) as parts:
+            async with self._open_parts(lambda part: self._states.update({part: READY})) as parts:
                 self._states = dict.fromkeys(Part, READY)
                 self._parts = parts
                 self._on_ready()
-                await self._may_close.wait()
+                await self._may_close_parts.wait()
         except PartsUnavailable as error:
             self._on_failure(str(error))
         except Exception as error:
-            if self._closing.is_set():
+            if self._may_close_parts.is_set():
                 logger.exception("a part of the server did not close in good order")
                 return
             logger.exception("the server could not start")
@@ -315,51 +297,9 @@ class Solver:
         finally:
             self._parts = None
 
-    async def _end_all(self) -> None:
-        """Searches that were asked to end do so at once; one whose part does not let go is cancelled in the end.
 
-        One that outlives even that is given up: whoever waits for it is told, and the parts are closed under it.
-        """
-        for give_up in (asyncio.Task[None].cancel, self._give_up):
-            if not self._tasks:
-                return
-            _, late = await asyncio.wait(self._tasks, timeout=self._last_bound_s)
-            for task in late:
-                give_up(task)
-
-    def _give_up(self, task: asyncio.Task[None]) -> None:
-        running = self._tasks[task]
-        logger.error("search %s does not end, although it was cancelled; its parts are closed under it", running.id)
-        running.end()
-
-    def _report_open(self, part: Part) -> None:
-        self._states[part] = READY
-
-
-def _comes_back(error: BaseException) -> bool:
-    """Whether it is worth another try: engines, sandbox and checker are started again when they break."""
+def _may_recover(error: BaseException) -> bool:
+    """Whether another try may succeed: engines, sandbox and answer checker are restarted when they break."""
     if isinstance(error, RemoteRefused | RemoteMismatch):
         return False
     return isinstance(error, EngineError | SandboxError | EqualityUnavailable | TimeoutError)
-
-
-class _Telling:
-    """Passes the events of one search on, and counts them."""
-
-    def __init__(self, running: RunningSearch, metrics: Metrics, now: Callable[[], float]) -> None:
-        self._running = running
-        self._metrics = metrics
-        self._now = now
-        self._has_begun = False
-        self._has_candidate = False
-
-    def __call__(self, event: Event) -> None:
-        waited_s = self._now() - self._running.arrived_s
-        if not self._has_begun:
-            self._has_begun = True
-            self._metrics.first_event.observe(waited_s)
-        if not self._has_candidate and isinstance(event, NodeAdded):
-            self._has_candidate = True
-            self._metrics.first_candidate.observe(waited_s)
-        self._metrics.event(event)
-        self._running.tell(event)

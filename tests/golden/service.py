@@ -40,9 +40,10 @@ from search.testing.fakes import (
     last_step,
     step,
 )
-from server.parts.fakes import GatedPolicy, fake_parts, opening, serve
+from server.parts.fakes import GatedPolicy, fake_parts, opening
 from server.parts.serving import Part
 from server.settings.settings import Settings
+from tests.server.serving import serve
 
 API_KEY = "golden-0123456789"
 

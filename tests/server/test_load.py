@@ -9,15 +9,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from search import Candidate, Path, SearchConfig
-from server.http.wire import read_frames
-from server.parts.fakes import GatedPolicy, Served, fake_parts, opening, serve
+from search import Candidate, Path
+from server.http.streams import read_frames
+from server.parts.fakes import GatedPolicy, fake_parts, opening
 from server.settings.settings import Settings
-from server.solving.admission import Ticket
-from server.solving.orders import Order
-from server.solving.refusals import Kind, Refusal
-from server.solving.running import RunningSearch
 from tests.server.http.asgi_call import AsgiCall
+from tests.server.serving import Served, serve
 
 PROBLEM = "3+4+5"
 CLIENTS = 100
@@ -128,13 +125,3 @@ async def test_under_3x_overload_all_get_an_answer_or_retry_after() -> None:
         assert (outcomes["refused"], outcomes.total()) == (offered - holds, offered)
         assert _totals(served, "rstar_admission_rejections_total", "reason") == {"overloaded": offered - holds}
         await _until(served, 0)
-
-
-async def test_a_search_cut_off_by_a_stop_gets_retry_after() -> None:
-    order = Order(problem=PROBLEM, config=SearchConfig(), trajectories=2, timeout_s=60.0, seed=0)
-    running = RunningSearch("s1", order, Ticket("ann"), arrived_s=0.0)
-    running.end()
-    refusal = await running.ending()
-    assert isinstance(refusal, Refusal)
-    assert refusal.kind is Kind.STOPPING
-    assert refusal.retry_after_s

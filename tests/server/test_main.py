@@ -19,7 +19,7 @@ import pytest
 
 from server.__main__ import listening_socket
 from server.bundle.folders import ModelFolders
-from server.http.wire import read_frames
+from server.http.streams import read_frames
 from server.settings.settings import Settings
 from tests.server.observability.trace_collector import collecting
 

@@ -22,7 +22,7 @@ from server.bundle.folders import ModelFolders
 from server.demo.__main__ import DEMO_PROBLEMS, DemoProblem, own_problem, run_demo
 from server.demo.display import LiveSearch, show_problem, starting_text
 from server.demo.server import DemoFailed, started_server
-from server.http.wire import ServerEvent
+from server.http.streams import ServerEvent
 from server.parts.fakes import fake_parts, opening
 from server.settings.settings import Settings
 from server.solving.admission import Limits

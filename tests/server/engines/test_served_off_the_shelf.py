@@ -13,10 +13,10 @@ from server.engines.choice import EngineOptions, RemoteOptions, make_engines
 from server.engines.errors import CheckpointError
 from server.engines.protocols import EngineName
 from server.engines.remote.client import RemoteAddress
-from server.parts.fakes import serve
 from server.parts.opening import open_local_parts
 from server.parts.serving import Part, ServingParts
 from server.settings.settings import Settings
+from tests.server.serving import serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -5,9 +5,10 @@ import json
 from collections.abc import Mapping
 from typing import cast
 
-from server.http.asgi import Message
-from server.http.wire import ServerEvent, read_frames
-from server.parts.fakes import Served
+from starlette.types import Message
+
+from server.http.streams import ServerEvent, read_frames
+from tests.server.serving import Served
 
 
 class AsgiCall:

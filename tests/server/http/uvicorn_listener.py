@@ -6,10 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
-
-from server.http.asgi import Application
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,7 +21,7 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(app: Application) -> AsyncGenerator[Listener]:
+async def listening(app: ASGIApp) -> AsyncGenerator[Listener]:
     """Serve an application whose lifespan is somebody else's."""
     config = uvicorn.Config(app, http="h11", ws="none", lifespan="off", log_config=None)
     config.load()

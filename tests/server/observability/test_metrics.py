@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
-from search import Candidate, Path, SearchConfig, TrajectoryFinished
+from search import Budget, Candidate, Path, TrajectoryFinished
 from server.engines.errors import EngineClosed
-from server.parts.fakes import GatedPolicy, fake_parts, opening, serve
+from server.parts.fakes import GatedPolicy, fake_parts, opening
 from server.parts.serving import Part
 from server.settings.settings import Settings
-from server.solving.orders import Order
 from tests.server.observability.scrape import scrape
+from tests.server.serving import a_request, serve
 
 PROBLEM = "3+4+5"
 
@@ -45,8 +46,8 @@ async def test_the_queue_is_seen_while_it_is_there() -> None:
     policy = GatedPolicy()
     settings = Settings(concurrent_searches=4)
     async with serve(opening(fake_parts(policy=policy)), settings=settings) as served, asyncio.timeout(20):
-        order = Order(problem=PROBLEM, config=SearchConfig(), trajectories=2, timeout_s=60.0, seed=0)
-        running = [served.solver.start(order, search_id=str(number)) for number in range(7)]
+        request = a_request(PROBLEM)
+        running = [served.solver.start(request, search_id=str(number)) for number in range(7)]
         found = await scrape(served.client)
         assert (found["rstar_requests_in_flight"], found["rstar_queue_depth"]) == (4, 3)
         policy.gate.set()
@@ -71,15 +72,14 @@ async def test_a_search_that_a_part_fails_is_counted() -> None:
 async def test_tokens_of_an_abandoned_search_are_wasted() -> None:
     policy = GatedPolicy()
     policy.gate.set()
-    order = Order(problem="1+2+3+4+5", config=SearchConfig(), trajectories=10_000, timeout_s=60.0, seed=0)
+    request = replace(a_request("1+2+3+4+5"), budget=Budget(trajectories=10_000))
     async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(20):
-        running = served.solver.start(order, search_id="s1")
-        watch = running.watch(events=True)
-        assert watch.progress is not None
-        while not isinstance(await watch.progress.next(), TrajectoryFinished):
+        running = served.solver.start(request, search_id="s1")
+        watcher = running.watch(events=True)
+        while not any(isinstance(event, TrajectoryFinished) for event in await watcher.events()):
             pass
         policy.gate.clear()
-        watch.leave()
+        watcher.leave()
         await running.ending()
         found = await scrape(served.client)
     wasted = found['rstar_wasted_tokens_total{reason="client_left"}']

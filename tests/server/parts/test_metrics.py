@@ -9,10 +9,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from sandbox import Sandbox
 from server.engines.protocols import EngineName
 from server.engines.stats import EngineCounters, EngineStats
-from server.parts.fakes import fake_parts, opening, serve
+from server.parts.fakes import fake_parts, opening
 from server.parts.runner import STEP_LIMITS
 from server.parts.serving import Part
 from tests.server.observability.scrape import scrape
+from tests.server.serving import serve
 
 
 def engine_stats() -> Mapping[EngineName, EngineStats]:

@@ -13,7 +13,7 @@ import pytest
 from sandbox import Level, Sandbox
 from search import CandidateStop, Path
 from server.bundle.folders import ModelFolders
-from server.engines.protocols import EngineName
+from server.engines.protocols import EngineName, Sampling
 from server.engines.self_check import FILE, write_self_check
 from server.parts.opening import make_sandbox, open_local_parts
 from server.parts.serving import Part, PartsUnavailable, ServingParts
@@ -26,7 +26,7 @@ PATH = Path(problem="What is 3 + 4?")
 
 async def test_steps_are_cut_at_the_step_limit(model_folders: ModelFolders) -> None:
     async with open_local_parts(model_folders, Settings(max_step_tokens=3), lambda _: None) as parts:
-        candidates = await parts.policy(1.0, 1.0).propose(PATH, 8, seed=1)
+        candidates = await parts.policy(Sampling(max_step_tokens=3)).propose(PATH, 8, seed=1)
         assert parts.max_prompt_tokens == 512 - 3
     assert max(len(candidate.token_ids) for candidate in candidates) == 3
     assert CandidateStop.LENGTH in {candidate.stop for candidate in candidates}
@@ -34,8 +34,11 @@ async def test_steps_are_cut_at_the_step_limit(model_folders: ModelFolders) -> N
 
 async def test_each_search_chooses_its_sampling_and_greedy_stays(model_folders: ModelFolders) -> None:
     async with open_local_parts(model_folders, Settings(max_step_tokens=4, temperature=2.0), lambda _: None) as parts:
-        first, second = [await parts.policy(0.0, 1.0).propose(PATH, 1, seed=seed) for seed in (1, 2)]
-        narrow = await parts.policy(1.0, 1e-6).propose(PATH, 1, seed=3)
+        first, second = [
+            await parts.policy(Sampling(temperature=0.0, max_step_tokens=4)).propose(PATH, 1, seed=seed)
+            for seed in (1, 2)
+        ]
+        narrow = await parts.policy(Sampling(top_p=1e-6, max_step_tokens=4)).propose(PATH, 1, seed=3)
         stats = parts.engine_stats()
     assert first[0].token_ids == second[0].token_ids == narrow[0].token_ids
     assert stats[EngineName.POLICY].requests == 3

@@ -14,11 +14,12 @@ from sandbox import Sandbox
 from search import Verdict
 from server.answers.equality import EqualityPool
 from server.engines.health import watching
-from server.parts.fakes import Served, fake_parts, opening, serve
+from server.parts.fakes import fake_parts, opening
 from server.parts.restarting import RestartingEquality, RestartingSandbox
 from server.parts.runner import STEP_LIMITS
 from server.parts.serving import Part
 from tests.descriptors import only_new_descriptors
+from tests.server.serving import Served, serve
 
 pytestmark = pytest.mark.slow
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from server.parts.fakes import fake_parts, opening, serve
+from server.parts.fakes import fake_parts, opening
 from server.parts.serving import Part
+from tests.server.serving import serve
 
 
 @pytest.mark.parametrize("part", list(Part))

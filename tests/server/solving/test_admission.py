@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from server.solving.admission import LONGEST_RETRY_S, Admission, Limits, Ticket
-from server.solving.refusals import Kind, Refusal
+from server.solving.refusals import Refusal, RefusalKind
 
 
 class Clock:
@@ -33,23 +33,23 @@ async def test_a_free_slot_is_taken_at_once_and_the_next_waits() -> None:
     assert (is_running(first), is_running(second)) == (True, False)
     assert (door.running, door.waiting) == (1, 1)
     await first.turn()
-    door.give_back(first)
+    door.release(first)
     await second.turn()
     assert (door.running, door.waiting) == (1, 0)
-    door.give_back(second)
+    door.release(second)
     assert (door.running, door.waiting) == (0, 0)
 
 
-async def test_a_full_queue_refuses_and_is_none_the_worse() -> None:
+async def test_a_full_queue_refuses_and_goes_on_as_before() -> None:
     door, _ = admission(queued=1)
     held = [door.admit("a"), door.admit("b")]
     for client in ("a", "c"):
         with pytest.raises(Refusal) as refused:
             door.admit(client)
-        assert refused.value.kind is Kind.OVERLOADED
+        assert refused.value.kind is RefusalKind.OVERLOADED
         assert refused.value.retry_after_s
     for ticket in held:
-        door.give_back(ticket)
+        door.release(ticket)
     assert is_running(door.admit("c"))
 
 
@@ -58,19 +58,19 @@ async def test_without_a_queue_only_free_slots_admit() -> None:
     held = [door.admit("a"), door.admit("a")]
     with pytest.raises(Refusal):
         door.admit("a")
-    door.give_back(held[0])
+    door.release(held[0])
     assert is_running(door.admit("a"))
 
 
-async def test_a_client_above_its_quota_is_refused_and_the_others_are_not() -> None:
+async def test_only_a_client_above_its_quota_is_refused() -> None:
     door, _ = admission(slots=1, queued=8, per_client=2)
     held = [door.admit("a"), door.admit("a")]
     with pytest.raises(Refusal) as refused:
         door.admit("a")
-    assert refused.value.kind is Kind.QUOTA_EXCEEDED
+    assert refused.value.kind is RefusalKind.QUOTA_EXCEEDED
     assert refused.value.retry_after_s
     door.admit("b")
-    door.give_back(held[1])
+    door.release(held[1])
     door.admit("a")
 
 
@@ -82,15 +82,15 @@ async def test_turns_go_round_the_clients() -> None:
         current = next(ticket for ticket in tickets if is_running(ticket))
         tickets.remove(current)
         order.append(current.client)
-        door.give_back(current)
+        door.release(current)
     assert order == ["greedy", "greedy", "modest", "late", "greedy", "greedy", "greedy"]
 
 
-async def test_clients_that_come_and_go_do_not_starve_one_that_waits() -> None:
+async def test_clients_that_come_and_go_starve_nobody_who_waits() -> None:
     door, _ = admission(slots=1, queued=100)
     running, patient = door.admit("first"), door.admit("patient")
     later = [door.admit(f"passer-by {number}") for number in range(10)]
-    door.give_back(running)
+    door.release(running)
     assert is_running(patient)
     assert not any(map(is_running, later))
 
@@ -99,26 +99,26 @@ async def test_the_client_that_runs_least_goes_first() -> None:
     door, _ = admission(slots=3, queued=100)
     busy = [door.admit("busy") for _ in range(4)]
     other = door.admit("other")
-    door.give_back(busy[0])
+    door.release(busy[0])
     assert is_running(other)
     assert not is_running(busy[3])
 
 
-async def test_one_that_gives_up_in_the_queue_leaves_its_place() -> None:
+async def test_a_search_released_in_the_queue_leaves_its_place() -> None:
     door, _ = admission(slots=1)
     running, leaving, last = (door.admit("a") for _ in range(3))
-    door.give_back(leaving)
+    door.release(leaving)
     assert door.waiting == 1
-    door.give_back(running)
+    door.release(running)
     assert is_running(last)
 
 
-async def test_the_time_to_come_back_grows_with_the_queue_and_the_length_of_searches() -> None:
+async def test_retry_after_grows_with_the_queue_and_mean_length() -> None:
     door, clock = admission(slots=1, queued=1000)
     for _ in range(300):
         ticket = door.admit("a")
         clock.now_s += 2.0
-        door.give_back(ticket)
+        door.release(ticket)
     assert door.retry_after_s == 2
     for _ in range(10):
         door.admit("a")
@@ -135,48 +135,48 @@ async def test_waiting_ends_with_the_turn() -> None:
         turn = group.create_task(waiting.turn())
         await asyncio.sleep(0)
         assert not turn.done()
-        door.give_back(running)
+        door.release(running)
         assert await turn
 
 
-async def test_a_ticket_that_leaves_waits_no_longer_and_takes_no_turn() -> None:
+async def test_a_ticket_that_leaves_the_queue_gets_no_turn() -> None:
     door, _ = admission(slots=1)
     running, leaving = door.admit("a"), door.admit("b")
-    leaving.leave()
+    leaving.stop_waiting()
     async with asyncio.timeout(30):
         assert not await leaving.turn()
-    door.give_back(leaving)
+    door.release(leaving)
     assert (door.running, door.waiting) == (1, 0)
-    running.leave()
+    running.stop_waiting()
     assert await running.turn()
 
 
-async def test_nobody_is_shut_out_by_one_client_that_fills_the_queue() -> None:
+async def test_a_client_that_fills_the_queue_shuts_nobody_out() -> None:
     door, _ = admission(slots=1, queued=4)
     greedy = [door.admit("greedy") for _ in range(5)]
     modest = door.admit("modest")
     with pytest.raises(Refusal) as displaced:
         await greedy[-1].turn()
-    assert displaced.value.kind is Kind.OVERLOADED
+    assert displaced.value.kind is RefusalKind.OVERLOADED
     assert displaced.value.retry_after_s
-    door.give_back(greedy[-1])
+    door.release(greedy[-1])
     assert (door.running, door.waiting) == (1, 4)
     with pytest.raises(Refusal):
         door.admit("greedy")
-    door.give_back(greedy[0])
-    door.give_back(modest)
+    door.release(greedy[0])
+    door.release(modest)
     for ticket in greedy[1:4]:
-        door.give_back(ticket)
+        door.release(ticket)
     assert (door.running, door.waiting) == (0, 0)
 
 
-async def test_searches_that_were_cut_short_say_nothing_about_the_usual_length() -> None:
+async def test_searches_that_were_cut_short_leave_the_mean_length() -> None:
     door, clock = admission(slots=1, queued=8)
     for _ in range(50):
         ticket = door.admit("a")
         clock.now_s += 60.0
-        door.give_back(ticket)
+        door.release(ticket)
     usual = door.retry_after_s
     for _ in range(50):
-        door.give_back(door.admit("a"), is_typical=False)
+        door.release(door.admit("a"), is_typical=False)
     assert door.retry_after_s == usual >= 55

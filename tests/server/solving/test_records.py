@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.parts.fakes import serve
 from server.replay import main
 from server.settings.settings import Settings
 from server.solving.records import RecordWriter
+from tests.server.serving import serve
 
 BODY = {"problem": "3+4+5", "trajectories": 6, "return_tree": True}
 
@@ -20,7 +20,7 @@ async def _solve(settings: Settings | None = None) -> httpx.Response:
         return await served.client.post("/solve", json=BODY)
 
 
-def test_a_served_search_is_run_again_to_the_same_tree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_record_replays_to_the_same_tree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     response = asyncio.run(_solve(Settings(record_folder=tmp_path))).json()
     (record,) = tmp_path.glob("*.jsonl")
     assert record.stem == response["id"]
@@ -32,7 +32,7 @@ def test_a_served_search_is_run_again_to_the_same_tree(tmp_path: Path, capsys: p
     assert [node["visits"] for node in nodes] == [node["visits"] for node in response["tree"]]
 
 
-def test_a_search_that_goes_another_way_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_record_that_was_changed_is_a_mismatch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(_solve(Settings(record_folder=tmp_path)))
     (record,) = tmp_path.glob("*.jsonl")
     lines = record.read_text().splitlines(keepends=True)
@@ -51,9 +51,7 @@ def test_what_is_no_record_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     assert all(line.startswith("rstar: ") for line in errors)
 
 
-def test_a_folder_that_went_away_costs_the_record_and_not_the_search(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_missing_folder_costs_the_record_not_the_search(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "records"
     folder.mkdir()
     settings = Settings(record_folder=folder)
@@ -74,7 +72,7 @@ def test_a_folder_that_does_not_exist_is_refused_at_the_start() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 1 << 20])
-def test_a_full_disk_costs_the_record_and_not_the_search(length: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_costs_the_record_not_the_search(length: int, caplog: pytest.LogCaptureFixture) -> None:
     file = Path("/dev/full").open("w", encoding="ascii")  # noqa: SIM115  # the writer closes it; it takes no byte
     writer = RecordWriter(file)
     writer.write("x" * length)

@@ -3,20 +3,22 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
-from search import AnswerChanged, SearchConfig, StopReason
-from server.http.schemas import CancelState, SolveResponse
-from server.parts.fakes import FAKE_MODELS, GatedPolicy, fake_parts, opening, serve
+from search import AnswerChanged, Budget, StopReason
+from server.parts.fakes import FAKE_MODELS, GatedPolicy, fake_parts, opening
 from server.parts.serving import OpenParts, Part, PartsUnavailable, ServingParts
 from server.settings.settings import Settings
 from server.solving.admission import Limits
-from server.solving.orders import Order
-from server.solving.refusals import Kind, Refusal
+from server.solving.refusals import Refusal, RefusalKind
+from server.solving.result import FinishedSearch
+from server.solving.searches import CancelState
 from server.solving.solver import Solver
+from tests.server.serving import a_request, serve
 
-ORDER = Order(problem="1+2", config=SearchConfig(), trajectories=2, timeout_s=60.0, seed=0)
+REQUEST = a_request()
 
 
 def _opening_later(gate: asyncio.Event, closed: asyncio.Event) -> OpenParts:
@@ -32,7 +34,7 @@ def _opening_later(gate: asyncio.Event, closed: asyncio.Event) -> OpenParts:
     return open_parts
 
 
-async def test_until_the_parts_are_open_each_is_named_and_searches_are_refused() -> None:
+async def test_until_all_parts_are_open_searches_are_refused() -> None:
     gate, closed = asyncio.Event(), asyncio.Event()
     async with serve(_opening_later(gate, closed), waits=False) as served, asyncio.timeout(10):
         await asyncio.sleep(0)
@@ -44,8 +46,8 @@ async def test_until_the_parts_are_open_each_is_named_and_searches_are_refused()
             "sandbox_level": None,
         }
         with pytest.raises(Refusal) as refused:
-            served.solver.start(ORDER, search_id="s1")
-        assert refused.value.kind is Kind.NOT_READY
+            served.solver.start(REQUEST, search_id="s1")
+        assert refused.value.kind is RefusalKind.NOT_READY
         assert "policy: starting" in refused.value.detail
         assert "sandbox" not in refused.value.detail
         assert (await served.client.get("/healthz")).status_code == 200
@@ -79,20 +81,20 @@ async def test_parts_that_do_not_open_are_reported_with_the_reason(error: Except
     assert failures.empty()
 
 
-async def test_stopping_ends_what_runs_with_what_it_has_and_refuses_what_comes() -> None:
+async def test_stopping_ends_searches_and_refuses_new_ones() -> None:
     policy = GatedPolicy()
     async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10):
-        running = served.solver.start(ORDER, search_id="s1")
+        running = served.solver.start(REQUEST, search_id="s1")
         await policy.entered.wait()
         served.solver.stop()
         ending = await running.ending()
-        assert isinstance(ending, SolveResponse)
-        assert (ending.stop_reason, ending.answer) == (StopReason.CANCELLED, None)
+        assert isinstance(ending, FinishedSearch)
+        assert (ending.result.stop_reason, ending.result.answer) == (StopReason.CANCELLED, None)
         assert policy.cancelled == 1
         assert not served.solver.is_ready
         with pytest.raises(Refusal) as refused:
-            served.solver.start(ORDER, search_id="s2")
-        assert refused.value.kind is Kind.STOPPING
+            served.solver.start(REQUEST, search_id="s2")
+        assert refused.value.kind is RefusalKind.STOPPING
 
 
 async def test_leaving_stops_searches_before_it_closes_the_parts() -> None:
@@ -105,68 +107,67 @@ async def test_leaving_stops_searches_before_it_closes_the_parts() -> None:
         order_of_events.append(f"closed with {policy.waiting} calls in flight, {policy.cancelled} cancelled")
 
     async with asyncio.timeout(10), serve(open_parts, settings=Settings(concurrent_searches=4)) as served:
-        running = [served.solver.start(ORDER, search_id=str(number)) for number in range(6)]
+        running = [served.solver.start(REQUEST, search_id=str(number)) for number in range(6)]
         await policy.entered.wait()
     assert order_of_events == ["closed with 0 calls in flight, 4 cancelled"]
     endings = [await one.ending() for one in running]
-    told = [one.stop_reason if isinstance(one, SolveResponse) else one.kind for one in endings]
-    assert told == 4 * [StopReason.CANCELLED] + 2 * [Kind.STOPPING]
+    told = [one.result.stop_reason if isinstance(one, FinishedSearch) else one.kind for one in endings]
+    assert told == 4 * [StopReason.CANCELLED] + 2 * [RefusalKind.STOPPING]
 
 
 async def test_a_search_cancelled_before_it_began_ends_with_nothing() -> None:
     async with serve() as served, asyncio.timeout(10):
-        running = served.solver.start(ORDER, search_id="s1")
+        running = served.solver.start(REQUEST, search_id="s1")
         running.ask_to_end()
         ending = await running.ending()
-    assert isinstance(ending, SolveResponse)
-    assert (ending.stop_reason, ending.answer) == (StopReason.CANCELLED, None)
+    assert isinstance(ending, FinishedSearch)
+    assert (ending.result.stop_reason, ending.result.answer) == (StopReason.CANCELLED, None)
 
 
-async def test_one_cancelled_in_the_queue_leaves_it_at_once() -> None:
+async def test_a_search_cancelled_in_the_queue_leaves_it_at_once() -> None:
     policy = GatedPolicy()
     settings = Settings(concurrent_searches=1)
     async with serve(opening(fake_parts(policy=policy)), settings=settings) as served, asyncio.timeout(10):
-        first = served.solver.start(ORDER, search_id="r1-1")
+        first = served.solver.start(REQUEST, search_id="r1-1")
         await policy.entered.wait()
-        second = served.solver.start(ORDER, search_id="r2-1")
+        second = served.solver.start(REQUEST, search_id="r2-1")
         assert served.solver.cancel("r2-1") is CancelState.STOPPING
         ending = await second.ending()
-        assert isinstance(ending, SolveResponse)
-        assert ending.stop_reason is StopReason.CANCELLED
+        assert isinstance(ending, FinishedSearch)
+        assert ending.result.stop_reason is StopReason.CANCELLED
         policy.gate.set()
         last = await first.ending()
-    assert isinstance(last, SolveResponse)
-    assert last.answer is not None
+    assert isinstance(last, FinishedSearch)
+    assert last.result.answer is not None
 
 
-async def test_cancelling_gives_the_best_answer_so_far_and_may_be_repeated() -> None:
+async def test_a_cancelled_search_gives_its_best_answer_so_far() -> None:
     policy = GatedPolicy()
     policy.gate.set()
-    order = Order(problem="1+2+3+4", config=SearchConfig(), trajectories=10_000, timeout_s=60.0, seed=0)
+    request = replace(a_request("1+2+3+4"), budget=Budget(trajectories=10_000))
     async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10):
-        running = served.solver.start(order, search_id="r1-1", client="ann")
-        watch = running.watch(events=True)
-        assert watch.progress is not None
-        while not isinstance(await watch.progress.next(), AnswerChanged):
+        running = served.solver.start(request, search_id="r1-1", client="ann")
+        watcher = running.watch(events=True)
+        while not any(isinstance(event, AnswerChanged) for event in await watcher.events()):
             pass
         policy.gate.clear()
         assert served.solver.cancel("r1", client="ann") is CancelState.STOPPING
-        ending = await watch.ending()
-        assert isinstance(ending, SolveResponse)
-        assert ending.stop_reason in (StopReason.CANCELLED, StopReason.EXHAUSTED)
-        assert ending.answer is not None
+        ending = await watcher.ending()
+        assert isinstance(ending, FinishedSearch)
+        assert ending.result.stop_reason in (StopReason.CANCELLED, StopReason.EXHAUSTED)
+        assert ending.result.answer is not None
         for name, client in (("r1", "ann"), ("r1-1", "ann"), ("r1-1", None)):
             assert served.solver.cancel(name, client=client) is CancelState.ENDED
         for name, client in (("r1-1", "bob"), ("r1-1", ""), ("r2", "ann"), ("", "ann"), ("r1", None)):
             with pytest.raises(Refusal) as refused:
                 served.solver.cancel(name, client=client)
-            assert refused.value.kind is Kind.NOT_FOUND
+            assert refused.value.kind is RefusalKind.NOT_FOUND
 
 
 async def test_a_search_goes_on_until_its_last_watcher_leaves() -> None:
     policy = GatedPolicy()
     async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10):
-        running = served.solver.start(ORDER, search_id="r1-1")
+        running = served.solver.start(REQUEST, search_id="r1-1")
         first, second = running.watch(), running.watch(events=True)
         await policy.entered.wait()
         first.leave()
@@ -183,10 +184,10 @@ async def test_a_search_goes_on_until_its_last_watcher_leaves() -> None:
 
 async def test_leaving_after_the_end_changes_nothing() -> None:
     async with serve() as served, asyncio.timeout(10):
-        running = served.solver.start(ORDER, search_id="s1")
-        watch = running.watch()
-        ending = await watch.ending()
-        watch.leave()
+        running = served.solver.start(REQUEST, search_id="s1")
+        watcher = running.watch()
+        ending = await watcher.ending()
+        watcher.leave()
         assert not running.is_abandoned
         assert await running.ending() == ending
         assert not isinstance(ending, Refusal)
@@ -195,7 +196,7 @@ async def test_leaving_after_the_end_changes_nothing() -> None:
 async def test_draining_lets_searches_end_and_takes_none() -> None:
     policy = GatedPolicy()
     async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10), asyncio.TaskGroup() as group:
-        running = served.solver.start(ORDER, search_id="s1")
+        running = served.solver.start(REQUEST, search_id="s1")
         await policy.entered.wait()
         draining = group.create_task(served.solver.drain(60.0))
         await asyncio.sleep(0)
@@ -207,27 +208,27 @@ async def test_draining_lets_searches_end_and_takes_none() -> None:
         policy.gate.set()
         await draining
         ending = await running.ending()
-    assert isinstance(ending, SolveResponse)
-    assert ending.answer is not None
-    assert ending.stop_reason is not StopReason.CANCELLED
+    assert isinstance(ending, FinishedSearch)
+    assert ending.result.answer is not None
+    assert ending.result.stop_reason is not StopReason.CANCELLED
 
 
-async def test_draining_ends_what_takes_too_long_with_what_it_has() -> None:
+async def test_draining_ends_long_searches_with_what_they_have() -> None:
     policy = GatedPolicy()
     async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10):
-        running = served.solver.start(ORDER, search_id="s1")
+        running = served.solver.start(REQUEST, search_id="s1")
         await policy.entered.wait()
         await served.solver.drain(0.01)
         ending = await running.ending()
-    assert isinstance(ending, SolveResponse)
-    assert ending.stop_reason is StopReason.CANCELLED
+    assert isinstance(ending, FinishedSearch)
+    assert ending.result.stop_reason is StopReason.CANCELLED
 
 
-async def test_what_does_not_fit_in_slots_and_queue_is_refused_with_a_time_to_come_back() -> None:
+async def test_a_search_beyond_slots_and_queue_gets_retry_after() -> None:
     policy = GatedPolicy()
     settings = Settings(concurrent_searches=1, queued_searches=1)
     async with serve(opening(fake_parts(policy=policy)), settings=settings) as served, asyncio.timeout(10):
-        running = [served.solver.start(ORDER, search_id=str(number)) for number in range(2)]
+        running = [served.solver.start(REQUEST, search_id=str(number)) for number in range(2)]
         response = await served.client.post("/solve", json={"problem": "1+1"})
         assert (response.status_code, response.json()["type"]) == (503, "urn:rstar:problem:overloaded")
         assert int(response.headers["retry-after"]) > 0
@@ -239,16 +240,16 @@ async def test_what_does_not_fit_in_slots_and_queue_is_refused_with_a_time_to_co
     assert 'rstar_admission_rejections_total{reason="overloaded"} 1.0' in page
 
 
-async def test_a_client_above_its_share_gets_429_and_others_are_served() -> None:
+async def test_a_client_above_its_quota_is_refused_and_others_not() -> None:
     policy = GatedPolicy()
     settings = Settings(max_searches_per_key=1)
     async with serve(opening(fake_parts(policy=policy)), settings=settings) as served:
-        served.solver.start(ORDER, search_id="1", client="ann")
+        served.solver.start(REQUEST, search_id="1", client="ann")
         with pytest.raises(Refusal) as refused:
-            served.solver.start(ORDER, search_id="2", client="ann")
-        assert refused.value.kind is Kind.QUOTA_EXCEEDED
+            served.solver.start(REQUEST, search_id="2", client="ann")
+        assert refused.value.kind is RefusalKind.QUOTA_EXCEEDED
         assert refused.value.retry_after_s
-        served.solver.start(ORDER, search_id="3", client="bob")
+        served.solver.start(REQUEST, search_id="3", client="bob")
         policy.gate.set()
 
 
@@ -256,14 +257,14 @@ async def test_waiting_in_the_queue_counts_towards_time() -> None:
     policy = GatedPolicy()
     parts = opening(fake_parts(policy=policy))
     async with serve(parts) as served, asyncio.timeout(10):
-        running = [served.solver.start(ORDER, search_id=str(number)) for number in range(5)]
+        running = [served.solver.start(REQUEST, search_id=str(number)) for number in range(5)]
         await policy.entered.wait()
         policy.gate.set()
         endings = [await one.ending() for one in running]
     assert not any(isinstance(ending, Refusal) for ending in endings)
     last = endings[-1]
     assert not isinstance(last, Refusal)
-    assert 0 < last.timing_s.queue <= last.timing_s.total
+    assert 0 < last.queue_s <= last.total_s
 
 
 async def test_a_problem_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:

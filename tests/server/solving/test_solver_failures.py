@@ -8,20 +8,19 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from sandbox import SandboxUnavailable
-from search import Candidate, CodeRunner, Path, SearchConfig
+from search import Candidate, CodeRunner, Path
 from search.testing.fakes import ArithmeticRunner
 from server.answers.equality import EqualityUnavailable
 from server.engines.errors import EngineError, RemoteRefused
-from server.http.schemas import SolveResponse
-from server.parts.fakes import GatedPolicy, fake_parts, opening, serve
+from server.parts.fakes import GatedPolicy, fake_parts, opening
 from server.parts.serving import Part, ServingParts
 from server.solving.admission import Limits
-from server.solving.orders import Order
-from server.solving.refusals import Kind, Refusal
-from server.solving.running import RunningSearch
+from server.solving.refusals import Refusal, RefusalKind
+from server.solving.searches import RunningSearch
 from server.solving.solver import Solver
+from tests.server.serving import a_request, serve
 
-ORDER = Order(problem="1+2", config=SearchConfig(), trajectories=2, timeout_s=60.0, seed=0)
+REQUEST = a_request()
 
 
 async def test_a_part_that_cancels_itself_has_failed() -> None:
@@ -30,25 +29,25 @@ async def test_a_part_that_cancels_itself_has_failed() -> None:
             raise asyncio.CancelledError
 
     async with serve(opening(fake_parts(policy=Cancelling()))) as served, asyncio.timeout(10):
-        ending = await served.solver.start(ORDER, search_id="s1").ending()
+        ending = await served.solver.start(REQUEST, search_id="s1").ending()
         page = served.solver.metrics.page().decode()
     assert isinstance(ending, Refusal)
-    assert ending.kind is Kind.SEARCH_FAILED
+    assert ending.kind is RefusalKind.SEARCH_FAILED
     assert 'outcome="failed"' in page
 
 
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (EngineError("the engine died"), Kind.NOT_READY),
-        (SandboxUnavailable("no process to be had"), Kind.NOT_READY),
-        (EqualityUnavailable("no process to be had"), Kind.NOT_READY),
-        (RemoteRefused("asking again would not help"), Kind.SEARCH_FAILED),
-        (ValueError("1+2 is no problem"), Kind.SEARCH_FAILED),
+        (EngineError("the engine died"), RefusalKind.NOT_READY),
+        (SandboxUnavailable("no process to be had"), RefusalKind.NOT_READY),
+        (EqualityUnavailable("no process to be had"), RefusalKind.NOT_READY),
+        (RemoteRefused("asking again would not help"), RefusalKind.SEARCH_FAILED),
+        (ValueError("1+2 is no problem"), RefusalKind.SEARCH_FAILED),
     ],
 )
-async def test_only_what_may_work_again_is_worth_another_try(
-    error: Exception, kind: Kind, caplog: pytest.LogCaptureFixture
+async def test_only_a_part_that_may_recover_is_worth_a_retry(
+    error: Exception, kind: RefusalKind, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Failing:
         async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
@@ -56,25 +55,25 @@ async def test_only_what_may_work_again_is_worth_another_try(
 
     caplog.set_level("INFO")
     async with serve(opening(fake_parts(policy=Failing()))) as served, asyncio.timeout(10):
-        ending = await served.solver.start(ORDER, search_id="s1").ending()
+        ending = await served.solver.start(REQUEST, search_id="s1").ending()
     assert isinstance(ending, Refusal)
-    assert (ending.kind, ending.retry_after_s is not None) == (kind, kind is Kind.NOT_READY)
+    assert (ending.kind, ending.retry_after_s is not None) == (kind, kind is RefusalKind.NOT_READY)
     assert type(error).__name__ in caplog.text
     assert "1+2" not in caplog.text
 
 
-async def test_a_runner_that_does_not_open_costs_the_time_allowed_and_no_more() -> None:
+async def test_a_runner_that_does_not_open_costs_the_time_allowed() -> None:
     @asynccontextmanager
     async def open_runner(seed: int) -> AsyncGenerator[CodeRunner]:
         await asyncio.Event().wait()
         yield ArithmeticRunner()
 
-    order = Order(problem="1+2", config=SearchConfig(), trajectories=2, timeout_s=0.05, seed=0)
+    request = a_request(timeout_s=0.05)
     parts = dataclasses.replace(fake_parts(), open_runner=open_runner)
     async with serve(opening(parts)) as served, asyncio.timeout(10):
-        ending = await served.solver.start(order, search_id="s1").ending()
+        ending = await served.solver.start(request, search_id="s1").ending()
     assert isinstance(ending, Refusal)
-    assert ending.kind is Kind.NOT_READY
+    assert ending.kind is RefusalKind.NOT_READY
 
 
 async def test_parts_that_do_not_close_are_no_failure_to_start(caplog: pytest.LogCaptureFixture) -> None:
@@ -93,7 +92,7 @@ async def test_parts_that_do_not_close_are_no_failure_to_start(caplog: pytest.Lo
     assert "did not close" in caplog.text
 
 
-async def test_a_part_that_lets_nobody_go_is_closed_under_its_search(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_search_that_does_not_end_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     asked, let_go, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     class Clinging:
@@ -116,7 +115,7 @@ async def test_a_part_that_lets_nobody_go_is_closed_under_its_search(caplog: pyt
         async def serve_once() -> RunningSearch:
             async with solver.running():
                 await ready.wait()
-                running = solver.start(ORDER, search_id="s1")
+                running = solver.start(REQUEST, search_id="s1")
                 await asked.wait()
             return running
 
@@ -128,7 +127,7 @@ async def test_a_part_that_lets_nobody_go_is_closed_under_its_search(caplog: pyt
         let_go.set()
         ending = await (await serving).ending()
     assert isinstance(ending, Refusal)
-    assert ending.kind is Kind.STOPPING
+    assert ending.kind is RefusalKind.STOPPING
 
 
 class FailingPolicy:
@@ -136,31 +135,17 @@ class FailingPolicy:
         raise EngineError("the engine died")
 
 
-async def test_only_searches_that_came_to_a_result_by_themselves_are_typical() -> None:
+async def test_only_searches_that_end_by_themselves_are_typical() -> None:
     policy = GatedPolicy()
     async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10):
-        cancelled = served.solver.start(ORDER, search_id="s1")
+        cancelled = served.solver.start(REQUEST, search_id="s1")
         await policy.entered.wait()
         cancelled.ask_to_end()
         await cancelled.ending()
         policy.gate.set()
-        whole = served.solver.start(ORDER, search_id="s2")
+        whole = served.solver.start(REQUEST, search_id="s2")
         await whole.ending()
     async with serve(opening(fake_parts(policy=FailingPolicy()))) as served, asyncio.timeout(10):
-        failed = served.solver.start(ORDER, search_id="s3")
+        failed = served.solver.start(REQUEST, search_id="s3")
         await failed.ending()
     assert [one.is_typical for one in (cancelled, whole, failed)] == [False, True, False]
-
-
-async def test_a_response_that_cannot_be_made_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> SolveResponse:
-        raise ValueError("no response")
-
-    monkeypatch.setattr("server.solving.solver.response_for", refuse)
-    async with serve() as served, asyncio.timeout(10):
-        ending = await served.solver.start(ORDER, search_id="s1").ending()
-        lines = served.solver.metrics.page().decode().splitlines()
-    assert isinstance(ending, Refusal)
-    counted = [line for line in lines if line.startswith("rstar_requests_total{") and not line.endswith(" 0.0")]
-    assert len(counted) == 1
-    assert 'outcome="failed"' in counted[0]

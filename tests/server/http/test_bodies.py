@@ -1,4 +1,4 @@
-"""Unread bodies: refused uploaders are cut off, and everybody else keeps the connection. By the real server."""
+"""Bodies: read within limits of size and time; whoever goes on sending after the response is cut off."""
 
 import asyncio
 import json
@@ -7,13 +7,19 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 from pydantic import SecretStr
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive, Scope, Send
 
-from server.http.asgi import Headers, Message, Receive, Scope, Send, headers_of
-from server.http.unread_bodies import UnreadBodies
-from server.parts.fakes import serve
+from server.http.bodies import BodyLimits, UnreadBodies, read_body
 from server.settings.settings import Settings
+from server.solving.refusals import Refusal, RefusalKind
+from tests.server.http.asgi_call import AsgiCall
 from tests.server.http.uvicorn_listener import listening
+from tests.server.serving import serve
 
+Headers = list[tuple[bytes, bytes]]
+
+HEAD = b"POST /solve HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
 KEY = "0123456789abcdef"
 KEYED = Settings(max_body_bytes=1000, api_keys=SecretStr(KEY))
 JSON = "content-type: application/json"
@@ -22,6 +28,57 @@ LONG = "content-length: 100000000"
 CHUNKED = "transfer-encoding: chunked"
 PARTS = 1000
 """Of 64 KiB each: more than the sockets between the two can hold."""
+
+
+async def _read(*messages: Message, time_s: float = 60.0) -> bytes:
+    """The body of a client that sends so much and then nothing more."""
+    coming: asyncio.Queue[Message] = asyncio.Queue()
+    for message in messages:
+        coming.put_nowait(message)
+    request = Request({"type": "http", "headers": [(b"content-type", b"application/json")]}, coming.get)
+    return await read_body(request, BodyLimits(size_bytes=10, time_s=time_s))
+
+
+async def test_the_parts_of_a_body_are_joined() -> None:
+    first: Message = {"type": "http.request", "body": b"[1", "more_body": True}
+    assert await _read(first, {"type": "http.request", "body": b"]"}) == b"[1]"
+
+
+async def test_a_client_that_leaves_in_the_middle_is_an_exception() -> None:
+    with pytest.raises(ClientDisconnect):
+        await _read({"type": "http.request", "body": b"[1", "more_body": True}, {"type": "http.disconnect"})
+
+
+async def test_a_body_that_does_not_come_is_refused_in_time() -> None:
+    with pytest.raises(Refusal) as refused:
+        await _read({"type": "http.request", "body": b"[1", "more_body": True}, time_s=0.01)
+    assert refused.value.kind is RefusalKind.BODY_TIMEOUT
+    assert "0.01 s" in refused.value.detail
+
+
+async def test_the_operator_says_how_long_a_body_may_take() -> None:
+    async with serve(settings=Settings(body_timeout_s=0.05)) as served, asyncio.timeout(30):
+        call = AsgiCall(served, None)
+        call.send_part(b'{"problem"')
+        await call.run()
+        after = await served.client.post("/solve", json={"problem": "1+2", "trajectories": 1})
+    start, *_ = call.sent
+    problem = json.loads(call.body)
+    assert (start["status"], problem["status"], problem["type"]) == (408, 408, "urn:rstar:problem:body-timeout")
+    assert after.status_code == 200
+
+
+async def test_a_slow_client_gets_408_and_a_closed_connection() -> None:
+    settings = Settings(body_timeout_s=0.05)
+    async with serve(settings=settings) as served, listening(served.app) as listener, asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection(*listener.address)
+        writer.write(HEAD + b"{")
+        answer = await reader.read()  # until the other side closes
+        writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in head.lower()
+    assert json.loads(body)["type"] == "urn:rstar:problem:body-timeout"
 
 
 @pytest.mark.parametrize(
@@ -37,7 +94,7 @@ PARTS = 1000
         ("GET /healthz", [LONG], 200),
     ],
 )
-async def test_who_is_answered_before_the_end_of_the_body_is_cut_off(
+async def test_a_response_before_the_body_ends_closes_the_connection(
     request_line: str, headers: list[str], status: int
 ) -> None:
     head = "\r\n".join([f"{request_line} HTTP/1.1", "host: x", *headers, "", ""]).encode()
@@ -52,7 +109,7 @@ async def test_who_is_answered_before_the_end_of_the_body_is_cut_off(
     assert answer.lower().count(b"connection: close") == answer.lower().count(b"connection:") == 1
 
 
-async def test_requests_that_are_read_keep_their_connection_whatever_the_answer() -> None:
+async def test_requests_whose_body_was_read_keep_their_connection() -> None:
     body: dict[str, object] = {"problem": "1+2", "trajectories": 1}
     key = {"x-api-key": KEY}
     json_key = {**key, "content-type": "application/json"}
@@ -86,12 +143,12 @@ async def test_requests_that_are_read_keep_their_connection_whatever_the_answer(
         ([(b"content-length", b"0"), (b"transfer-encoding", b"chunked")], b"close"),
     ],
 )
-async def test_a_request_has_a_body_where_its_head_says_so(headers: Headers, connection: bytes) -> None:
+async def test_the_head_of_a_request_says_whether_it_has_a_body(headers: Headers, connection: bytes) -> None:
     assert await _answer(headers, unread=1) == [(b"connection", connection)]
 
 
 @pytest.mark.parametrize(("unread", "connection"), [(0, b"keep-alive"), (1, b"close")])
-async def test_a_body_is_read_with_its_last_part(unread: int, connection: bytes) -> None:
+async def test_a_body_is_read_once_its_last_part_is(unread: int, connection: bytes) -> None:
     assert await _answer([(b"content-length", b"2")], unread=unread) == [(b"connection", connection)]
 
 
@@ -115,7 +172,7 @@ async def _answer(headers: Headers, *, unread: int) -> Headers:
 
     await UnreadBodies(app)({"type": "http", "headers": headers}, receive, send)
     start, _ = sent
-    return headers_of(start)
+    return start["headers"]
 
 
 async def _write_on(writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Orders: defaults and limits of the operator, applied to a request."""
+"""Requests: defaults and limits of the operator, applied to a body."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ import pytest
 from pydantic import ValidationError
 
 from search import Budget, Selection, Strategy, TreePolicy
-from server.http.schemas import Models, SolveRequest
+from server.http.requests import search_request
+from server.http.schemas import SolveRequest
 from server.settings.request_limits import REQUEST_LIMITS, RequestLimit
 from server.settings.settings import Settings
-from server.solving.orders import order_for
-from server.solving.refusals import Kind, Refusal
-
-MODELS = Models(policy="p@1", ppm="q@1")
+from server.solving.refusals import Refusal, RefusalKind
+from server.solving.request import SearchRequest
 
 
-def _request(**fields: Any) -> SolveRequest:
-    return SolveRequest.model_validate({"problem": "1+1", **fields})
+def _requested(settings: Settings | None = None, **fields: Any) -> SearchRequest:
+    body = SolveRequest.model_validate({"problem": "1+1", **fields})
+    return search_request(body, settings or Settings(), endpoint="/solve")
 
 
 def test_what_a_request_leaves_out_is_the_operators_default() -> None:
@@ -33,22 +33,26 @@ def test_what_a_request_leaves_out_is_the_operators_default() -> None:
         temperature=0.7,
         top_p=0.9,
     )
-    order = order_for(_request(), settings)
-    assert (order.trajectories, order.timeout_s, order.seed) == (5, 7.0, 0)
-    assert (order.config.candidates, order.config.max_depth, order.config.exploration) == (3, 4, 0.5)
-    assert (order.config.strategy, order.config.selection) == (Strategy.MCTS, None)
-    assert (order.config.tree_policy, order.config.parallel_rollouts, order.config.beam_width) == (TreePolicy.UCT, 2, 3)
-    assert (order.config.stop_when_decided, order.config.stop_at_confidence) == (False, None)
-    assert (order.temperature, order.top_p) == (0.7, 0.9)
-    assert order.budget(seconds=3.0) == Budget(trajectories=5, tokens=900, seconds=3.0)
+    request = _requested(settings)
+    assert (request.budget.trajectories, request.timeout_s, request.seed) == (5, 7.0, 0)
+    assert (request.config.candidates, request.config.max_depth, request.config.exploration) == (3, 4, 0.5)
+    assert (request.config.strategy, request.config.selection) == (Strategy.MCTS, None)
+    assert (request.config.tree_policy, request.config.parallel_rollouts, request.config.beam_width) == (
+        TreePolicy.UCT,
+        2,
+        3,
+    )
+    assert (request.config.stop_when_decided, request.config.stop_at_confidence) == (False, None)
+    assert (request.sampling.temperature, request.sampling.top_p) == (0.7, 0.9)
+    assert request.budget == Budget(trajectories=5, tokens=900)
 
 
 def test_what_a_request_names_is_taken() -> None:
     options = {"strategy": "majority", "candidates": 2, "depth": 3, "exploration": 1, "selection": "best"}
-    order = order_for(_request(trajectories=9, timeout_s=1, seed=4, search=options), Settings())
-    assert (order.trajectories, order.timeout_s, order.seed) == (9, 1.0, 4)
-    assert (order.config.candidates, order.config.max_depth, order.config.exploration) == (2, 3, 1.0)
-    assert (order.config.strategy, order.config.selection) == (Strategy.MAJORITY, Selection.BEST)
+    request = _requested(trajectories=9, timeout_s=1, seed=4, search=options)
+    assert (request.budget.trajectories, request.timeout_s, request.seed) == (9, 1.0, 4)
+    assert (request.config.candidates, request.config.max_depth, request.config.exploration) == (2, 3, 1.0)
+    assert (request.config.strategy, request.config.selection) == (Strategy.MAJORITY, Selection.BEST)
 
 
 def test_how_to_search_and_when_to_stop_can_be_named() -> None:
@@ -60,14 +64,12 @@ def test_how_to_search_and_when_to_stop_can_be_named() -> None:
         "stop_when_decided": False,
         "stop_at_confidence": 0.9,
     }
-    order = order_for(
-        _request(max_tokens=5000, temperature=0.5, top_p=0.8, return_tree=True, search=options), Settings()
-    )
-    assert (order.config.strategy, order.config.tree_policy) == (Strategy.STEP_BEAM, TreePolicy.PUCT)
-    assert (order.config.parallel_rollouts, order.config.beam_width) == (1, 3)
-    assert (order.config.stop_when_decided, order.config.stop_at_confidence) == (False, 0.9)
-    assert order.budget(seconds=3.0) == Budget(trajectories=16, tokens=5000, seconds=3.0)
-    assert (order.temperature, order.top_p, order.returns_tree) == (0.5, 0.8, True)
+    request = _requested(max_tokens=5000, temperature=0.5, top_p=0.8, return_tree=True, search=options)
+    assert (request.config.strategy, request.config.tree_policy) == (Strategy.STEP_BEAM, TreePolicy.PUCT)
+    assert (request.config.parallel_rollouts, request.config.beam_width) == (1, 3)
+    assert (request.config.stop_when_decided, request.config.stop_at_confidence) == (False, 0.9)
+    assert request.budget == Budget(trajectories=16, tokens=5000)
+    assert (request.sampling.temperature, request.sampling.top_p, request.returns_tree) == (0.5, 0.8, True)
 
 
 @pytest.mark.parametrize(
@@ -83,11 +85,11 @@ def test_how_to_search_and_when_to_stop_can_be_named() -> None:
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        _request(search=options)
+        _requested(search=options)
 
 
 def test_zero_exploration_is_not_mistaken_for_none() -> None:
-    assert order_for(_request(search={"exploration": 0}), Settings()).config.exploration == 0.0
+    assert _requested(search={"exploration": 0}).config.exploration == 0.0
 
 
 @pytest.mark.parametrize(
@@ -115,8 +117,8 @@ def test_a_limit_error_names_field_limit_and_value(
     fields: dict[str, Any], settings: dict[str, Any], field: str, limit: float, value: float
 ) -> None:
     with pytest.raises(Refusal) as refused:
-        order_for(_request(**fields), Settings(**settings))
-    assert refused.value.kind is Kind.INVALID_REQUEST
+        _requested(Settings(**settings), **fields)
+    assert refused.value.kind is RefusalKind.INVALID_REQUEST
     (error,) = refused.value.errors
     assert (error.field, error.limit, error.value) == (field, limit, value)
     assert str(limit) in error.detail
@@ -128,7 +130,8 @@ def test_a_limit_error_names_field_limit_and_value(
 def test_every_limit_can_be_reached_and_not_passed(limit: RequestLimit) -> None:
     def ask(number: float) -> None:
         within, _, field = limit.field.rpartition(".")
-        order_for(_request(**{within: {field: number}} if within else {field: number}), Settings())
+        fields: dict[str, Any] = {within: {field: number}} if within else {field: number}
+        _requested(**fields)
 
     ask(limit.most(Settings()))
     with pytest.raises(Refusal) as refused:
@@ -141,12 +144,12 @@ def test_effort_stands_for_a_budget_up_to_the_limit(effort: str, expected: int) 
     settings = Settings(
         low_effort_trajectories=2, medium_effort_trajectories=6, high_effort_trajectories=64, max_trajectories=20
     )
-    assert order_for(_request(effort=effort), settings).trajectories == expected
+    assert _requested(settings, effort=effort).budget.trajectories == expected
 
 
 def test_effort_beside_trajectories_is_refused() -> None:
     with pytest.raises(Refusal) as refused:
-        order_for(_request(effort="low", trajectories=4), Settings())
+        _requested(effort="low", trajectories=4)
     (error,) = refused.value.errors
     assert error.field == "effort"
     assert "not both" in error.detail
@@ -154,23 +157,5 @@ def test_effort_beside_trajectories_is_refused() -> None:
 
 def test_all_broken_limits_are_named_at_once() -> None:
     with pytest.raises(Refusal) as refused:
-        order_for(_request(trajectories=1000, timeout_s=1000), Settings())
+        _requested(trajectories=1000, timeout_s=1000)
     assert [error.field for error in refused.value.errors] == ["trajectories", "timeout_s"]
-
-
-def test_the_tree_id_depends_on_what_shapes_the_tree_and_not_on_the_budget() -> None:
-    settings = Settings()
-    base = order_for(_request(), settings).tree_id(MODELS)
-    assert order_for(_request(trajectories=3, timeout_s=9, max_tokens=500), settings).tree_id(MODELS) == base
-    stopping = {"stop_when_decided": False, "stop_at_confidence": 0.5}
-    assert order_for(_request(search=stopping), settings).tree_id(MODELS) == base
-    assert order_for(_request(problem="  1+1\n"), settings).tree_id(MODELS) == base
-    others = [
-        order_for(_request(problem="1+2"), settings).tree_id(MODELS),
-        order_for(_request(seed=1), settings).tree_id(MODELS),
-        order_for(_request(temperature=0.5), settings).tree_id(MODELS),
-        order_for(_request(top_p=0.5), settings).tree_id(MODELS),
-        order_for(_request(search={"candidates": 2}), settings).tree_id(MODELS),
-        order_for(_request(), settings).tree_id(Models(policy="p@2", ppm="q@1")),
-    ]
-    assert len({base, *others}) == 7

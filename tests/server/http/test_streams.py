@@ -1,35 +1,48 @@
-"""The event stream: order, headers, heartbeat, and what a failing or departing party does to it."""
+"""Streams: frames, order, headers and heartbeat, and what a failing search or a leaving client does to them."""
 
 import asyncio
 import json
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
+from fastapi import Request
 
-from search import SearchConfig
-from server.http.event_stream import stream_frames
-from server.http.problem_json import problem_details
-from server.http.schemas import ProblemDetails, SolveResponse
-from server.http.wire import HEARTBEAT, ServerEvent, read_frames
-from server.parts.fakes import GatedPolicy, fake_parts, opening, serve
+from server.http.responses import json_bytes
+from server.http.schemas import SolveResponse
+from server.http.streams import HEARTBEAT, ServerEvent, frame, read_frames, stream_frames
+from server.parts.fakes import FAKE_MODELS, GatedPolicy, fake_parts, opening
 from server.settings.settings import Settings
-from server.solving.orders import Order
-from server.solving.refusals import Refusal
+from server.solving.admission import Ticket
+from server.solving.result import FinishedSearch, cancelled_in_queue
+from server.solving.searches import RunningSearch
 from tests.server.http.asgi_call import AsgiCall
+from tests.server.serving import a_request, serve
 
 PROBLEM = "3+4+5"
-ORDER = Order(problem=PROBLEM, config=SearchConfig(), trajectories=2, timeout_s=60.0, seed=0)
+REQUEST = Request({"type": "http", "path": "/solve", "headers": [], "state": {"request_id": "r1"}})
 
 
 def _events(text: str) -> list[ServerEvent]:
     return list(read_frames(text.split("\n")))
 
 
-def _describe(refusal: Refusal) -> ProblemDetails:
-    return problem_details(refusal, request_id="r1", instance="/solve")
+def test_events_survive_the_way_out_and_back_in() -> None:
+    events = [
+        ServerEvent("node", {"text": "".join(map(chr, range(0x3000))), "score": None}),
+        ServerEvent("done", {"answer": "½ × π", "confidence": 0.25}),
+    ]
+    frames = [frame(event.name, json_bytes(event.payload)) for event in events]
+    stream = HEARTBEAT + HEARTBEAT.join(frames)
+    assert _events(stream.decode()) == events
+    assert list(read_frames(stream.decode().splitlines())) == events
 
 
-async def test_a_stream_tells_the_search_in_order_and_ends_with_the_response() -> None:
+def test_a_frame_is_an_event_line_a_data_line_and_an_empty_one() -> None:
+    assert frame("node", json_bytes({"text": "a\nb"})) == b'event: node\ndata: {"text": "a\\nb"}\n\n'
+
+
+async def test_a_stream_has_the_events_in_order_then_the_response() -> None:
     body = {"problem": PROBLEM, "trajectories": 6, "stream": True}
     async with serve() as served:
         response = await served.client.post("/solve", json=body)
@@ -54,13 +67,13 @@ async def test_a_stream_tells_the_search_in_order_and_ends_with_the_response() -
     assert events[0].payload == {"id": done["id"], "strategy": "mcts", "trajectories": 6, "cached_trajectories": 0}
 
 
-async def test_a_request_that_is_refused_gets_a_status_and_no_stream() -> None:
+async def test_a_refused_request_gets_a_status_and_no_stream() -> None:
     async with serve() as served:
         response = await served.client.post("/solve", json={"problem": PROBLEM, "stream": True, "trajectories": 0})
     assert (response.status_code, response.headers["content-type"]) == (422, "application/problem+json")
 
 
-async def test_a_search_that_fails_ends_the_stream_with_one_error_event() -> None:
+async def test_a_failing_search_ends_the_stream_with_one_error_event() -> None:
     headers = {"x-request-id": "r7"}
     async with serve() as served:
         response = await served.client.post("/solve", json={"problem": "x", "stream": True}, headers=headers)
@@ -69,12 +82,34 @@ async def test_a_search_that_fails_ends_the_stream_with_one_error_event() -> Non
     assert (events[-1].payload["status"], events[-1].payload["request_id"]) == (500, "r7")
 
 
+async def test_a_response_that_cannot_be_made_is_an_error_event() -> None:
+    running = RunningSearch("s1", a_request(PROBLEM), Ticket("ann"), arrived_s=0.0)
+    watcher = running.watch(events=True)
+    running.finish(
+        FinishedSearch(
+            search_id="s1",
+            request=running.request,
+            result=replace(cancelled_in_queue(PROBLEM), confidence=float("nan")),
+            models=FAKE_MODELS,
+            problem_tokens=3,
+            queue_s=0.0,
+            total_s=0.0,
+        )
+    )
+    frames = stream_frames(watcher, REQUEST, heartbeat_s=60.0)
+    assert await anext(frames) == HEARTBEAT
+    (event,) = _events((await anext(frames)).decode())
+    assert (event.name, event.payload["type"]) == ("error", "urn:rstar:problem:internal-error")
+    with pytest.raises(ValueError, match="JSON"):
+        await anext(frames)
+
+
 async def test_a_silent_search_gives_a_heartbeat() -> None:
     policy = GatedPolicy()
     async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10):
-        running = served.solver.start(ORDER, search_id="s1")
-        watch = running.watch(events=True)
-        async with aclosing(stream_frames(watch, describe=_describe, heartbeat_s=0.01)) as frames:
+        running = served.solver.start(a_request(PROBLEM), search_id="s1")
+        watcher = running.watch(events=True)
+        async with aclosing(stream_frames(watcher, REQUEST, heartbeat_s=0.01)) as frames:
             assert await anext(frames) == HEARTBEAT
             assert (await anext(frames)).startswith(b"event: search_started")
             assert await anext(frames) == HEARTBEAT
@@ -83,7 +118,7 @@ async def test_a_silent_search_gives_a_heartbeat() -> None:
     assert _events(rest)[-1].name == "done"
 
 
-async def test_the_operator_says_how_often_a_silent_stream_gives_a_heartbeat() -> None:
+async def test_the_time_between_heartbeats_is_a_setting() -> None:
     policy = GatedPolicy()
     settings = Settings(heartbeat_s=0.01)
     async with serve(opening(fake_parts(policy=policy)), settings=settings) as served, asyncio.timeout(20):
@@ -95,15 +130,13 @@ async def test_the_operator_says_how_often_a_silent_stream_gives_a_heartbeat() -
     assert b"event: done" in call.body
 
 
-async def test_a_client_that_never_reads_costs_events_but_not_the_answer() -> None:
-    order = Order(problem="1+2+3+4+5", config=SearchConfig(), trajectories=200, timeout_s=60.0, seed=0)
+async def test_a_client_that_never_reads_misses_events_but_no_answer() -> None:
     async with serve() as served, asyncio.timeout(20):
-        running = served.solver.start(order, search_id="s1")
-        watch = running.watch(events=True)
+        running = served.solver.start(a_request("1+2+3+4+5", trajectories=200), search_id="s1")
+        watcher = running.watch(events=True)
         await running.ending()
-        assert watch.progress is not None
-        assert watch.progress.dropped > 0
-        stream = [chunk async for chunk in stream_frames(watch, describe=_describe, heartbeat_s=60.0)]
+        assert watcher.dropped > 0
+        stream = [chunk async for chunk in stream_frames(watcher, REQUEST, heartbeat_s=60.0)]
     assert len(stream) <= 258
     assert _events(b"".join(stream).decode())[-1].name == "done"
 
@@ -123,7 +156,7 @@ async def test_a_client_that_leaves_cancels_its_search(*, stream: bool) -> None:
     assert after.status_code == 200
 
 
-async def test_one_client_leaving_leaves_the_others_alone() -> None:
+async def test_a_leaving_client_ends_no_other_search() -> None:
     policy = GatedPolicy()
     async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10):
         leaving = AsgiCall(served, {"problem": PROBLEM})
@@ -139,7 +172,7 @@ async def test_one_client_leaving_leaves_the_others_alone() -> None:
     assert staying.result().status_code == 200
 
 
-async def test_a_client_that_leaves_before_its_body_is_read_disturbs_nobody() -> None:
+async def test_a_client_that_leaves_before_its_body_disturbs_nobody() -> None:
     async with serve() as served, asyncio.timeout(10):
         call = AsgiCall(served, None)
         call.leave()

@@ -1,8 +1,10 @@
-"""API keys: reads the operator's list and says whose key a client has shown. Keeps digests, and prints no key."""
+"""API keys: reads the operator's list and says whose key a client has shown. Keeps SHA-256 digests, never a key.
 
-import hmac
+A key without a name gets one from its place in the list: `key-1` for the first. Logs and quotas use the names.
+"""
+
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from hashlib import sha256
 
 MIN_KEY_CHARS = 16
@@ -14,35 +16,23 @@ _KEY = re.compile(r"[!-~]+")
 """What can be sent in a header."""
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """One key of the list."""
-
-    name: str
-    """For the log and for the shares of clients; `key-1` for the first of the list, where it has no name."""
-    digest: bytes = field(repr=False)
-    """SHA-256 of the key."""
-
-
 class ApiKeys:
     """The keys of one server."""
 
-    def __init__(self, keys: tuple[ApiKey, ...]) -> None:
-        self._keys = keys
+    def __init__(self, owners: Mapping[bytes, str]) -> None:
+        self._owners = owners
 
     def owner_of(self, shown: str) -> str | None:
-        """The name of a key; None if it is not one of ours. All keys are compared, whichever it is."""
-        digest = _digest(shown)
-        owner = None
-        for key in self._keys:
-            if hmac.compare_digest(digest, key.digest):
-                owner = key.name
-        return owner
+        """The name of a key; None if it is not one of ours.
+
+        A key is looked up by its digest, so the time of the look-up says nothing of the keys.
+        """
+        return self._owners.get(_digest(shown))
 
 
 def read_api_keys(text: str) -> ApiKeys:
     """From items between commas or line ends, each `key` or `name=key`. Raises ValueError, which quotes no key."""
-    keys: list[ApiKey] = []
+    owners: dict[bytes, str] = {}
     items = [item.strip() for item in re.split(r"[,\r\n]", text)]
     for position, item in enumerate((item for item in items if item), start=1):
         named = _NAMED.fullmatch(item)
@@ -51,16 +41,13 @@ def read_api_keys(text: str) -> ApiKeys:
             raise ValueError(f"API key {position} holds a character that no header can carry")
         if len(key) < MIN_KEY_CHARS:
             raise ValueError(f"API key {position} has {len(key)} characters; at least {MIN_KEY_CHARS} are needed")
-        digest = _digest(key)
-        for earlier in keys:
-            if earlier.name == name:
-                raise ValueError(f"two API keys have the name {name}")
-            if earlier.digest == digest:
-                raise ValueError(f"{earlier.name} and {name} are the same API key")
-        keys.append(ApiKey(name, digest))
-    if not keys:
+        if name in owners.values():
+            raise ValueError(f"two API keys have the name {name}")
+        if (earlier := owners.setdefault(_digest(key), name)) != name:
+            raise ValueError(f"{earlier} and {name} are the same API key")
+    if not owners:
         raise ValueError("there is no API key in it")
-    return ApiKeys(tuple(keys))
+    return ApiKeys(owners)
 
 
 def _digest(key: str) -> bytes:

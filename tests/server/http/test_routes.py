@@ -1,4 +1,4 @@
-"""`POST /solve/{id}/cancel`: ends a search, whoever waits for it gets the best answer so far."""
+"""Routes: cancelling a search, and what probes find."""
 
 import asyncio
 import re
@@ -7,9 +7,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from server.parts.fakes import GatedPolicy, Served, fake_parts, opening, serve
+from server.parts.fakes import GatedPolicy, fake_parts, opening
 from server.settings.settings import Settings
 from tests.server.http.asgi_call import AsgiCall
+from tests.server.serving import Served, serve
 
 PROBLEM = "1+2+3+4"
 ALICE, BOB = {"x-api-key": "alice-0123456789"}, {"x-api-key": "bob-0123456789ab"}
@@ -21,7 +22,7 @@ async def _solve(served: Served, request_id: str) -> httpx.Response:
     return await served.client.post("/solve", json=body, headers={"x-request-id": request_id, **ALICE})
 
 
-async def test_the_one_who_waits_gets_the_answer_so_far() -> None:
+async def test_a_cancelled_request_gets_the_answer_so_far() -> None:
     policy = GatedPolicy()
     parts = opening(fake_parts(policy=policy))
     async with serve(parts, settings=KEYED) as served, asyncio.timeout(20), asyncio.TaskGroup() as group:
@@ -40,7 +41,7 @@ async def test_the_one_who_waits_gets_the_answer_so_far() -> None:
             assert (again.status_code, again.json()["state"]) == (200, "ended")
 
 
-async def test_a_stream_that_is_cancelled_ends_with_its_answer() -> None:
+async def test_a_cancelled_stream_ends_with_its_answer() -> None:
     policy = GatedPolicy()
     async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(20), asyncio.TaskGroup() as group:
         body = {"problem": PROBLEM, "stream": True}
@@ -54,14 +55,14 @@ async def test_a_stream_that_is_cancelled_ends_with_its_answer() -> None:
     assert ended.payload["stop_reason"] == "cancelled"
 
 
-async def test_an_id_that_never_was_is_not_found() -> None:
+async def test_cancelling_an_unknown_id_is_not_found() -> None:
     async with serve() as served:
         response = await served.client.post("/solve/nobody/cancel")
     assert (response.status_code, response.json()["type"]) == (404, "urn:rstar:problem:not-found")
 
 
 @pytest.mark.parametrize("guess", ["r1", "r1-", "r1-00000000", "r1-" + "0" * 32])
-async def test_without_keys_nobody_cancels_by_guessing_a_request_id(guess: str) -> None:
+async def test_without_keys_a_request_id_cancels_nothing(guess: str) -> None:
     policy = GatedPolicy()
     async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(20), asyncio.TaskGroup() as group:
         solving = [group.create_task(_solve(served, "r1")) for _ in range(2)]

@@ -1,24 +1,22 @@
-"""OpenAPI document: what the framework cannot know of our responses and limits, added to what it can. Pure."""
+"""OpenAPI: adds to the framework's document what it cannot know, which is our problems, streams and limits. Pure."""
 
 from typing import Any, cast
 
 from pydantic.json_schema import models_json_schema
 
+from server.http.problems import MEDIA_TYPE, PROBLEMS
 from server.http.schemas import ProblemDetails, Readiness, SearchOptions, SolveRequest, SolveResponse
 from server.settings.request_limits import REQUEST_LIMITS
 from server.settings.settings import Settings
-from server.solving.refusals import Kind
+from server.solving.refusals import RefusalKind
 
 _REFERENCE = "#/components/schemas/{model}"
 
 
-def _problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
+def _problems(*kinds: RefusalKind) -> dict[int | str, dict[str, Any]]:
     schema = {"$ref": _REFERENCE.format(model=ProblemDetails.__name__)}
     return {
-        kind.value.status: {
-            "description": kind.value.title,
-            "content": {"application/problem+json": {"schema": schema}},
-        }
+        PROBLEMS[kind].status: {"description": PROBLEMS[kind].title, "content": {MEDIA_TYPE: {"schema": schema}}}
         for kind in kinds
     }
 
@@ -43,19 +41,21 @@ SOLVE_RESPONSES: dict[int | str, dict[str, Any]] = {
         "content": {"text/event-stream": _STREAM},
     },
     **_problems(
-        Kind.MALFORMED_BODY,
-        Kind.BODY_TIMEOUT,
-        Kind.BODY_TOO_LARGE,
-        Kind.UNSUPPORTED_MEDIA_TYPE,
-        Kind.INVALID_REQUEST,
-        Kind.UNAUTHORIZED,
-        Kind.QUOTA_EXCEEDED,
-        Kind.SEARCH_FAILED,
-        Kind.NOT_READY,
+        RefusalKind.MALFORMED_BODY,
+        RefusalKind.BODY_TIMEOUT,
+        RefusalKind.BODY_TOO_LARGE,
+        RefusalKind.UNSUPPORTED_MEDIA_TYPE,
+        RefusalKind.INVALID_REQUEST,
+        RefusalKind.UNAUTHORIZED,
+        RefusalKind.QUOTA_EXCEEDED,
+        RefusalKind.SEARCH_FAILED,
+        RefusalKind.NOT_READY,
     ),
 }
 
-CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = _problems(Kind.UNAUTHORIZED, Kind.NOT_FOUND, Kind.INVALID_REQUEST)
+CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = _problems(
+    RefusalKind.UNAUTHORIZED, RefusalKind.NOT_FOUND, RefusalKind.INVALID_REQUEST
+)
 
 METRICS_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}

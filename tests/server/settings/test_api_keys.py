@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.http.api_keys import MIN_KEY_CHARS, read_api_keys
+from server.settings.api_keys import MIN_KEY_CHARS, read_api_keys
 
 ALICE = "alice-0123456789"
 BOB = "bob-0123456789ab"

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the server does."""
+"""OpenAPI: the document says what the server does."""
 
 import json
 import re
@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from server.parts.fakes import serve
 from server.settings.settings import Settings
+from tests.server.serving import serve
 
 
 async def _document(settings: Settings | None = None) -> dict[str, Any]:

@@ -1,0 +1,203 @@
+"""Searches: each with its watchers and the events on their way to them, and found again by its id.
+
+A search ends by itself, or because it is asked to: by a cancel request, when its last watcher leaves, or when the
+server stops. In every case it ends with its best answer so far.
+"""
+
+import asyncio
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from enum import StrEnum
+
+from search import AnswerChanged, Event, NodeAdded, SearchStarted, Stop
+from server.solving.admission import Ticket
+from server.solving.refusals import Refusal, RefusalKind
+from server.solving.request import SearchRequest
+from server.solving.result import FinishedSearch, SearchEnding
+
+RETRY_AFTER_S = 5
+"""About the time that loading small models, or restarting an engine or the server, takes."""
+REMEMBERED = 4096
+"""Ended searches whose ids are still known, so that cancelling one of them is no error: some hundred kilobytes."""
+CAPACITY = 256
+"""A few expansions of the widest search; at some hundred bytes an event far less than one search's tree."""
+
+
+class Watcher:
+    """One client's view of a search: its events, if it wants them, and how it ends.
+
+    Events wait in a bounded buffer and never hold up the search: a slow watcher misses some. The oldest `NodeAdded` is
+    dropped first. Without one the oldest event is dropped, except `SearchStarted`, which names the search, and the last
+    `AnswerChanged`, which no later event repeats. The result is not among the events and is never lost.
+    """
+
+    def __init__(self, search: "RunningSearch", *, wants_events: bool, capacity: int = CAPACITY) -> None:
+        assert capacity >= 2  # the two that are never dropped
+        self.search = search
+        self.dropped = 0
+        """Events that the client will never see."""
+        self._wants_events = wants_events
+        self._capacity = capacity
+        self._events: deque[Event] = deque()
+        self._changed = asyncio.Event()
+        self._is_closed = False
+
+    def put(self, event: Event) -> None:
+        """Add an event, and drop one if the buffer is full. Never waits."""
+        if self._wants_events:
+            self._events.append(event)
+            if len(self._events) > self._capacity:
+                self.dropped += 1
+                del self._events[next(self._droppable())]
+            self._changed.set()
+
+    def close(self) -> None:
+        """No more events will come."""
+        self._is_closed = True
+        self._changed.set()
+
+    async def events(self) -> list[Event]:
+        """Wait for events and take all that there are, oldest first; an empty list after the last."""
+        while not self._events and not self._is_closed:
+            self._changed.clear()
+            await self._changed.wait()
+        taken = list(self._events)
+        self._events.clear()
+        return taken
+
+    async def ending(self) -> SearchEnding:
+        """The result, once there is one, or why there is none."""
+        return await self.search.ending()
+
+    def leave(self) -> None:
+        """Stop watching. Has no effect the second time."""
+        self.search.remove(self)
+
+    def _droppable(self) -> Iterator[int]:
+        """Indexes of the events that may be dropped, the least important first."""
+        yield from (index for index, event in enumerate(self._events) if isinstance(event, NodeAdded))
+        answers = [index for index, event in enumerate(self._events) if isinstance(event, AnswerChanged)]
+        for index, event in enumerate(self._events):
+            if index not in answers[-1:] and not isinstance(event, SearchStarted):
+                yield index
+
+
+class RunningSearch:
+    """A search in the queue or at work."""
+
+    def __init__(self, search_id: str, request: SearchRequest, ticket: Ticket, *, arrived_s: float) -> None:
+        self.id = search_id
+        self.request = request
+        self.ticket = ticket
+        self.arrived_s = arrived_s
+        self.stop = Stop()
+        self.is_abandoned = False
+        """Whether its last watcher left before its end."""
+        self.tokens = 0
+        """Tokens of the candidates that it has received so far."""
+        self._watchers: list[Watcher] = []
+        self._ending: SearchEnding | None = None
+        self._ended = asyncio.Event()
+
+    @property
+    def is_typical(self) -> bool:
+        """Whether it ended with a result and without being asked to."""
+        return isinstance(self._ending, FinishedSearch) and not self.stop.is_asked
+
+    def watch(self, *, events: bool = False) -> Watcher:
+        """A new watcher, which gets the events from now on if it wants them. It has to leave in the end."""
+        watcher = Watcher(self, wants_events=events)
+        self._watchers.append(watcher)
+        return watcher
+
+    def remove(self, watcher: Watcher) -> None:
+        """The watcher leaves. Nobody needs the search after the last one has left."""
+        if watcher not in self._watchers:
+            return
+        self._watchers.remove(watcher)
+        if not self._watchers and not self._ended.is_set():
+            self.is_abandoned = True
+            self.ask_to_end()
+
+    def ask_to_end(self) -> None:
+        """End with the best answer so far; in the queue, without any. Has no effect after the end."""
+        self.stop.ask()
+        self.ticket.stop_waiting()
+
+    def count_tokens(self, tokens: int) -> None:
+        """Count the tokens of candidates that it has received."""
+        self.tokens += tokens
+
+    def publish(self, event: Event) -> None:
+        """Pass an event on to the watchers. Never waits."""
+        for watcher in self._watchers:
+            watcher.put(event)
+
+    async def ending(self) -> SearchEnding:
+        """The result, once there is one, or why there is none."""
+        await self._ended.wait()
+        if self._ending is None:
+            detail = "the server stopped before the search could end"
+            return Refusal(RefusalKind.STOPPING, detail, retry_after_s=RETRY_AFTER_S)
+        return self._ending
+
+    def finish(self, ending: SearchEnding | None) -> None:
+        """Nothing of it runs any more, or it is given up: None."""
+        self._ending = ending
+        self._ended.set()
+        for watcher in self._watchers:
+            watcher.close()
+
+
+class CancelState(StrEnum):
+    """The state of a search that is cancelled."""
+
+    STOPPING = "stopping"
+    """It ends now, with its best answer so far."""
+    ENDED = "ended"
+    """It had ended already."""
+
+
+class Searches:
+    """The searches of one server by their ids. Each client sees its own."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, RunningSearch] = {}
+        self._ended: OrderedDict[str, str] = OrderedDict()
+
+    def add(self, running: RunningSearch) -> None:
+        """A search begins."""
+        self._running[running.id] = running
+
+    def remove(self, running: RunningSearch) -> None:
+        """A search has ended. Its id stays known for some time."""
+        self._running.pop(running.id, None)
+        self._ended[running.id] = running.ticket.client
+        if len(self._ended) > REMEMBERED:
+            self._ended.popitem(last=False)
+
+    def cancel(self, name: str, *, client: str | None) -> CancelState | None:
+        """End the client's search of that id, or those that its request of that id began; None if there never were any.
+
+        Clients choose their request ids, so others can guess them: a request id counts only where it is certain which
+        client asks. Elsewhere `client` is None, and whoever knows the search's own id may end it.
+        """
+
+        def is_meant(search_id: str, owner: str) -> bool:
+            if client is None:
+                return name == search_id
+            request_id = search_id.rpartition("-")[0]  # see new_search_id
+            return owner == client and name in {search_id, request_id}
+
+        found = [one for one in self._running.values() if is_meant(one.id, one.ticket.client)]
+        for running in found:
+            running.ask_to_end()
+        if found:
+            return CancelState.STOPPING
+        return CancelState.ENDED if any(is_meant(*ended) for ended in self._ended.items()) else None
+
+
+def new_search_id(request_id: str) -> str:
+    """Begins with the request's id, for readers of logs, and ends in what nobody guesses: who knows it may cancel."""
+    return f"{request_id}-{secrets.token_hex(16)}"
