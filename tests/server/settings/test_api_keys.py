@@ -8,7 +8,7 @@ ALICE = "alice-0123456789"
 BOB = "bob-0123456789ab"
 
 
-def test_keys_stand_between_commas_or_line_ends_with_or_without_a_name() -> None:
+def test_keys_are_split_at_commas_and_lines_and_may_be_named() -> None:
     keys = read_api_keys(f" alice={ALICE} ,\n{BOB}\r\n\n")
     assert keys.owner_of(ALICE) == "alice"
     assert keys.owner_of(BOB) == "key-2"
