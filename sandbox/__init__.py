@@ -7,21 +7,18 @@ Standalone: standard library only, and nothing of the other packages. See README
         second = await tree.run(first.snapshot, "print(x * 7)")
 """
 
+from sandbox.cache import CacheLimits
 from sandbox.confinement import Mechanism
-from sandbox.counters import WAIT_BOUNDS_S, Counters
-from sandbox.ending import SnapshotId, StepResult
 from sandbox.errors import SandboxError, SandboxMisuse, SandboxUnavailable
 from sandbox.levels import Level, Protection, wanted_level
-from sandbox.limits import CacheLimits, Limits
-from sandbox.outcomes import Outcome
 from sandbox.sandbox import Sandbox
-from sandbox.status import Status
+from sandbox.status import WAIT_BOUNDS_S, Status
+from sandbox.step import Limits, Outcome, SnapshotId, StepResult
 from sandbox.tree import Tree
 
 __all__ = [
     "WAIT_BOUNDS_S",
     "CacheLimits",
-    "Counters",
     "Level",
     "Limits",
     "Mechanism",

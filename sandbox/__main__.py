@@ -5,7 +5,9 @@ import asyncio
 import dataclasses
 import json
 import os
+import statistics
 import sys
+import time
 from pathlib import Path
 
 from sandbox import (
@@ -13,17 +15,22 @@ from sandbox import (
     Level,
     Limits,
     Outcome,
+    Protection,
     Sandbox,
     SandboxError,
     SandboxUnavailable,
     StepResult,
     wanted_level,
 )
-from sandbox.bench import measure
-from sandbox.levels import Protection
 
 _ABILITIES = frozenset({"ordinary steps", "late imports"})
-"""Looked for among the protections too: confinement that breaks ordinary code is no better than none."""
+"""Tested among the protections too: confinement that breaks ordinary code is no better than none."""
+
+_BENCH_DEPTHS = (1, 4, 16)
+_BENCH_ROUNDS = 20
+"""Fewer than a tree keeps alive: CPU time is read from the processes."""
+
+_BENCH_STEP = "import sympy\nx = sympy.Symbol('x')\nprint(sympy.expand((x + 1) ** 3))"
 
 
 def main() -> int:
@@ -74,7 +81,7 @@ def _show(result: StepResult) -> None:
 
 
 async def _doctor(min_level: Level) -> int:
-    """Looks whatever the level; no step but the doctor's own runs."""
+    """Starts at any level, as only the self-test's steps run."""
     try:
         async with Sandbox(workers=1, min_level=Level.NONE) as sandbox:
             status = sandbox.status
@@ -105,10 +112,61 @@ def _settings(limits: Limits | CacheLimits) -> str:
 
 
 async def _bench(min_level: Level) -> int:
+    """A table: what a light step costs at several depths of a tree, and a fresh interpreter that does the same."""
     async with Sandbox(workers=1, min_level=min_level) as sandbox:
-        for line in await measure(sandbox):
-            print(line)
+        fresh_wall_ms, fresh_cpu_ms = await _fresh_cost_ms()
+        print(f"{'':<18}{'wall ms (median)':>18}{'CPU ms (mean)':>16}{'fresh / this, CPU':>20}")
+        print(f"{'fresh interpreter':<18}{fresh_wall_ms:>18.2f}{fresh_cpu_ms:>16.2f}{1:>20.1f}")
+        for depth in _BENCH_DEPTHS:
+            wall_ms, cpu_ms = await _step_cost_ms(sandbox, depth)
+            print(f"{f'snapshot, depth {depth}':<18}{wall_ms:>18.2f}{cpu_ms:>16.2f}{fresh_cpu_ms / cpu_ms:>20.1f}")
     return 0
+
+
+async def _fresh_cost_ms() -> tuple[float, float]:
+    """Wall time, the median of three, and mean CPU time."""
+    walls_s: list[float] = []
+    before = os.times()
+    for _ in range(3):
+        started_s = time.perf_counter()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _BENCH_STEP, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+        )
+        await process.wait()
+        walls_s.append(time.perf_counter() - started_s)
+    after = os.times()
+    cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
+    return statistics.median(walls_s) * 1000, cpu_s * 1000 / len(walls_s)
+
+
+async def _step_cost_ms(sandbox: Sandbox, depth: int) -> tuple[float, float]:
+    """Median wall time and mean CPU time of siblings at this depth; the first of them is not counted."""
+    walls_s: list[float] = []
+    async with sandbox.tree(seed=depth) as tree:
+        parent = None
+        for _ in range(depth - 1):
+            parent = (await tree.run(parent, _BENCH_STEP)).snapshot
+        await tree.run(parent, _BENCH_STEP)
+        before_s = _cpu_s(sandbox)
+        for _ in range(_BENCH_ROUNDS):
+            started_s = time.perf_counter()
+            await tree.run(parent, _BENCH_STEP)
+            walls_s.append(time.perf_counter() - started_s)
+        cpu_s = _cpu_s(sandbox) - before_s
+    return statistics.median(walls_s) * 1000, cpu_s * 1000 / _BENCH_ROUNDS
+
+
+def _cpu_s(sandbox: Sandbox) -> float:
+    """Of this process and of the zygote's whole session."""
+    total_s = time.process_time()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.getsid(int(entry.name)) == sandbox.zygote_pid:
+                    total_s += int((entry / "schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+            except OSError:
+                continue  # gone meanwhile
+    return total_s
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
-"""Cache: decides which live snapshots to give up. Pure: names and numbers, no process, no clock.
+"""Cache: decides which live snapshots to evict. Pure: names and numbers, no process, no clock.
 
 GreedyDual-Size (Cao and Irani, 1997): a snapshot's priority is the cost of replaying it per MB, on top of a level that
-rises to the priority of whatever was given up last. Equal snapshots thus leave in the order of their last use, dear and
-small ones stay longer than cheap and big ones, and none stays for ever.
+rises to the priority of the last evicted one. Equal snapshots thus leave in the order of their last use, dear and small
+ones stay longer than cheap and big ones, and none stays for ever.
 """
 
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, fields, replace
 
-from sandbox.limits import CacheLimits
-
-Key = TypeVar("Key", bound=Hashable)
+from sandbox.step import SnapshotId
 
 FORK_COST_S = 0.004
 """A replay forks too, however little there is to replay."""
@@ -23,11 +21,31 @@ _MB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class CacheLimits:
+    """How many snapshots are kept alive; others are replayed when they are needed. All at least 1, else ValueError."""
+
+    per_tree: int = 32
+    """More hardly ever helps: a random expansion of a tree finds 97 % of its parents among the last 32."""
+    overall: int = 256
+    overall_mb: int = 2048
+    """Memory that live snapshots do not share, with that of running steps on top."""
+    snapshot_mb: int = 64
+    """A bigger state is not kept: it costs as much to fork as a replay."""
+    trees: int = 64
+    """Trees with processes; the one that has been idle for longest loses them to the next."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if getattr(self, field.name) < 1:
+                raise ValueError(f"{field.name} must be at least 1, not {getattr(self, field.name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
     """What is known of a live snapshot."""
 
-    tree: Hashable
-    parent: Hashable | None
+    tree: str
+    parent: SnapshotId | None
     """The nearest ancestor that was alive when it was added, or has been since."""
     own_bytes: int
     """Not shared with its parent."""
@@ -38,74 +56,62 @@ class Held:
     priority: float = 0.0
 
 
-class Cache(Generic[Key]):
+class Cache:
     """Live snapshots by key."""
 
     def __init__(self, limits: CacheLimits) -> None:
         self._limits = limits
-        self._held: dict[Key, Held] = {}
+        self._entries: dict[SnapshotId, Entry] = {}
         self._level = 0.0
-        self._bytes = 0
+        self.live_bytes = 0
+        """What the entries do not share."""
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._entries)
 
-    def __contains__(self, key: Key) -> bool:
-        return key in self._held
+    def __contains__(self, key: SnapshotId) -> bool:
+        return key in self._entries
 
-    @property
-    def live_bytes(self) -> int:
-        return self._bytes
+    def add(self, key: SnapshotId, entry: Entry) -> None:
+        """The caller then removes what `victim` names."""
+        self._entries[key] = self._ranked(entry)
+        self.live_bytes += entry.own_bytes
 
-    def count(self, tree: Hashable) -> int:
-        return sum(held.tree == tree for held in self._held.values())
-
-    def add(self, key: Key, held: Held) -> None:
-        self._held[key] = self._ranked(held)
-        self._bytes += held.own_bytes
-
-    def touch(self, key: Key) -> None:
+    def touch(self, key: SnapshotId) -> None:
         """It was used: as if added now."""
-        self._held[key] = self._ranked(self._held.pop(key))
+        self._entries[key] = self._ranked(self._entries.pop(key))
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: SnapshotId) -> None:
         """It is gone: its children would cost its steps too, and the memory they share with it is now theirs."""
-        gone = self._held.pop(key)
-        self._bytes -= gone.own_bytes
+        gone = self._entries.pop(key)
+        self.live_bytes -= gone.own_bytes
         inherited = gone.grown_bytes
-        for heir, held in self._held.items():
-            if held.parent == key:
-                self._held[heir] = replace(
-                    held,
+        for child, entry in self._entries.items():
+            if entry.parent == key:
+                self._entries[child] = replace(
+                    entry,
                     parent=gone.parent,
-                    cost_s=held.cost_s + gone.cost_s,
-                    own_bytes=held.own_bytes + inherited,
-                    grown_bytes=held.grown_bytes + inherited,
+                    cost_s=entry.cost_s + gone.cost_s,
+                    own_bytes=entry.own_bytes + inherited,
+                    grown_bytes=entry.grown_bytes + inherited,
                 )
-                self._bytes += inherited
+                self.live_bytes += inherited
                 inherited = 0  # counted once
 
-    def victim(self, *, pinned: Iterable[Key] = (), running_bytes: int = 0) -> Key | None:
-        """The snapshot to give up next, or None where every limit holds; the caller removes it and asks again."""
-        is_over = len(self._held) > self._limits.overall
-        is_over |= self._bytes + running_bytes > self._limits.overall_mb * _MB
-        kept = set(pinned)
-        free = [(held.priority, key, held.tree) for key, held in self._held.items() if key not in kept]
-        crowded = self._crowded_trees()
-        # What a crowded tree gives up helps the overall limits too.
-        candidates = [candidate for candidate in free if candidate[2] in crowded] or (free if is_over else [])
+    def victim(self, *, pinned: Collection[SnapshotId] = (), running_bytes: int = 0) -> SnapshotId | None:
+        """The snapshot to evict next, or None where every limit holds; the caller removes it and asks again."""
+        is_over = len(self) > self._limits.overall or self.live_bytes + running_bytes > self._limits.overall_mb * _MB
+        counts = Counter(entry.tree for entry in self._entries.values())
+        free = {key: entry for key, entry in self._entries.items() if key not in pinned}
+        crowded = [key for key, entry in free.items() if counts[entry.tree] > self._limits.per_tree]
+        # What a crowded tree loses helps the overall limits too.
+        candidates = crowded or (list(free) if is_over else [])
         if not candidates:
             return None
-        priority, key, _ = min(candidates, key=lambda candidate: candidate[0])
-        self._level = max(self._level, priority)
+        key = min(candidates, key=lambda candidate: free[candidate].priority)
+        self._level = max(self._level, free[key].priority)
         return key
 
-    def _crowded_trees(self) -> set[Hashable]:
-        counts: dict[Hashable, int] = {}
-        for held in self._held.values():
-            counts[held.tree] = counts.get(held.tree, 0) + 1
-        return {tree for tree, count in counts.items() if count > self._limits.per_tree}
-
-    def _ranked(self, held: Held) -> Held:
-        cost_s_per_mb = (held.cost_s + FORK_COST_S) / max(held.own_bytes / _MB, _LEAST_MB)
-        return replace(held, priority=self._level + cost_s_per_mb)
+    def _ranked(self, entry: Entry) -> Entry:
+        cost_s_per_mb = (entry.cost_s + FORK_COST_S) / max(entry.own_bytes / _MB, _LEAST_MB)
+        return replace(entry, priority=self._level + cost_s_per_mb)

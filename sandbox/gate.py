@@ -1,7 +1,7 @@
 """Gate: the server's end of the rule that a node makes a process only when the server has just told it to.
 
 Two kinds. `NotificationGate`: the kernel asks before each clone and waits for the answer. `LimitGate`, where kernels
-cannot ask: the limit of processes is 0 and lifted for the time of one fork. Neither is passed by step code.
+cannot ask: the limit of processes is 0 and lifted for the time of one fork. Step code passes neither.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import resource
 import select
 import struct
 from collections.abc import Callable, Collection
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar
 
 _RECEIVE = 0xC0502100
 _SEND = 0xC0182101
@@ -24,50 +24,54 @@ _ANSWER = struct.Struct("<QqiI")
 _MOST_REFUSALS = 20_000
 """Each costs the server some 25 µs and the asking step nothing: a step that asks more often is up to no good."""
 
-_QUIET_S = 5.0
+_SETTLE_S = 5.0
 """A fork takes milliseconds; the machine may be busy. One that takes longer costs the tree its processes."""
 
-_QUIET_LOOK_S = 0.001
+_SETTLE_POLL_S = 0.001
 
-_MOST_LOOKS = 10
-"""Somebody else's process ends during one look in ten at the most; ten times in a row, it is somebody's doing."""
+_MOST_LISTINGS = 10
+"""Another process of the machine ends during one listing in ten at the most. Ten in a row are no accident."""
 
 
-class Gate(Protocol):
-    """One per tree; `open` and `shut` enclose the commanded fork of one node."""
+class Gate:
+    """One per tree; `open` and `shut` enclose the commanded fork of one node.
 
-    words: ClassVar[str]
+    This one allows every fork: for a family without a filter, the negative control of the tests.
+    """
+
+    description: ClassVar[str] = "none"
     """What it rests on."""
 
-    def open(self, pid: int) -> None: ...
+    def open(self, pid: int) -> None:
+        """Let the process make one other."""
 
     def is_overrun(self, pid: int, known: Collection[int]) -> bool:
         """Before `shut`: whether more processes than one have been made already, so that waiting on is of no use."""
-        ...
+        return False
 
-    async def narrow(self, pid: int, child: int) -> None:
+    async def settle(self, pid: int, child: int) -> None:
         """After the child's hello, before `shut`: until a process that is being made now would be there to be seen."""
-        ...
 
     def shut(self, pid: int, child: int | None, known: Collection[int]) -> bool:
         """Whether a process may have been made besides `child`, which said hello, and the `known` ones of the tree."""
-        ...
+        return child is None
 
     def forget(self, pid: int) -> None:
         """A process of the tree was killed: it may take a moment to go."""
-        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Allow no fork any more. Idempotent."""
 
 
-class NotificationGate:
-    """Answers the kernel's questions. `on_flood` is told the pid of a process that keeps asking."""
+class NotificationGate(Gate):
+    """Answers the kernel's questions on `listener`, which it owns."""
 
-    words: ClassVar[str] = "the kernel asks the server before each fork"
+    description = "the kernel asks the server before each fork"
 
-    def __init__(self, listener: int, *, on_flood: Callable[[int], None]) -> None:
+    def __init__(self, listener: int) -> None:
         self.listener = listener
-        self._on_flood = on_flood
+        self.on_flood: Callable[[int], None] = lambda _: None
+        """Called with the pid of a process that keeps asking."""
         self._may_fork: set[int] = set()
         self._has_forked: set[int] = set()
         self._refusals: dict[int, int] = {}
@@ -78,12 +82,6 @@ class NotificationGate:
 
     def open(self, pid: int) -> None:
         self._may_fork.add(pid)
-
-    def is_overrun(self, pid: int, known: Collection[int]) -> bool:
-        return False  # the kernel lets one through
-
-    async def narrow(self, pid: int, child: int) -> None:
-        pass
 
     def shut(self, pid: int, child: int | None, known: Collection[int]) -> bool:
         self._may_fork.discard(pid)
@@ -126,35 +124,36 @@ class NotificationGate:
             return _ANSWER.pack(number, 0, 0, _CONTINUE)
         refusals = self._refusals[pid] = self._refusals.get(pid, 0) + 1
         if refusals == _MOST_REFUSALS:
-            self._on_flood(pid)
+            self.on_flood(pid)
         return _ANSWER.pack(number, 0, -errno.EPERM, 0)
 
 
-class LimitGate:
+class LimitGate(Gate):
     """Lifts the limit of processes for one node at a time. Needs the right to: the same user, or root over its own."""
 
-    words: ClassVar[str] = "a limit of processes that the server lifts for each fork"
+    description = "a limit of processes that the server lifts for each fork"
 
     def __init__(self) -> None:
-        self._dying: set[int] = set()
+        self._killed: set[int] = set()
 
     def open(self, pid: int) -> None:
         _limit_processes(pid, is_lifted=True)
 
     def is_overrun(self, pid: int, known: Collection[int]) -> bool:
         with contextlib.suppress(ProcessLookupError):
-            return len(_look_at_group(os.getpgid(pid)).members - {*known, *self._dying}) > 1
+            members, _ = _list_group(os.getpgid(pid))
+            return len(members - {*known, *self._killed}) > 1
         return False
 
-    async def narrow(self, pid: int, child: int) -> None:
+    async def settle(self, pid: int, child: int) -> None:
         """A fork that began before the limit was there goes on, and cannot be seen before it is done."""
         processes = (pid, child)
         for process in processes:
             _limit_processes(process, is_lifted=False)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_QUIET_S):
+            async with asyncio.timeout(_SETTLE_S):
                 while any(map(_may_be_forking, processes)):  # noqa: ASYNC110  # the kernel tells nobody
-                    await asyncio.sleep(_QUIET_LOOK_S)
+                    await asyncio.sleep(_SETTLE_POLL_S)
 
     def shut(self, pid: int, child: int | None, known: Collection[int]) -> bool:
         """The child inherits the lifted limit, and hooks of its parent's steps may have used it: counts the tree."""
@@ -164,43 +163,16 @@ class LimitGate:
         if child is None or _may_be_forking(pid) or _may_be_forking(child):
             return True
         try:
-            members = _all_of_group(os.getpgid(child))
+            members = _list_whole_group(os.getpgid(child))
         except ProcessLookupError:
             return True  # it is gone again, and with it the name of its group
         if members is None:
             return True
-        self._dying &= members
-        return not members <= {child, *known, *self._dying}
+        self._killed &= members
+        return not members <= {child, *known, *self._killed}
 
     def forget(self, pid: int) -> None:
-        self._dying.add(pid)
-
-    def close(self) -> None:
-        pass
-
-
-class NoGate:
-    """For the negative control of the tests: a family without a filter."""
-
-    words: ClassVar[str] = "none"
-
-    def open(self, pid: int) -> None:
-        pass
-
-    def is_overrun(self, pid: int, known: Collection[int]) -> bool:
-        return False
-
-    async def narrow(self, pid: int, child: int) -> None:
-        pass
-
-    def shut(self, pid: int, child: int | None, known: Collection[int]) -> bool:
-        return child is None
-
-    def forget(self, pid: int) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
+        self._killed.add(pid)
 
 
 def _limit_processes(pid: int, *, is_lifted: bool) -> None:
@@ -219,16 +191,11 @@ def _may_be_forking(pid: int) -> bool:
     return state in "RD"
 
 
-class _Look(NamedTuple):
-    """One look at the machine's processes."""
+def _list_group(group: int) -> tuple[set[int], bool]:
+    """The processes of a group, and whether these are surely all.
 
-    members: set[int]
-    """Of the group asked for."""
-    is_sure: bool
-    """No process went away before it could be asked: one may have been of the group, and have left a child."""
-
-
-def _look_at_group(group: int) -> _Look:
+    They are not where a process went away before it could be asked: it may have been of the group, and left a child.
+    """
     members: set[int] = set()
     is_sure = True
     for entry in os.listdir("/proc"):
@@ -238,10 +205,10 @@ def _look_at_group(group: int) -> _Look:
                     members.add(int(entry))
             except ProcessLookupError:
                 is_sure = False
-    return _Look(members, is_sure)
+    return members, is_sure
 
 
-def _all_of_group(group: int) -> set[int] | None:
+def _list_whole_group(group: int) -> set[int] | None:
     """None where processes come and go so fast that some might never be met."""
-    looks = (_look_at_group(group) for _ in range(_MOST_LOOKS))
-    return next((look.members for look in looks if look.is_sure), None)
+    listings = (_list_group(group) for _ in range(_MOST_LISTINGS))
+    return next((members for members, is_sure in listings if is_sure), None)

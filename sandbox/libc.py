@@ -1,14 +1,13 @@
-"""Libc: the kernel's calls that Python has no function for, by ctypes. Each raises OSError with the kernel's reason.
+"""Libc: the system calls that Python has no function for, by ctypes. Each raises OSError with the kernel's reason.
 
-Knows numbers and argument order; decides nothing.
+Knows numbers and the order of arguments; no policy.
 """
 
 import ctypes
 import os
 import platform
 import struct
-
-from sandbox.syscalls import MACHINES, SETUP_CALLS
+from typing import NamedTuple
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -38,6 +37,27 @@ PR_MDWE_REFUSE_EXEC_GAIN = 1
 
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
+
+
+class Machine(NamedTuple):
+    """An architecture's name for itself in seccomp, and its column in the tables of system-call numbers."""
+
+    audit_arch: int
+    column: int
+
+
+MACHINES = {"x86_64": Machine(0xC000003E, 0), "aarch64": Machine(0xC00000B7, 1)}
+
+SETUP_CALLS: dict[str, tuple[int, int]] = {
+    "capset": (126, 91),
+    "landlock_add_rule": (445, 445),
+    "landlock_create_ruleset": (444, 444),
+    "landlock_restrict_self": (446, 446),
+    "mount_setattr": (442, 442),
+    "pivot_root": (155, 41),
+    "seccomp": (317, 277),
+}
+"""What confinement itself calls before the filter is there. By number: the C library may not have the names."""
 
 
 class Libc:

@@ -1,23 +1,31 @@
 """Node: the loop of every process of a tree: fork a child when told to, run a step when told to, else wait.
 
 Shares the interpreter with hostile code once a step has run: uses only names bound before that, and C-level methods,
-except inside `Interpreter`. Decides nothing: who may fork or run is the server's and the kernel's business.
+except inside `Interpreter`. The server and the kernel decide who may fork or run.
+
+Where there are no process namespaces, whose end is the end of all in them, a tree's first process also holds a
+*lifeline*: a pipe that only the server can write to, and never does. When the server's end closes, the kernel kills the
+tree's group. No process need run for that, and no step can undo it: steps do not have the descriptor, and cannot leave
+their group.
 """
 
 import _socket
 import fcntl
 import os
-import socket
+import signal
 import struct
+import time
 
-from sandbox.lifeline import Keeper
-from sandbox.step import Interpreter
+from sandbox.interpreter import Interpreter
 from sandbox.wire import EXIT_MEMORY, FORK, HELLO, MAX_FRAME_BYTES, RUN, decode_run, encode_report
 
 SOCKET = 3
 """The descriptor of a node's socket: the first after the standard three."""
 
 _MOST_DESCRIPTORS = 1 << 20
+
+_CLOSING_S = 5.0
+"""A server that ends closes one descriptor right after the other; on a busy machine there is a pause between two."""
 
 
 class Link:
@@ -28,6 +36,47 @@ class Link:
         self._socket = _socket.socket(fileno=SOCKET)
         self.receive = self._socket.recvmsg
         self.descriptor_space = _socket.CMSG_SPACE(4)
+
+
+class Lifeline:
+    """What a tree's first process does about its lifeline; does nothing in nodes, and where there is none."""
+
+    def __init__(self, *, is_held: bool) -> None:
+        self._is_held = is_held
+        self._sleep = time.sleep
+        if is_held:
+            # Comes to a tree that has lost its zygote. The process must live on until the server's end is closed.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def release(self) -> None:
+        """For a forked child, which does not hold it."""
+        if self._is_held:
+            self._is_held = False
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+    def wait_for_kill(self) -> None:
+        """The socket is closed: the lifeline may be next.
+
+        Sleeps, and does not read the lifeline: a reader is told before the signal is sent, and would be gone by then.
+        """
+        if self._is_held:
+            self._sleep(_CLOSING_S)
+
+
+def tie_group(lifeline: int) -> int:
+    """Have the kernel kill the calling process's group when the server's end closes.
+
+    Holds as long as a process of the group has the returned descriptor open. Raises OSError.
+
+    For a process whose credentials are still those of the zygote, and which Landlock does not bind yet:
+    what it may signal is what the kernel goes by later.
+    """
+    # Opened anew: owner and signal belong to an opened file, and each group needs its own.
+    tied = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.fcntl(tied, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(tied, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(tied, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    return tied
 
 
 def adopt(descriptor: int, *, lifeline: int | None) -> None:
@@ -43,13 +92,13 @@ def adopt(descriptor: int, *, lifeline: int | None) -> None:
     os.closerange(SOCKET + (1 if lifeline is None else 2), _MOST_DESCRIPTORS)
 
 
-def serve(link: Link, interpreter: Interpreter, keeper: Keeper) -> None:
+def serve(link: Link, interpreter: Interpreter, lifeline: Lifeline) -> None:
     """Serve as a node until the server closes the socket. Never returns."""
     receive, space, exit_now = link.receive, link.descriptor_space, os._exit
     write, fork, dup2, close, closerange = os.write, os.fork, os.dup2, os.close, os.closerange
     unpack = struct.Struct("i").unpack
     run, restore_builtins = interpreter.run, interpreter.restore_builtins
-    let_go, outlast = keeper.let_go, keeper.outlast
+    release_lifeline, wait_for_kill = lifeline.release, lifeline.wait_for_kill
     try:
         while True:
             frame, ancillary, _, _ = receive(MAX_FRAME_BYTES, space)
@@ -61,24 +110,16 @@ def serve(link: Link, interpreter: Interpreter, keeper: Keeper) -> None:
                     # Files that the parent's step left open would be read by its siblings too: they are closed.
                     dup2(descriptor, SOCKET)
                     closerange(SOCKET + 1, _MOST_DESCRIPTORS)
-                    let_go()
+                    release_lifeline()
                     write(SOCKET, HELLO)
                 else:
                     close(descriptor)
             elif operation == RUN:
                 write(SOCKET, encode_report(run(*decode_run(frame))))
             else:  # the server is gone
-                outlast()
+                wait_for_kill()
                 exit_now(0)
     except MemoryError:
         exit_now(EXIT_MEMORY)
     finally:
         exit_now(1)
-
-
-def descriptor_of(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """The one descriptor that came with a frame."""
-    for level, kind, content in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            return struct.unpack("i", content[:4])[0]
-    raise OSError("no descriptor came with the frame")

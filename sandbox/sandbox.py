@@ -9,18 +9,17 @@ import itertools
 from types import TracebackType
 from typing import Self
 
-from sandbox.canaries import look_around
+from sandbox.cache import CacheLimits
 from sandbox.confinement import Mechanism
-from sandbox.counters import Counters
 from sandbox.errors import SandboxMisuse, SandboxUnavailable, ZygoteEnded
 from sandbox.family import Family, FamilyEnd
-from sandbox.host import ZygoteProcess
-from sandbox.levels import Level, Protection, assess, refusal
-from sandbox.limits import CacheLimits, Limits
+from sandbox.levels import Level, SelfTest, assess, refusal, run_self_test
 from sandbox.slots import Slots
 from sandbox.snapshots import Snapshots
-from sandbox.status import Status
+from sandbox.status import Counters, Status
+from sandbox.step import Limits
 from sandbox.tree import Tree
+from sandbox.zygote_process import ZygoteProcess
 
 _POOL = 2
 """Trees kept ready: searches seldom start more at once, and each costs a process."""
@@ -41,9 +40,10 @@ class Sandbox:
         min_level: Level = Level.FULL,
         switched_off: frozenset[Mechanism] = frozenset(),
     ) -> None:
-        """`workers` is the number of steps that run at once; others wait their turn.
+        """`workers` is the number of steps that run at once, at least 1, else ValueError; others wait their turn.
 
-        With less protection than `min_level` the sandbox does not start. `switched_off` is for tests of the tests.
+        With less protection than `min_level` the sandbox does not start. `switched_off` lets tests see that each
+        mechanism matters.
         """
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
@@ -56,17 +56,17 @@ class Sandbox:
         self._switched_off = switched_off
         self._starting = asyncio.Lock()
         self._zygote: ZygoteProcess | None = None
-        self._protections: tuple[Protection, ...] = ()
-        self._fork_gate = "none"
+        self._self_test = SelfTest(protections=(), fork_gate="none")
+        self._tested_without: frozenset[Mechanism] | None = None
+        """Mechanisms that were off at the last self-test."""
         self._level = Level.NONE
-        self._looked_with: frozenset[Mechanism] | None = None
         self._trees: dict[str, Tree] = {}
         """Least recently started first."""
         self._tree_numbers = itertools.count(1)
         self._is_open = False
 
     async def __aenter__(self) -> Self:
-        """Start the zygote and see what holds. Raises SandboxUnavailable."""
+        """Start the zygote and test what holds. Raises SandboxUnavailable."""
         self._is_open = True
         try:
             await self._living_zygote()
@@ -91,17 +91,15 @@ class Sandbox:
                 await self._zygote.close()
 
     def tree(self, *, seed: int = 0) -> Tree:
-        """A new session; the same seed and the same path of code give the same random numbers."""
+        """A new session; the same seed and the same path of code give the same random numbers.
+
+        Raises SandboxMisuse where the sandbox is not open.
+        """
         if not self._is_open:
             raise SandboxMisuse("the sandbox is not open: use `async with`")
-        tree = Tree(self, name=f"t{next(self._tree_numbers)}", seed=seed, limits=self.limits)
+        tree = Tree(self, name=f"t{next(self._tree_numbers)}", seed=seed)
         self._trees[tree.name] = tree
         return tree
-
-    @property
-    def level(self) -> Level:
-        """Decided at the start by what steps were seen not to be able to do."""
-        return self._level
 
     @property
     def status(self) -> Status:
@@ -109,9 +107,9 @@ class Sandbox:
         report = self._zygote.report if self._zygote is not None else None
         return Status(
             level=self._level,
-            protections=self._protections,
+            protections=self._self_test.protections,
             landlock_version=report.landlock_version if report else None,
-            fork_gate=self._fork_gate,
+            fork_gate=self._self_test.fork_gate,
             missing_modules=report.missing if report else (),
             limits=self.limits,
             cache_limits=self.cache_limits,
@@ -132,18 +130,12 @@ class Sandbox:
     async def family(self, tree: Tree) -> Family:
         """Called by trees: fresh processes."""
         self._make_room_for_family()
-        family: Family | None = None
-        for left in reversed(range(_ZYGOTES)):
+        for _ in range(_ZYGOTES - 1):
             try:
-                zygote = await self._living_zygote()
-                family = await zygote.family(tree.limits, on_violation=self._count_violation)
-                break
+                return await self._new_family(tree)
             except ZygoteEnded:
-                if not left:
-                    raise
-        assert family is not None
-        self._trees[tree.name] = self._trees.pop(tree.name, tree)
-        return family
+                continue
+        return await self._new_family(tree)
 
     def release(self, family: Family, end: FamilyEnd) -> None:
         """Called by trees: kill its processes."""
@@ -155,11 +147,17 @@ class Sandbox:
         """Called by a tree that closes."""
         self._trees.pop(tree.name, None)
 
+    async def _new_family(self, tree: Tree) -> Family:
+        zygote = await self._living_zygote()
+        family = await zygote.family(self.limits, on_violation=self._count_violation)
+        self._trees[tree.name] = self._trees.pop(tree.name, tree)
+        return family
+
     def _make_room_for_family(self) -> None:
         alive = [tree for tree in self._trees.values() if tree.has_processes]
         idle = [tree for tree in alive if not tree.is_running]
         for tree in idle[: max(0, len(alive) + 1 - self.cache_limits.trees)]:
-            tree.hibernate(FamilyEnd.CLOSED)
+            tree.release_processes(FamilyEnd.CLOSED)
 
     def _count_violation(self) -> None:
         self.counters.violations += 1
@@ -174,19 +172,19 @@ class Sandbox:
                     self.counters.zygote_restarts += 1
                     await self._zygote.close()
                 self._zygote = await ZygoteProcess.start(switched_off=self._switched_off, pool=_POOL)
-                if self._looked_with != self._zygote.report.off.keys():
-                    await self._look_around(self._zygote)
+                if self._tested_without != self._zygote.report.off.keys():
+                    await self._test(self._zygote)
             return self._zygote
 
-    async def _look_around(self, zygote: ZygoteProcess) -> None:
+    async def _test(self, zygote: ZygoteProcess) -> None:
         """At the start, and where a later zygote could not use the same mechanisms as the first."""
         try:
-            found = await look_around(zygote)
-            self._protections, self._fork_gate = found.protections, found.fork_gate
-            self._level = assess(self._protections)
+            self._self_test = await run_self_test(zygote)
+            protections = self._self_test.protections
+            self._level = assess(protections)
             if not self._level.is_at_least(self.min_level):
-                raise SandboxUnavailable(refusal(self._level, self.min_level, self._protections))
+                raise SandboxUnavailable(refusal(self._level, self.min_level, protections))
         except BaseException:
             await zygote.close()
             raise
-        self._looked_with = frozenset(zygote.report.off)
+        self._tested_without = frozenset(zygote.report.off)

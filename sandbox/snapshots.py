@@ -1,26 +1,26 @@
 """Snapshots: the live ones of all trees: stopped processes by the name of the state they hold.
 
-Kills what the cache gives up. A snapshot that is not here is not lost: its tree can replay it.
+Kills what the cache evicts. A snapshot that is not here is not lost: its tree can replay it.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from sandbox.cache import Cache, Held
-from sandbox.counters import Counters
-from sandbox.ending import SnapshotId
+from sandbox.cache import Cache, CacheLimits, Entry
 from sandbox.family import Family
-from sandbox.limits import CacheLimits
-from sandbox.process import NodeProcess, Usage
+from sandbox.node_process import NodeProcess, Usage
+from sandbox.status import Counters
+from sandbox.step import SnapshotId
 
 _MB = 1 << 20
 
 
-class Live(NamedTuple):
-    """A stopped node and the family it belongs to."""
+class _Live(NamedTuple):
+    """A stopped node."""
 
     node: NodeProcess
     family: Family
+    resident_bytes: int
 
 
 class Snapshots:
@@ -29,10 +29,10 @@ class Snapshots:
     def __init__(self, limits: CacheLimits, counters: Counters) -> None:
         self._limits = limits
         self._counters = counters
-        self._cache: Cache[SnapshotId] = Cache(limits)
-        self._live: dict[SnapshotId, Live] = {}
-        self._resident: dict[SnapshotId, int] = {}
-        self._running: dict[int, int] = {}
+        self._cache = Cache(limits)
+        self._live: dict[SnapshotId, _Live] = {}
+        self._running_bytes: dict[int, int] = {}
+        """Memory of running steps, by pid."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -40,7 +40,7 @@ class Snapshots:
     @property
     def live_bytes(self) -> int:
         """Memory that live snapshots and running steps do not share."""
-        return self._cache.live_bytes + sum(self._running.values())
+        return self._cache.live_bytes + sum(self._running_bytes.values())
 
     def get(self, key: SnapshotId, family: Family) -> NodeProcess | None:
         """The node, if it is alive in this family."""
@@ -50,24 +50,25 @@ class Snapshots:
         self._cache.touch(key)
         return live.node
 
-    def keep(self, key: SnapshotId, live: Live, *, tree: Hashable, parent: SnapshotId | None, cost_s: float) -> bool:
-        """Keep a stopped node, if it is not too big; others make room. One not kept stays the caller's."""
-        usage = live.node.usage()
-        self.look_away(live.node.pid)
-        most_bytes = min(self._limits.snapshot_mb * _MB, self._limits.overall_mb * _MB - sum(self._running.values()))
+    def keep(
+        self, key: SnapshotId, node: NodeProcess, family: Family, *, tree: str, parent: SnapshotId | None, cost_s: float
+    ) -> bool:
+        """Keep a stopped node, if it is not too big; others make room. A node that is not kept stays the caller's.
+
+        `cost_s`: CPU time of the steps since `parent`, the nearest live ancestor.
+        """
+        usage = node.usage()
+        self.forget_running(node.pid)
+        running_bytes = sum(self._running_bytes.values())
+        most_bytes = min(self._limits.snapshot_mb * _MB, self._limits.overall_mb * _MB - running_bytes)
         if usage.own_bytes > most_bytes or key in self._live:
             return False
-        self._live[key] = live
-        self._resident[key] = usage.resident_bytes
-        base_bytes = self._resident.get(parent, usage.resident_bytes) if parent is not None else usage.resident_bytes
-        held = Held(
-            tree=tree,
-            parent=parent,
-            own_bytes=usage.own_bytes,
-            grown_bytes=max(0, usage.resident_bytes - base_bytes),
-            cost_s=cost_s,
+        base = self._live.get(parent) if parent is not None else None
+        grown_bytes = max(0, usage.resident_bytes - base.resident_bytes) if base is not None else 0
+        self._live[key] = _Live(node, family, usage.resident_bytes)
+        self._cache.add(
+            key, Entry(tree=tree, parent=parent, own_bytes=usage.own_bytes, grown_bytes=grown_bytes, cost_s=cost_s)
         )
-        self._cache.add(key, held)
         for victim in self._victims(newcomer=key):
             self._evict(victim)
         if next(self._victims(), None) is not None:
@@ -84,24 +85,24 @@ class Snapshots:
             live.family.discard(live.node)
 
     def forget_family(self, family: Family) -> None:
-        """A family ends, or has."""
+        """Kill all of a family that ends, or has ended."""
         for key in [key for key, live in self._live.items() if live.family is family]:
             self.forget(key)
 
-    def look(self, pid: int, usage: Usage) -> None:
+    def note_running(self, pid: int, usage: Usage) -> None:
         """A running step has grown to this: snapshots may have to go for it."""
-        self._running[pid] = usage.own_bytes
+        self._running_bytes[pid] = usage.own_bytes
         for victim in self._victims():
             self._evict(victim)
 
-    def look_away(self, pid: int) -> None:
-        """It runs no more."""
-        self._running.pop(pid, None)
+    def forget_running(self, pid: int) -> None:
+        """The step runs no more."""
+        self._running_bytes.pop(pid, None)
 
     def _victims(self, *, newcomer: SnapshotId | None = None) -> Iterator[SnapshotId]:
-        """Snapshots to be given up, until every limit holds or only `newcomer` and those are left that are forked."""
-        pinned = [key for key, live in self._live.items() if live.node.pins or key == newcomer]
-        running_bytes = sum(self._running.values())
+        """Snapshots to evict, until every limit holds or only `newcomer` and those are left that are being forked."""
+        pinned = {key for key, live in self._live.items() if live.node.pins or key == newcomer}
+        running_bytes = sum(self._running_bytes.values())
         while (key := self._cache.victim(pinned=pinned, running_bytes=running_bytes)) is not None:
             yield key
 
@@ -109,7 +110,6 @@ class Snapshots:
         self._counters.evictions += 1
         self.forget(key)
 
-    def _remove(self, key: SnapshotId) -> Live:
-        self._resident.pop(key)
+    def _remove(self, key: SnapshotId) -> _Live:
         self._cache.remove(key)
         return self._live.pop(key)

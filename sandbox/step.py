@@ -1,167 +1,180 @@
-"""Step: runs one step's code in the interpreter state its process inherited, and says how it ended.
+"""Step: what one step may use, and what came of it.
 
-Everything here shares the interpreter with hostile code. After a step has run, only names bound beforehand and C-level
-methods are used until the builtins are restored. A step can forge its own report and what descends from it, no more.
+A result follows from what the kernel and the server saw, and only then from what the step's process reported: that
+process shares its memory with hostile code.
 """
 
-import builtins
-import io
-import random
-import sys
-import time
-from ast import Expr, Expression, Module, PyCF_ONLY_AST
-from collections.abc import Callable
-from types import ModuleType
-from typing import BinaryIO, cast
+import math
+import signal
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import NewType, assert_never
 
-from sandbox.wire import MAX_ERROR_BYTES, Report, Status, cut
+from sandbox.wire import (
+    EXIT_MEMORY,
+    MAX_FRAME_BYTES,
+    REPORT_OVERHEAD_BYTES,
+    RUN_OVERHEAD_BYTES,
+    ReportStatus,
+    decode_report,
+)
 
-_RESERVE_BYTES = 1 << 20
-"""Given back to a step that ran out of memory, so that it can say so."""
-
-
-class OutputLimitReached(BaseException):
-    """Raised in a step that prints more than the cap. Not an Exception: few steps catch it by accident."""
-
-
-class _Sink(io.BufferedIOBase):
-    """Keeps what is printed, up to a cap."""
-
-    def __init__(self) -> None:
-        self.max_bytes = 0
-        self.kept = bytearray()
-        self.is_over = False
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, chunk: object, /) -> int:
-        view = memoryview(chunk)  # pyright: ignore[reportArgumentType]  # whatever a step passes: TypeError is its own
-        room = self.max_bytes - len(self.kept)
-        self.kept += view[:room]
-        if view.nbytes > room:
-            self.is_over = True
-            raise OutputLimitReached(f"more than {self.max_bytes} bytes printed")
-        return view.nbytes
+SnapshotId = NewType("SnapshotId", str)
+"""Names the interpreter state after a step of one tree."""
 
 
-class Interpreter:
-    """The state a path's steps share: `__main__`, its globals and standard output.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one step may use. Every limit must be positive and finite, else ValueError."""
 
-    Made once, in the zygote, so that no node need make it; each node has its parent's copy by the fork.
-    """
+    cpu_s: float = 10.0
+    """CPU time, the main limit: unlike wall time it does not depend on the neighbours."""
+    wall_s: float = 30.0
+    """Wall-clock time from the step's first statement; a backstop for sleeping steps, so a few times `cpu_s`."""
+    memory_mb: int = 512
+    """Address space of the whole path's state, beyond that of the preloaded interpreter."""
+    output_bytes: int = 16384
+    """UTF-8 length of what is printed; the value of the last expression is cut at the same length."""
+    code_bytes: int = 65536
+    """UTF-8 length of the code."""
+    stack_mb: int = 8
+    """Stack of the process."""
+    open_files: int = 64
+    """Open descriptors."""
 
-    def __init__(self) -> None:
-        self._main = ModuleType("__main__")
-        sys.modules["__main__"] = self._main
-        self._builtins = builtins.__dict__
-        self._fresh_builtins = dict(builtins.__dict__)
-        self._seeders = _seeders()
-        self._clock = time.thread_time
-        self._reserve = bytes(0)
-        self._count = 0
-        self._open_output()
-
-    def prepare(self, *, output_bytes: int) -> None:
-        """Get ready to run the steps of one tree."""
-        self._sink.max_bytes = output_bytes
-
-    def restore_builtins(self) -> None:
-        """What a step did to `len` or `print` is its own affair."""
-        self._builtins.clear()
-        self._builtins.update(self._fresh_builtins)
-
-    def run(self, seed: int, code: str) -> Report:
-        """Run one step to its end, whatever end."""
-        self._begin(seed)
-        failure: BaseException | None = None
-        value: str | None = None
-        started = self._clock()
-        try:
-            value = self._execute(code)
-            self._stdout.flush()
-        except BaseException as raised:  # noqa: BLE001  # SystemExit and KeyboardInterrupt are results like any other
-            failure = raised
-        cpu_seconds = self._clock() - started
-        self._builtins.update(self._fresh_builtins)
-        if failure is not None:
-            return self._report_failure(failure, cpu_seconds)
-        return Report(self._status_without_failure(), cpu_seconds, self._printed(), value, None)
-
-    def _begin(self, seed: int) -> None:
-        self.restore_builtins()
-        self._main.__dict__["__builtins__"] = builtins
-        self._count += 1
-        self._reserve = bytes(_RESERVE_BYTES)  # zeroed by the kernel, and only when touched
-        if self._stdout.closed:
-            max_bytes = self._sink.max_bytes
-            self._open_output()
-            self._sink.max_bytes = max_bytes
-        # Emptied, not replaced: a step may have kept `write = sys.stdout.write`.
-        self._sink.kept.clear()
-        self._sink.is_over = False
-        sys.stdout = self._stdout
-        for seeder in self._seeders:
-            seeder(seed)
-
-    def _execute(self, code: str) -> str | None:
-        """Run the statements; a last one that is an expression gives the value, evaluated once like the others."""
-        name = f"<step {self._count}>"
-        module = compile(code, name, "exec", PyCF_ONLY_AST, dont_inherit=True)
-        assert isinstance(module, Module)
-        last = module.body[-1] if module.body else None
-        namespace = self._main.__dict__
-        if not isinstance(last, Expr):
-            exec(compile(module, name, "exec", dont_inherit=True), namespace)
-            return None
-        module.body.pop()
-        exec(compile(module, name, "exec", dont_inherit=True), namespace)
-        value = eval(compile(Expression(last.value), name, "eval", dont_inherit=True), namespace)
-        return None if value is None else cut(repr(value), self._sink.max_bytes)
-
-    def _report_failure(self, failure: BaseException, cpu_seconds: float) -> Report:
-        failure.__traceback__ = None  # its frames hold the step's memory
-        if isinstance(failure, MemoryError):
-            self._reserve = bytes(0)
-        message = _describe(failure)
-        if self._sink.is_over:
-            return Report(Status.OUTPUT_LIMIT, cpu_seconds, self._printed(), None, message)
-        try:
-            self._stdout.flush()
-        except OutputLimitReached as overflow:
-            return Report(Status.OUTPUT_LIMIT, cpu_seconds, self._printed(), None, str(overflow))
-        except ValueError:
-            pass  # the step closed its output: what it printed before is kept
-        status = Status.MEMORY if isinstance(failure, MemoryError) else Status.ERROR
-        return Report(status, cpu_seconds, self._printed(), None, message)
-
-    def _status_without_failure(self) -> Status:
-        """A step that swallowed `OutputLimitReached` is over the limit all the same."""
-        return Status.OUTPUT_LIMIT if self._sink.is_over else Status.OK
-
-    def _printed(self) -> str:
-        return bytes(self._sink.kept).decode("utf-8", "ignore")
-
-    def _open_output(self) -> None:
-        self._sink = _Sink()
-        self._stdout = io.TextIOWrapper(cast(BinaryIO, self._sink), encoding="utf-8", errors="replace", newline="\n")
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"limit {field.name} must be positive and finite, not {value}")
+        if max(self.code_bytes + RUN_OVERHEAD_BYTES, 2 * self.output_bytes + REPORT_OVERHEAD_BYTES) > MAX_FRAME_BYTES:
+            raise ValueError(f"code_bytes and twice output_bytes must fit into {MAX_FRAME_BYTES} bytes")
 
 
-def _seeders() -> list[Callable[[int], object]]:
-    """What draws random numbers from a process-wide state; generators that a step makes itself are its own affair."""
-    seeders: list[Callable[[int], object]] = [random.seed]  # noqa: TID251  # the steps' generator, not ours
-    if numpy_random := sys.modules.get("numpy.random"):
-        numpy_seed: Callable[[int], object] = numpy_random.seed
-        seeders.append(lambda seed: numpy_seed(seed & 0xFFFFFFFF))
-    if sympy_random := sys.modules.get("sympy.core.random"):
-        seeders.append(sympy_random.seed)
-    return seeders
+class Outcome(StrEnum):
+    """Why a step ended."""
+
+    OK = "ok"
+    """Ran to its end."""
+    ERROR = "error"
+    """Raised an exception; `sys.exit()` counts as one."""
+    TIMEOUT_CPU = "timeout_cpu"
+    """Used up its CPU time."""
+    TIMEOUT_WALL = "timeout_wall"
+    """Used up its wall-clock time."""
+    MEMORY = "memory"
+    """Asked for more memory than allowed."""
+    OUTPUT_LIMIT = "output_limit"
+    """Printed more than the cap; what was printed before it is kept."""
+    CRASHED = "crashed"
+    """The process ended without reporting a result."""
+    VIOLATION = "violation"
+    """Broke a rule of the sandbox: over-long code, a forged report, or endless tries to make processes."""
+    LOST = "lost"
+    """Never ran, or was ended through no fault of its own: the state before it could not be rebuilt, its tree was
+    closed, or the sandbox's own process died."""
 
 
-def _describe(failure: BaseException) -> str:
-    """`Type: message`, as the last line of a traceback."""
-    name = type(failure).__name__
-    try:
-        return cut(f"{name}: {failure}".removesuffix(": "), MAX_ERROR_BYTES)
-    except BaseException:  # noqa: BLE001  # `__str__` is the step's code
-        return f"{name}: (message cannot be shown)"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What came of one step."""
+
+    outcome: Outcome
+    stdout: str = ""
+    """Exactly what the step printed, up to the cap."""
+    value: str | None = None
+    """`repr` of the step's last statement, where that is an expression and not None."""
+    error: str | None = None
+    """`Type: message` where the step raised; the reason in words for other failures; None when ok."""
+    cpu_seconds: float = 0.0
+    """CPU time of this step alone, in seconds; never negative."""
+    snapshot: SnapshotId | None = None
+    """The state after the step; None unless ok."""
+
+
+class StopReason(StrEnum):
+    """Why the server stopped a step's process."""
+
+    CPU_DEADLINE = "cpu_deadline"
+    """The step used up its CPU time."""
+    WALL_DEADLINE = "wall_deadline"
+    """The step took too long."""
+    VIOLATION = "violation"
+    """The step kept asking for what it was refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepExit:
+    """How a step's process reported, was stopped, or exited, as the kernel and the server saw it."""
+
+    stop: StopReason | None
+    frame: bytes
+    """What the process sent; empty where it exited instead."""
+    exit_code: int | None
+    """Of a process that exited; None where the kernel does not tell."""
+    cpu_seconds: float
+    """By the kernel's clock; only where the step ran for longer than it may use CPU time, else 0."""
+    wall_seconds: float
+
+
+_REPORTED_OUTCOMES = {
+    ReportStatus.OK: Outcome.OK,
+    ReportStatus.ERROR: Outcome.ERROR,
+    ReportStatus.MEMORY: Outcome.MEMORY,
+    ReportStatus.OUTPUT_LIMIT: Outcome.OUTPUT_LIMIT,
+}
+
+
+def result_of(step_exit: StepExit, limits: Limits) -> StepResult:
+    """The step's result, without a snapshot."""
+    failure = _failure(step_exit, limits)
+    if failure is not None:
+        outcome, error = failure
+        return StepResult(outcome=outcome, error=error, cpu_seconds=step_exit.cpu_seconds)
+    report = decode_report(step_exit.frame, output_bytes=limits.output_bytes)
+    if report is None:
+        return StepResult(outcome=Outcome.VIOLATION, error="malformed report", cpu_seconds=step_exit.cpu_seconds)
+    # No thread can use more CPU time than has passed.
+    cpu_seconds = min(report.cpu_seconds, step_exit.wall_seconds)
+    if max(cpu_seconds, step_exit.cpu_seconds) > limits.cpu_s:
+        error = _cpu_words(limits)
+        return StepResult(outcome=Outcome.TIMEOUT_CPU, stdout=report.stdout, error=error, cpu_seconds=cpu_seconds)
+    outcome, value, error = _REPORTED_OUTCOMES[report.status], None, report.error
+    if outcome is Outcome.OK:
+        value, error = report.value, None
+    elif outcome is Outcome.OUTPUT_LIMIT:
+        error = f"more than {limits.output_bytes} bytes printed"
+    return StepResult(outcome=outcome, stdout=report.stdout, value=value, error=error, cpu_seconds=cpu_seconds)
+
+
+def _failure(step_exit: StepExit, limits: Limits) -> tuple[Outcome, str] | None:
+    """What a stopped or exited process says; None where it sent something."""
+    match step_exit.stop:
+        case StopReason.WALL_DEADLINE if step_exit.cpu_seconds <= limits.cpu_s:
+            return Outcome.TIMEOUT_WALL, f"more than {limits.wall_s:g} s of wall-clock time"
+        case StopReason.CPU_DEADLINE | StopReason.WALL_DEADLINE:
+            # On a busy machine both run out at the same check; CPU time is the main limit.
+            return Outcome.TIMEOUT_CPU, _cpu_words(limits)
+        case StopReason.VIOLATION:
+            return Outcome.VIOLATION, "kept trying to make processes"
+        case None:
+            return None if step_exit.frame else _exit_failure(step_exit.exit_code, limits)
+    assert_never(step_exit.stop)
+
+
+def _exit_failure(code: int | None, limits: Limits) -> tuple[Outcome, str]:
+    if code is None:
+        return Outcome.CRASHED, "ended without a report"
+    if code == -signal.SIGXCPU:
+        return Outcome.TIMEOUT_CPU, _cpu_words(limits)
+    if code == EXIT_MEMORY:
+        return Outcome.MEMORY, f"more than {limits.memory_mb} MB"
+    if code >= 0:
+        return Outcome.CRASHED, f"exited with code {code} and no report"
+    # Real-time signals have numbers only.
+    is_named = -code in {int(known) for known in signal.Signals}
+    return Outcome.CRASHED, f"killed by {signal.Signals(-code).name if is_named else f'signal {-code}'}"
+
+
+def _cpu_words(limits: Limits) -> str:
+    return f"more than {limits.cpu_s:g} s of CPU time"

@@ -39,7 +39,7 @@ REPORT_OVERHEAD_BYTES = _REPORT.size + MAX_ERROR_BYTES
 RUN_OVERHEAD_BYTES = _RUN.size
 
 
-class Status(IntEnum):
+class ReportStatus(IntEnum):
     """How a node says its step ended."""
 
     OK = 0
@@ -61,7 +61,7 @@ class TreeOptions(NamedTuple):
 class Report(NamedTuple):
     """What a node says of its step."""
 
-    status: Status
+    status: ReportStatus
     cpu_seconds: float
     stdout: str
     value: str | None
@@ -97,7 +97,7 @@ def decode_report(frame: bytes, *, output_bytes: int) -> Report | None:
     kind, status, cpu_seconds, *lengths = _REPORT.unpack_from(frame)
     allowed = (output_bytes, output_bytes, MAX_ERROR_BYTES)
     is_exact = kind == REPORT and len(frame) == _REPORT.size + sum(lengths)
-    is_sane = status < len(Status) and 0.0 <= cpu_seconds < float("inf")
+    is_sane = status < len(ReportStatus) and 0.0 <= cpu_seconds < float("inf")
     if not is_exact or not is_sane or any(size > most for size, most in zip(lengths, allowed, strict=True)):
         return None
     texts: list[str] = []
@@ -105,7 +105,7 @@ def decode_report(frame: bytes, *, output_bytes: int) -> Report | None:
     for length in lengths:
         texts.append(frame[offset : offset + length].decode("utf-8", "replace"))
         offset += length
-    return Report(Status(status), cpu_seconds, texts[0], texts[1] or None, texts[2] or None)
+    return Report(ReportStatus(status), cpu_seconds, texts[0], texts[1] or None, texts[2] or None)
 
 
 def cut(text: str, max_bytes: int) -> str:

@@ -16,63 +16,56 @@ import socket
 import sys
 from typing import NoReturn
 
-from sandbox.confinement import Confinement, Mechanism
-from sandbox.landlock import Ruleset
+from sandbox.confinement import Confinement, Mechanism, Ruleset, TreeNamespaces, enter_namespaces
+from sandbox.interpreter import Interpreter, list_modules, preload
 from sandbox.libc import PR_SET_PDEATHSIG, Libc
-from sandbox.lifeline import Keeper, tie_group
-from sandbox.mounts import enter_view
-from sandbox.namespaces import TreeNamespaces, enter_namespaces
-from sandbox.node import SOCKET, Link, adopt, descriptor_of, serve
-from sandbox.preload import preload, remember
-from sandbox.step import Interpreter
-from sandbox.visible import Visible, without
+from sandbox.mounts import VisibleFolders, enter_view
+from sandbox.node import SOCKET, Lifeline, Link, adopt, serve, tie_group
 from sandbox.wire import FAILED, HELLO, LISTENER, MAX_ERROR_BYTES, decode_options
 
 _GONE_MS = 5000
-"""A killed family needs milliseconds to go, unless it frees gigabytes on a busy machine."""
+"""Killed processes need milliseconds to go, unless they free gigabytes on a busy machine."""
 
 
-class Plan:
+class _Plan:
     """What the server wants of this zygote."""
 
     def __init__(self, text: str) -> None:
         fields = json.loads(text)
         self.control_fd: int = fields["control_fd"]
         self.lifeline_fd: int = fields["lifeline_fd"]
-        self.switched_off = frozenset(Mechanism(name) for name in fields["switched_off"])
-        self.is_apart: bool = Mechanism.NAMESPACES not in self.switched_off
-        visible = fields["visible"]
-        self.visible = Visible(
-            standard=tuple(visible["standard"]), packages=visible["packages"], others=tuple(visible["others"])
-        )
+        self.switched_off = frozenset(map(Mechanism, fields["switched_off"]))
+        self.has_namespaces = Mechanism.NAMESPACES not in self.switched_off
+        self.folders = VisibleFolders(**fields["folders"])
 
 
 def start(arguments: list[str]) -> NoReturn:
     """The entry point of the exec'd process."""
-    plan = Plan(arguments[0])
+    plan = _Plan(arguments[0])
     sys.argv = [""]
     control = socket.socket(fileno=plan.control_fd)
-    _forget_the_servers_signals()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits, so nobody becomes a zombie
+    _reset_signals()
     libc = Libc()
-    if plan.is_apart:
+    if plan.has_namespaces:
         try:
             enter_namespaces(libc, lambda: _ask_for_maps(control))
         except OSError as error:
             _refuse(control, Mechanism.NAMESPACES, error)
     else:
         _tie_group(plan.lifeline_fd)  # the launcher's own, which the zygote stays in
-    _lower_oom_rank()
+    # Short of memory, the kernel shall take steps, not the server. A wish, not a wall.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
     launcher = os.pidfd_open(os.getpid())
     zygote_pid = os.fork()
     if zygote_pid == 0:
         _be_zygote(plan, control, libc, launcher)
     os.close(launcher)
-    _watch(control, zygote_pid, is_apart=plan.is_apart)
+    _watch(control, zygote_pid, has_namespaces=plan.has_namespaces)
 
 
-def _forget_the_servers_signals() -> None:
-    """What a server ignores or blocks is its own affair (`nohup` has it ignore SIGHUP): steps find Python's defaults.
+def _reset_signals() -> None:
+    """Steps find Python's defaults, whatever the server ignores or blocks: `nohup` has it ignore SIGHUP.
 
     Where there are no namespaces, SIGHUP is also what the kernel ends a tree's stopped processes by.
     """
@@ -81,10 +74,11 @@ def _forget_the_servers_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits, so nobody becomes a zombie
 
 
 def _tie_group(lifeline: int) -> int | None:
-    """Killed launcher, zygote and server have nobody left who would kill the trees: the kernel does, where it can."""
+    """Has the kernel kill the group when launcher, zygote and server are all killed at once; None where it cannot."""
     try:
         return tie_group(lifeline)
     except OSError:
@@ -103,8 +97,8 @@ def _refuse(control: socket.socket, mechanism: Mechanism | None, error: Exceptio
     os._exit(1)
 
 
-def _watch(control: socket.socket, zygote_pid: int, *, is_apart: bool) -> NoReturn:
-    """Wait for the end of the server or of the zygote; make it everybody's."""
+def _watch(control: socket.socket, zygote_pid: int, *, has_namespaces: bool) -> NoReturn:
+    """Wait for the end of the server or of the zygote, then end everything."""
     zygote = os.pidfd_open(zygote_pid)
     poll = select.poll()
     poll.register(control, 0)  # only its end: the zygote reads it
@@ -112,18 +106,18 @@ def _watch(control: socket.socket, zygote_pid: int, *, is_apart: bool) -> NoRetu
     poll.poll()
     with contextlib.suppress(ProcessLookupError):  # it may have been the first to go
         signal.pidfd_send_signal(zygote, signal.SIGKILL)
-    if not is_apart:
-        kill_session()
+    if not has_namespaces:
+        _kill_session()
     poll.unregister(control)
     poll.poll(_GONE_MS)  # the first process of a namespace is gone when all the others are
     os._exit(0)
 
 
-def _be_zygote(plan: Plan, control: socket.socket, libc: Libc, launcher: int) -> NoReturn:
-    if plan.is_apart:
+def _be_zygote(plan: _Plan, control: socket.socket, libc: Libc, launcher: int) -> NoReturn:
+    if plan.has_namespaces:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
-        missing = preload(plan.visible.packages)
+        missing = preload(plan.folders.packages)
         interpreter = Interpreter()
         gc.collect()
         gc.freeze()  # what is there now never needs collecting: nodes then leave its memory shared
@@ -131,38 +125,37 @@ def _be_zygote(plan: Plan, control: socket.socket, libc: Libc, launcher: int) ->
             base_bytes = int(file.read().split()[0]) * resource.getpagesize()
     except (OSError, ImportError) as error:
         _refuse(control, None, error)
-    if plan.is_apart:
+    namespaces = None
+    if plan.has_namespaces:
         try:
-            enter_view(libc, plan.visible)
+            enter_view(libc, plan.folders)
             namespaces = TreeNamespaces(libc)
         except OSError as error:
             _refuse(control, Mechanism.NAMESPACES, error)
-    else:
-        namespaces = None
-    sys.path[:] = plan.visible.standard
-    remember(sys.path)
+    sys.path[:] = plan.folders.standard
+    list_modules(sys.path)
     ruleset, reason = _make_ruleset(libc, plan)
     confinement = Confinement(libc, base_bytes=base_bytes, ruleset=ruleset, switched_off=plan.switched_off)
     findings = {
         "missing": missing,
         "landlock_reason": reason,
         "landlock_version": ruleset.version if ruleset else None,
-        "base_mb": base_bytes >> 20,
     }
-    _forget_ourselves()
+    # Takes this package out of what steps can import; the code that runs keeps its references.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sandbox"]:
+        del sys.modules[name]
     control.send(json.dumps({"ready": findings}).encode())
-    lifeline = None if plan.is_apart else plan.lifeline_fd
+    lifeline = None if plan.has_namespaces else plan.lifeline_fd
     _Zygote(control, confinement, interpreter, namespaces, lifeline).serve(launcher)
     os._exit(0)
 
 
-def _make_ruleset(libc: Libc, plan: Plan) -> tuple[Ruleset | None, str | None]:
+def _make_ruleset(libc: Libc, plan: _Plan) -> tuple[Ruleset | None, str | None]:
+    """The rules, or why there are none."""
     if Mechanism.LANDLOCK in plan.switched_off:
         return None, "switched off"
     try:
-        hidden = plan.visible.hidden()
-        readable = [piece for path in plan.visible.paths() for piece in without(path, hidden)]
-        return Ruleset(libc, readable), None
+        return Ruleset(libc, plan.folders.readable()), None
     except OSError as error:
         return None, error.strerror or str(error)
 
@@ -192,14 +185,13 @@ class _Zygote:
             # In a namespace of its own this process dies with its parent, by the kernel.
             poll.register(launcher, select.POLLIN)
         while {descriptor for descriptor, _ in poll.poll()} == {self._control.fileno()}:
-            frame, ancillary, _, _ = self._control.recvmsg(256, socket.CMSG_SPACE(4))
+            frame, descriptors, _, _ = socket.recv_fds(self._control, 256, 1)
             if not frame:
                 break
-            descriptor = descriptor_of(ancillary)
-            self._make_tree(frame, descriptor)
-            os.close(descriptor)
+            self._make_tree(frame, descriptors[0])
+            os.close(descriptors[0])
         if self._namespaces is None:
-            kill_session()
+            _kill_session()
 
     def _make_tree(self, frame: bytes, descriptor: int) -> None:
         try:
@@ -229,18 +221,18 @@ class _Zygote:
                     socket.send_fds(ours, [LISTENER], [listener])
 
             self._confinement.enter(options, hand_over=hand_over, close_others=close_others)
-            interpreter.prepare(output_bytes=options.output_bytes)
+            interpreter.limit_output(options.output_bytes)
         except BaseException as error:  # noqa: BLE001  # whatever it is, nothing half-confined goes on
             message = f"{type(error).__name__}: {error}".encode()[:MAX_ERROR_BYTES]
             _say(descriptor if not links else SOCKET, FAILED + message)
             os._exit(1)
-        keeper = Keeper(is_holding=tied is not None)
+        lifeline = Lifeline(is_held=tied is not None)
         _say(SOCKET, HELLO)
-        serve(links[0], interpreter, keeper)
+        serve(links[0], interpreter, lifeline)
         os._exit(1)
 
 
-def kill_session() -> None:
+def _kill_session() -> None:
     """Without a namespace of their own, processes are found by the session, which none of them can leave."""
     session, own = os.getsid(0), {os.getpid(), os.getppid()}
     for entry in os.listdir("/proc"):
@@ -255,18 +247,3 @@ def kill_session() -> None:
 def _say(descriptor: int, frame: bytes) -> None:
     with contextlib.suppress(OSError):  # the server has gone, or changed its mind
         os.write(descriptor, frame)
-
-
-def _lower_oom_rank() -> None:
-    """Short of memory, the kernel shall take steps, not the server."""
-    try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write("1000")
-    except OSError:
-        pass  # a wish, not a wall
-
-
-def _forget_ourselves() -> None:
-    """Take our modules out of what steps can import; the code that runs keeps its references."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "sandbox"]:
-        del sys.modules[name]

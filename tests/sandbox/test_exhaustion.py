@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from sandbox import CacheLimits, Limits, Outcome, Sandbox, SandboxUnavailable
-from sandbox.counters import Counters
 from sandbox.family import Family, FamilyEnd
-from sandbox.host import ZygoteProcess
 from sandbox.slots import Slots
 from sandbox.snapshots import Snapshots
+from sandbox.status import Counters
 from sandbox.tree import Tree
+from sandbox.zygote_process import ZygoteProcess
 from tests.descriptors import only_new_descriptors, open_descriptors
 
 
@@ -38,8 +38,8 @@ async def test_a_sandbox_works_again_once_there_are_descriptors() -> None:
 
 
 @dataclass(slots=True, kw_only=True)
-class _OutOfProcesses:
-    """A workshop on a machine that makes no more processes."""
+class _NoProcesses:
+    """Of a sandbox on a machine that makes no more processes."""
 
     limits: Limits = field(default_factory=Limits)
     slots: Slots = field(default_factory=lambda: Slots(1))
@@ -57,8 +57,8 @@ class _OutOfProcesses:
 
 
 async def test_a_step_for_which_there_is_no_process_has_no_sandbox() -> None:
-    workshop = _OutOfProcesses()
-    async with Tree(workshop, name="t1", seed=0, limits=workshop.limits) as tree:
+    services = _NoProcesses()
+    async with Tree(services, name="t1", seed=0) as tree:
         with pytest.raises(SandboxUnavailable, match="Resource temporarily unavailable"):
             await tree.run(None, "1")
-    assert workshop.slots.idle == 1
+    assert services.slots.idle == 1

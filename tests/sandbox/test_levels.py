@@ -66,7 +66,7 @@ _LAYERS = {Mechanism.NAMESPACES: "namespaces", Mechanism.LANDLOCK: "Landlock"}
 @pytest.mark.parametrize("mechanism", [Mechanism.NAMESPACES, pytest.param(Mechanism.LANDLOCK, marks=pytest.mark.slow)])
 async def test_one_file_confinement_is_enough_for_the_reduced_level(mechanism: Mechanism) -> None:
     async with Sandbox(min_level=Level.REDUCED, switched_off=frozenset({mechanism})) as sandbox:
-        assert sandbox.level is Level.REDUCED
+        assert sandbox.status.level is Level.REDUCED
         off = [protection.name for protection in sandbox.status.protections if protection.reason == "switched off"]
         assert off == [_LAYERS[mechanism]]
         async with sandbox.tree() as tree:
@@ -95,7 +95,7 @@ async def test_without_any_file_confinement_there_is_no_start() -> None:
 async def test_the_canaries_bite_without_the_filter() -> None:
     off = frozenset({Mechanism.SECCOMP})
     async with Sandbox(limits=Limits(cpu_s=2), min_level=Level.NONE, switched_off=off) as sandbox:
-        assert sandbox.level is Level.NONE
+        assert sandbox.status.level is Level.NONE
         failing = {protection.name for protection in sandbox.status.protections if protection.reason}
         assert {"processes", "threads", "network", "signals", "shared memory", "seccomp"} <= failing
 
@@ -123,4 +123,4 @@ async def test_a_python_below_a_private_home_is_reported_where_no_mount_view_sho
         assert (reasons["late imports"] is not None) == _is_python_private()
         imported = await tree.run(None, "import wave")  # a module that nothing else loads
         assert (imported.outcome is not Outcome.OK) == _is_python_private()
-        assert sandbox.level is Level.REDUCED
+        assert sandbox.status.level is Level.REDUCED

@@ -298,7 +298,7 @@ _SERVER = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from sandbox import Level, Limits, Mechanism, Sandbox
-from sandbox.process import is_dying
+from sandbox.node_process import is_dying
 
 switched_off = frozenset(map(Mechanism, sys.argv[1:]))
 

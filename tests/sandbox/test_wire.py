@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sandbox.wire import (
     REPORT_OVERHEAD_BYTES,
     Report,
-    Status,
+    ReportStatus,
     TreeOptions,
     cut,
     decode_options,
@@ -35,7 +35,7 @@ def test_steps_survive_the_journey(seed: int, code: str) -> None:
 
 @given(TEXTS, TEXTS.filter(bool), TEXTS.filter(bool))
 def test_reports_survive_the_journey(stdout: str, value: str, error: str) -> None:
-    report = Report(Status.ERROR, 0.5, stdout, value, error)
+    report = Report(ReportStatus.ERROR, 0.5, stdout, value, error)
     frame = encode_report(report)
     assert len(frame) <= REPORT_OVERHEAD_BYTES + 200
     assert decode_report(frame, output_bytes=100) == report

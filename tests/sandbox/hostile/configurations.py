@@ -2,9 +2,7 @@
 
 from enum import StrEnum
 
-from sandbox import Limits, Sandbox
-from sandbox.confinement import Mechanism
-from sandbox.levels import Level
+from sandbox import Level, Limits, Mechanism, Sandbox
 
 EXIT_UNAVAILABLE = 3
 

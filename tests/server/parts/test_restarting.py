@@ -95,7 +95,7 @@ async def test_a_sandbox_that_cannot_start_is_named_with_its_level() -> None:
             refused = await parts.served.client.post("/solve", json={"problem": "1+2"})
         assert readiness["parts"]["sandbox"] == "no zygote can be started: [Errno 24] Too many open files"
         assert {readiness["parts"][part] for part in ("policy", "ppm", "equality")} == {"ready"}
-        assert readiness["sandbox_level"] == parts.sandbox.level
+        assert readiness["sandbox_level"] == parts.sandbox.status.level
         assert (refused.status_code, refused.json()["type"]) == (503, "urn:rstar:problem:not-ready")
         await parts.until(parts.is_ready)
         assert (await parts.served.client.post("/solve", json={"problem": "1+2"})).status_code == 200

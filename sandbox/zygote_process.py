@@ -1,4 +1,4 @@
-"""Host: the server's end of one zygote: starts it, has it make trees, notices when it is gone.
+"""ZygoteProcess: the server's end of one zygote: starts it, has it make trees, notices when it is gone.
 
 Keeps a few trees ready, so that a search need not wait for one.
 """
@@ -16,14 +16,12 @@ from math import ceil
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sandbox.channel import Channel
-from sandbox.confinement import Mechanism
+from sandbox.confinement import Mechanism, write_maps
 from sandbox.errors import SandboxUnavailable, ZygoteEnded
 from sandbox.family import Family, FamilyEnd, RootGone
-from sandbox.limits import Limits
-from sandbox.namespaces import write_maps
-from sandbox.process import is_dying
-from sandbox.visible import find_visible
+from sandbox.mounts import find_folders
+from sandbox.node_process import Channel, is_dying
+from sandbox.step import Limits
 from sandbox.wire import TreeOptions, encode_options
 
 _START_S = 60.0
@@ -67,11 +65,13 @@ class ZygoteReport:
     missing: tuple[str, ...]
     """Modules that are not installed."""
     landlock_version: int | None
-    base_mb: int
-    """Address space of the preloaded interpreter."""
     off: dict[Mechanism, str]
     pid: int
     """As the server numbers it."""
+
+
+class _NoNamespaces(Exception):
+    """The zygote could not make namespaces, and is unusable now; says why."""
 
 
 class ZygoteProcess:
@@ -92,16 +92,16 @@ class ZygoteProcess:
 
     @classmethod
     async def start(cls, *, switched_off: frozenset[Mechanism], pool: int) -> "ZygoteProcess":
-        """Start one and wait until it is ready, without namespaces if there are none. Raises SandboxUnavailable."""
+        """Start one and wait until it is ready, without namespaces if there are none. Raises SandboxUnavailable.
+
+        `pool`: how many trees it keeps ready.
+        """
         off = dict.fromkeys(switched_off, "switched off")
         try:
             return await cls._start(off, pool=pool)
-        except _CannotUse as lack:
-            off[lack.mechanism] = str(lack)
-        try:
-            return await cls._start(off, pool=pool)
-        except _CannotUse as lack:
-            raise SandboxUnavailable(f"steps cannot be confined here: {lack}") from None
+        except _NoNamespaces as reason:
+            off[Mechanism.NAMESPACES] = str(reason)
+        return await cls._start(off, pool=pool)
 
     @classmethod
     async def _start(cls, off: dict[Mechanism, str], *, pool: int) -> "ZygoteProcess":
@@ -111,7 +111,7 @@ class ZygoteProcess:
             except (OSError, RuntimeError) as error:  # the latter where the thread that is to wait for it cannot start
                 raise SandboxUnavailable(f"no zygote can be started: {error}") from error
             try:
-                ready, pid = await _hear_ready(control, process.pid)
+                report = await _await_ready(control, process.pid, off)
             except BaseException:
                 undo.close()
                 with contextlib.suppress(ProcessLookupError):
@@ -119,15 +119,6 @@ class ZygoteProcess:
                 await process.wait()
                 raise
             undo.pop_all()
-        if ready["landlock_reason"]:
-            off = {**off, Mechanism.LANDLOCK: ready["landlock_reason"]}
-        report = ZygoteReport(
-            missing=tuple(ready["missing"]),
-            landlock_version=ready["landlock_version"],
-            base_mb=ready["base_mb"],
-            off=off,
-            pid=pid,
-        )
         return cls(process, control, report, lifeline=lifeline, pool=pool)
 
     @property
@@ -138,7 +129,7 @@ class ZygoteProcess:
     async def family(self, limits: Limits, *, on_violation: Callable[[], None]) -> Family:
         """The processes of a new tree, from the pool where there are some. Raises SandboxUnavailable."""
         try:
-            family = await self._meet(limits, on_violation=on_violation)
+            family = await self._connect(limits, on_violation=on_violation)
         except SandboxUnavailable:
             self._die()  # it makes no trees any more: the next one to ask gets another zygote
             raise
@@ -148,23 +139,23 @@ class ZygoteProcess:
         self._families.add(family)
         return family
 
-    async def _meet(self, limits: Limits, *, on_violation: Callable[[], None]) -> Family:
+    async def _connect(self, limits: Limits, *, on_violation: Callable[[], None]) -> Family:
         is_new = False
         while not is_new:
             while self._ready and self._ready[0][0] != limits:
                 self._ready.popleft()[1].close()
             is_new = not self._ready
             channel = self._request(limits) if is_new else self._ready.popleft()[1]
-            with contextlib.suppress(OSError):  # out of descriptors: nobody needs these yet
+            with contextlib.suppress(OSError):  # out of descriptors: these are not needed yet
                 while len(self._ready) < self._pool and self.is_alive:
                     self._ready.append((limits, self._request(limits)))
             with contextlib.suppress(RootGone):  # one that was ready may have died since: on to the next
-                return await Family.meet(
+                return await Family.connect(
                     channel,
                     limits=limits,
                     switched_off=frozenset(self.report.off),
                     on_violation=on_violation,
-                    is_doomed=self._is_dying,
+                    is_zygote_dying=self._is_dying,
                 )
         raise ZygoteEnded(_ENDED_WORDS)
 
@@ -190,6 +181,7 @@ class ZygoteProcess:
         return not self.is_alive or is_dying(self.pid) or is_dying(self.report.pid)
 
     def _request(self, limits: Limits) -> Channel:
+        """The channel to a tree's first process, which the zygote will make."""
         channel, theirs = Channel.pair()
         options = TreeOptions(
             cpu_s=ceil(limits.cpu_s),
@@ -218,27 +210,19 @@ class ZygoteProcess:
         self._control.close()  # its end is seen by launcher and zygote both
 
 
-class _CannotUse(Exception):
-    """The zygote could not use a mechanism, and is unusable now."""
-
-    def __init__(self, mechanism: Mechanism, reason: str) -> None:
-        super().__init__(reason)
-        self.mechanism = mechanism
-
-
 async def _launch(off: dict[Mechanism, str], undo: contextlib.ExitStack) -> tuple[Process, Channel, BinaryIO]:
     """A zygote that is starting, and our ends of its channel and its lifeline, which `undo` closes."""
     control, theirs = Channel.pair()
     undo.callback(control.close)
     with theirs:
-        lifeline, their_lifeline = _open_lifeline()
-        undo.callback(lifeline.close)
-        with their_lifeline:
+        watched, held = os.pipe()
+        lifeline = undo.enter_context(os.fdopen(held, "wb", buffering=0))
+        with os.fdopen(watched, "rb", buffering=0):
             plan = {
                 "control_fd": theirs.fileno(),
-                "lifeline_fd": their_lifeline.fileno(),
+                "lifeline_fd": watched,
                 "switched_off": list(off),
-                "visible": asdict(find_visible()),
+                "folders": asdict(find_folders()),
             }
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-s", "-S", "-P", "-c", _ENTRY, _PACKAGE, json.dumps(plan)),
@@ -248,29 +232,23 @@ async def _launch(off: dict[Mechanism, str], undo: contextlib.ExitStack) -> tupl
                 stdout=DEVNULL,
                 stderr=DEVNULL,
                 start_new_session=True,
-                pass_fds=(theirs.fileno(), their_lifeline.fileno()),
+                pass_fds=(theirs.fileno(), watched),
             )
     return process, control, lifeline
 
 
-def _open_lifeline() -> tuple[BinaryIO, BinaryIO]:
-    """The end to hold as long as the zygote is wanted, and the one that it watches."""
-    theirs, ours = os.pipe()
-    return os.fdopen(ours, "wb", buffering=0), os.fdopen(theirs, "rb", buffering=0)
-
-
-async def _hear_ready(control: Channel, launcher_pid: int) -> tuple[dict[str, Any], int]:
-    """What the zygote says of itself, and who it is."""
+async def _await_ready(control: Channel, launcher_pid: int, off: dict[Mechanism, str]) -> ZygoteReport:
+    """What the zygote says of itself. Answers when it asks for user maps."""
     try:
         async with asyncio.timeout(_START_S):
-            while (heard := await control.expect()).frame:
-                hello: dict[str, Any] = json.loads(heard.frame)
-                if "ready" in hello:
-                    return hello["ready"], heard.pid
-                if "refused" in hello:
-                    if hello["mechanism"]:
-                        raise _CannotUse(Mechanism(hello["mechanism"]), hello["refused"])
-                    raise SandboxUnavailable(f"steps cannot be confined here: {hello['refused']}")
+            while (message := await control.expect()).frame:
+                said: dict[str, Any] = json.loads(message.frame)
+                if "ready" in said:
+                    return _report(said["ready"], message.pid, off)
+                if "refused" in said:
+                    if said["mechanism"] == Mechanism.NAMESPACES:
+                        raise _NoNamespaces(said["refused"])
+                    raise SandboxUnavailable(f"steps cannot be confined here: {said['refused']}")
                 with contextlib.suppress(OSError):
                     write_maps(launcher_pid)
                 with contextlib.suppress(OSError):  # it has ended, and the next frame says so
@@ -278,3 +256,13 @@ async def _hear_ready(control: Channel, launcher_pid: int) -> tuple[dict[str, An
     except TimeoutError:
         raise SandboxUnavailable(f"the zygote did not get ready within {_START_S:.0f} s") from None
     raise ZygoteEnded("the zygote ended before it was ready")
+
+
+def _report(ready: dict[str, Any], pid: int, off: dict[Mechanism, str]) -> ZygoteReport:
+    landlock_off = {Mechanism.LANDLOCK: ready["landlock_reason"]} if ready["landlock_reason"] else {}
+    return ZygoteReport(
+        missing=tuple(ready["missing"]),
+        landlock_version=ready["landlock_version"],
+        off={**off, **landlock_off},
+        pid=pid,
+    )

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.channel import Channel
-from sandbox.process import NodeProcess, is_dying
+from sandbox.node_process import Channel, NodeProcess, is_dying
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ async def test_the_cpu_time_of_a_dead_process_is_what_was_read_last(busy: subpro
     busy.kill()
     busy.wait()
     assert node.cpu_seconds() == last_s
-    node.kill()
+    node.close()
 
 
 async def test_a_process_that_is_killed_is_dying_before_it_knows(busy: subprocess.Popen[bytes]) -> None:
@@ -47,4 +46,4 @@ async def test_a_process_that_is_killed_is_dying_before_it_knows(busy: subproces
     assert is_dying(busy.pid)
     busy.wait()
     assert is_dying(busy.pid)
-    node.kill()
+    node.close()

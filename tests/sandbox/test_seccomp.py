@@ -5,7 +5,8 @@ import ctypes.util
 
 import pytest
 
-from sandbox.syscalls import ARGUMENT_RULES, MACHINES, SETUP_CALLS, SYSCALLS, UNKNOWN_CALLS
+from sandbox.libc import MACHINES, SETUP_CALLS
+from sandbox.seccomp import ARGUMENT_RULES, SYSCALLS, UNKNOWN_CALLS
 
 LIBRARY = ctypes.util.find_library("seccomp")
 
