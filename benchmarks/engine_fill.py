@@ -55,8 +55,7 @@ from benchmarks.steps.report import Target, show, write
 from search import Budget, SearchConfig
 from server.bundle.folders import bundled_models
 from server.settings.settings import Settings
-from training.problem_sets import family_problems
-from training.problems import FAMILIES, missing_generator
+from training.problems import FAMILIES, family_problems, missing_generator
 
 SLOTS = 256
 """Of the simulated engine: the largest batch of our own engines."""

@@ -2,10 +2,10 @@
 
     python benchmarks/parallel_rollouts.py [--json PATH] [--simulated N] [--problems N]
 
-Two parts. *Simulated*: the small arithmetic world of `search.testing.fakes` with a PPM that is often wrong, on an engine that
-takes 25 ms for each decoding step whatever the batch, as a GPU does. Time is simulated, so this part measures nothing
-but the search itself, and is the same on every machine. *Bundled*: the shipped models on the torch engine, N problems
-of each of their families, one request at a time.
+Two parts. *Simulated*: the small arithmetic world of `search.testing.fakes` with a PPM that is often wrong, on an
+engine that takes 25 ms for each decoding step whatever the batch, as a GPU does. Time is simulated, so this part
+measures only the search itself, and is the same on every machine. *Bundled*: the shipped models on the torch engine, N
+problems of each of their families, one request at a time.
 """
 
 import argparse
@@ -30,9 +30,8 @@ from search import Budget, SearchConfig, search
 from search.listening import CallKind
 from search.testing.delays import Delays
 from server.bundle.folders import bundled_models
-from training.problem_sets import LabelledProblem, family_problems
-from training.problems import FAMILIES, missing_generator
-from training.workbench import Sampling, Workbench, open_workbench
+from training.problems import FAMILIES, LabelledProblem, family_problems, missing_generator
+from training.searcher import Searcher, open_searcher
 
 WIDTHS = (1, 2, 4, 8)
 TRAJECTORIES = 16
@@ -91,18 +90,18 @@ def _simulated(problems: int) -> Outcomes:
 async def _bundled(problems: int) -> Outcomes:
     models = bundled_models()
     outcomes: dict[int, list[Outcome]] = {width: [] for width in WIDTHS}
-    async with open_workbench(models.policy, models.ppm, sampling=Sampling()) as workbench:
+    async with open_searcher(models.policy, models.ppm) as searcher:
         for family in FAMILIES:
             for problem in family_problems(family, problems):
                 for width in WIDTHS:
-                    outcomes[width].append(await _bundled_search(workbench, problem, width))
+                    outcomes[width].append(await _bundled_search(searcher, problem, width))
     return outcomes
 
 
-async def _bundled_search(workbench: Workbench, problem: LabelledProblem, width: int) -> Outcome:
+async def _bundled_search(searcher: Searcher, problem: LabelledProblem, width: int) -> Outcome:
     config = SearchConfig(candidates=CANDIDATES, parallel_rollouts=width)
     began_s = time.monotonic()
-    result = await workbench.search(problem.question, config=config, budget=Budget(trajectories=TRAJECTORIES), seed=0)
+    result = await searcher.search(problem.question, config=config, budget=Budget(trajectories=TRAJECTORIES), seed=0)
     return Outcome(
         is_right=result.answer is not None and await problem.is_right(result.answer),
         seconds=time.monotonic() - began_s,

@@ -35,8 +35,7 @@ from benchmarks.load.targets import targets
 from benchmarks.steps.meter import CpuMeter
 from benchmarks.steps.report import show, write
 from server.settings.settings import Settings
-from training.problem_sets import family_problems
-from training.problems import FAMILIES, missing_generator
+from training.problems import FAMILIES, family_problems, missing_generator
 
 REQUESTS = 200
 QUICK_REQUESTS = 32

@@ -11,6 +11,7 @@
 
 Each stage is skipped where its result exists, and goes on where it stopped where a part of it does. To build a stage
 again, remove its result and all that follow. A folder holds the results of one set of settings; others are refused.
+`release` puts the models of a finished folder in the place that the server ships them from.
 """
 
 import asyncio
@@ -18,45 +19,92 @@ import itertools
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from search.format import prompt_segments
+from server.engines import self_check
 from server.engines.rendering import END_OF_TEXT, PathTokens, StepTokenizer
-from server.engines.self_check import write_self_check
 from server.engines.torch.checkpoint import load_policy
 from server.engines.torch.matrices import Precision
 from training import rollouts, sft
-from training.bootstrap_config import BootstrapConfig
-from training.policy_model import new_policy, save_for_serving
-from training.ppm import accuracy, new_ppm, train_ppm
-from training.ppm_data import encode_pairs, read_pairs, split_by_problem, write_pairs
-from training.preferences import pairs
-from training.problems import Family, Split
-from training.sft_data import answer_text, encode
+from training.policy_model import PolicyShape, new_policy, save_for_serving, save_tokenizer, train_tokenizer
+from training.ppm import (
+    PPMConfig,
+    accuracy,
+    encode_pairs,
+    new_ppm,
+    read_pairs,
+    split_by_problem,
+    train_ppm,
+    write_pairs,
+)
+from training.preferences import PairConfig, pairs
+from training.problems import FAMILIES, Family, Split
+from training.records import Trajectory, read_trajectories, write_trajectories
+from training.rollouts import RolloutConfig
+from training.searcher import open_searcher, worker_pool
+from training.sft import SFTConfig
 from training.teacher.demonstrate import demonstrations, unseen
-from training.tokenizer import save_tokenizer, train_tokenizer
-from training.trajectories import read_trajectories, write_trajectories
-from training.workbench import Sampling, open_workbench
-from training.worker_pool import worker_pool
 
 logger = logging.getLogger(__name__)
+
+MAX_WEIGHTS_BYTES = 24_000_000
+"""Of a released policy and PPM together: every release stays in the repository's history."""
+
+_MODELS = ("policy", "ppm")
+_MANIFEST = "manifest.json"
 
 
 class NothingToLearnFrom(Exception):
     """A stage left the next one nothing to train on."""
 
 
+class NotReleasable(Exception):
+    """The folder holds no finished set of models, or too large a one; the message says which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootstrapConfig:
+    """Settings of all stages. The defaults are those the bundled models were made with."""
+
+    families: tuple[str, ...] = FAMILIES
+    seed: int = 1
+    processes: int = 2
+    """For drawing problems and running steps."""
+    demonstrations: int = 9_000
+    """Training problems per family."""
+    demonstrations_of: dict[str, int] = field(
+        default_factory=lambda: {
+            "gsm_symbolic": 24_000,
+            "leg_counting": 12_000,
+            "polynomial_equations": 6_000,
+            "simple_integration": 7_000,
+        }
+    )
+    """Where it is another number: gsm_symbolic tells 85 stories; the two sympy families are slow to draw."""
+    shape: PolicyShape = field(default_factory=PolicyShape)
+    sft: SFTConfig = field(default_factory=SFTConfig)
+    searched_problems: int = 200
+    """Per family, for the PPM."""
+    rollouts: RolloutConfig = field(default_factory=RolloutConfig)
+    pairs: PairConfig = field(default_factory=PairConfig)
+    held_out_pairs: float = 0.1
+    """Share of the problems whose pairs only measure the PPM."""
+    ppm: PPMConfig = field(default_factory=PPMConfig)
+
+
 def bootstrap(folder: Path, config: BootstrapConfig) -> None:
     """Run every stage that is still missing. Raises ValueError where the folder was begun with other settings."""
     _claim(folder, config)
-    _demonstrate(folder, config)
+    _in_families(_demonstrate, _demonstrations, folder, config)
     _learn_tokenizer(folder, config)
     _train_policy(folder, config)
-    _roll_out(folder, config)
+    _in_families(_roll_out, _rolled_out, folder, config)
     _choose_pairs(folder, config)
     _train_ppm(folder, config)
     _write_manifest(folder, config)
@@ -71,14 +119,28 @@ def _claim(folder: Path, config: BootstrapConfig) -> None:
     file.write_text(settings + "\n")
 
 
-def _demonstrate(folder: Path, config: BootstrapConfig) -> None:
-    missing = [name for name in config.families if not _demonstrations(folder, name).exists()]
-    _for_each(missing, partial(_demonstrate_family, folder=folder, config=config), config)
+def _in_families(
+    work: Callable[..., None], result_of: Callable[[Path, str], Path], folder: Path, config: BootstrapConfig
+) -> None:
+    """Do `work` for every family whose result is missing, each in a process of its own."""
+    missing = [name for name in config.families if not result_of(folder, name).exists()]
+    with worker_pool(config.processes) as pool:
+        for name, _ in zip(missing, pool.map(partial(work, folder=folder, config=config), missing), strict=True):
+            logger.info("%s: done", name)
 
 
-def _demonstrate_family(name: str, *, folder: Path, config: BootstrapConfig) -> None:
+def _demonstrations(folder: Path, name: str) -> Path:
+    return folder / "demonstrations" / f"{name}.jsonl"
+
+
+def _demonstrate(name: str, *, folder: Path, config: BootstrapConfig) -> None:
     count = config.demonstrations_of.get(name, config.demonstrations)
     write_trajectories(_demonstrations(folder, name), demonstrations(Family(name), count, seed=config.seed))
+
+
+def _demonstrated(folder: Path, config: BootstrapConfig) -> Iterator[tuple[str, Iterator[Trajectory]]]:
+    """The demonstrations by family."""
+    return ((name, read_trajectories(_demonstrations(folder, name))) for name in config.families)
 
 
 def _learn_tokenizer(folder: Path, config: BootstrapConfig) -> None:
@@ -89,13 +151,12 @@ def _learn_tokenizer(folder: Path, config: BootstrapConfig) -> None:
 
 
 def _tokenizer_texts(folder: Path, config: BootstrapConfig) -> Iterator[str]:
-    for name in config.families:
+    for name, trajectories in _demonstrated(folder, config):
         # gsm_symbolic has the words, the others have the forms: three times as many of it.
-        count = 7500 if name == "gsm_symbolic" else 2500
-        for trajectory in itertools.islice(read_trajectories(_demonstrations(folder, name)), count):
+        for trajectory in itertools.islice(trajectories, 7500 if name == "gsm_symbolic" else 2500):
             yield from (segment.text for segment in prompt_segments(trajectory.question))
             yield from trajectory.steps
-            yield answer_text(trajectory.answer)
+            yield sft.answer_text(trajectory.answer)
 
 
 def _train_policy(folder: Path, config: BootstrapConfig) -> None:
@@ -104,47 +165,45 @@ def _train_policy(folder: Path, config: BootstrapConfig) -> None:
         return
     tokenizer = StepTokenizer(folder / "tokenizer.json")
     examples = [
-        encode(trajectory, tokenizer)
-        for name in config.families
-        for trajectory in read_trajectories(_demonstrations(folder, name))
+        sft.encode(trajectory, tokenizer)
+        for _, trajectories in _demonstrated(folder, config)
+        for trajectory in trajectories
     ]
     logger.info("policy: %d demonstrations, %d tokens", len(examples), config.sft.total_tokens)
     pad_id = tokenizer.special_ids[END_OF_TEXT]
     model = new_policy(config.shape, seed=config.seed, end_of_text=pad_id)
     sft.train(model, examples, config.sft, folder=folder / "sft", pad_id=pad_id)
-    with _WholeFolder(target) as partial_folder:
+    with _whole_folder(target) as partial_folder:
         save_for_serving(model, partial_folder)
         save_tokenizer(folder / "tokenizer.json", partial_folder, max_length=config.shape.context)
 
 
-def _roll_out(folder: Path, config: BootstrapConfig) -> None:
-    missing = [name for name in config.families if not _rolled_out(folder, name).exists()]
-    _for_each(missing, partial(_roll_out_family, folder=folder, config=config), config)
+def _rolled_out(folder: Path, name: str) -> Path:
+    """Exists once all problems of the family have been searched."""
+    return folder / "rollouts" / f"{name}.done"
 
 
-def _roll_out_family(name: str, *, folder: Path, config: BootstrapConfig) -> None:
+def _trees(folder: Path, name: str) -> Path:
+    return folder / "rollouts" / f"{name}.jsonl"
+
+
+def _roll_out(name: str, *, folder: Path, config: BootstrapConfig) -> None:
     asyncio.run(_search_family(name, folder, config))
     _rolled_out(folder, name).touch()
 
 
 async def _search_family(name: str, folder: Path, config: BootstrapConfig) -> None:
-    family = Family(name)
-    file = folder / "rollouts" / f"{name}.jsonl"
+    family, file = Family(name), _trees(folder, name)
     file.parent.mkdir(parents=True, exist_ok=True)
     problems = unseen(family, Split.SEARCH, config.searched_problems)
-    sampling = Sampling(precision=Precision.BFLOAT16)
-    async with open_workbench(folder / "policy", None, sampling=sampling) as workbench:
-        await rollouts.make_rollouts(family, problems, config.rollouts, workbench=workbench, file=file)
+    async with open_searcher(folder / "policy", None, precision=Precision.BFLOAT16) as searcher:
+        await rollouts.make_rollouts(family, problems, config.rollouts, searcher=searcher, file=file)
 
 
 def _choose_pairs(folder: Path, config: BootstrapConfig) -> None:
     file = folder / "pairs.jsonl"
     if not file.exists():
-        trees = (
-            tree
-            for name in config.families
-            for _, tree in rollouts.read_rollouts(folder / "rollouts" / f"{name}.jsonl")
-        )
+        trees = (tree for name in config.families for _, tree in rollouts.read_rollouts(_trees(folder, name)))
         chosen = [pair for tree in trees for pair in pairs(tree, config.pairs)]
         if not chosen:
             raise NothingToLearnFrom(
@@ -167,10 +226,10 @@ def _train_ppm(folder: Path, config: BootstrapConfig) -> None:
     in_order = accuracy(model, validation)
     logger.info("ppm: %.3f of the held-out pairs in order", in_order)
     (folder / "ppm.json").write_text(json.dumps({"pairs": len(training), "held_out_accuracy": in_order}))
-    with _WholeFolder(target) as partial_folder:
+    with _whole_folder(target) as partial_folder:
         save_for_serving(model, partial_folder)
         save_tokenizer(folder / "tokenizer.json", partial_folder, max_length=config.shape.context)
-        write_self_check(partial_folder)
+        self_check.write_self_check(partial_folder)
 
 
 def _write_manifest(folder: Path, config: BootstrapConfig) -> None:
@@ -178,41 +237,34 @@ def _write_manifest(folder: Path, config: BootstrapConfig) -> None:
     manifest = {
         "config": asdict(config),
         "versions": {package: version(package) for package in packages},
-        "demonstrations": {
-            name: sum(1 for _ in read_trajectories(_demonstrations(folder, name))) for name in config.families
-        },
+        "demonstrations": {name: sum(1 for _ in found) for name, found in _demonstrated(folder, config)},
         "ppm": json.loads((folder / "ppm.json").read_text()),
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-class _WholeFolder:
+@contextmanager
+def _whole_folder(target: Path) -> Generator[Path]:
     """A folder that appears under its name only once it is complete."""
-
-    def __init__(self, target: Path) -> None:
-        self._target = target
-        self._partial = target.with_name(target.name + ".partial")
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self._partial, ignore_errors=True)
-        self._partial.mkdir(parents=True)
-        return self._partial
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._partial.rename(self._target)
+    partial_folder = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    partial_folder.mkdir(parents=True)
+    yield partial_folder
+    partial_folder.rename(target)
 
 
-def _for_each(families: Sequence[str], work: Callable[[str], None], config: BootstrapConfig) -> None:
-    """Do `work` for every family, each in a process of its own, and report each that is done."""
-    with worker_pool(config.processes) as pool:
-        for name, _ in zip(families, pool.map(work, families), strict=True):
-            logger.info("%s: done", name)
+def release(folder: Path, bundle: Path) -> None:
+    """Replace the models and the manifest in `bundle` by those of `folder`. Raises `NotReleasable`.
 
-
-def _demonstrations(folder: Path, name: str) -> Path:
-    return folder / "demonstrations" / f"{name}.jsonl"
-
-
-def _rolled_out(folder: Path, name: str) -> Path:
-    return folder / "rollouts" / f"{name}.done"
+    Copies whole folders and nothing else; the card beside them is written by hand, from an evaluation.
+    """
+    missing = [name for name in (*_MODELS, _MANIFEST, f"ppm/{self_check.FILE}") if not (folder / name).exists()]
+    if missing:
+        raise NotReleasable(f"{folder} has no {', no '.join(missing)}; let `python -m training bootstrap` finish it")
+    size = sum(file.stat().st_size for name in _MODELS for file in (folder / name).glob("*.safetensors"))
+    if size > MAX_WEIGHTS_BYTES:
+        raise NotReleasable(f"the weights in {folder} have {size} bytes; at most {MAX_WEIGHTS_BYTES} are released")
+    for name in _MODELS:
+        shutil.rmtree(bundle / name, ignore_errors=True)
+        shutil.copytree(folder / name, bundle / name)
+    shutil.copyfile(folder / _MANIFEST, bundle / _MANIFEST)

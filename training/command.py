@@ -4,22 +4,32 @@ import argparse
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from server.bundle.folders import BUNDLE, ModelFolders, ModelsMissing, bundled_models
 from server.engines.errors import CheckpointError
-from training.bootstrap import NothingToLearnFrom, bootstrap
-from training.bootstrap_config import BootstrapConfig
-from training.evaluate import Attempts, EvaluationConfig, evaluate, merged
-from training.problem_sets import ProblemFileError, family_problems, file_problems
-from training.problems import FAMILIES, missing_generator
-from training.release import NotReleasable, release
-from training.report import print_report, shares_by_group, write_report
-from training.workbench import Sampling, open_workbench
-from training.worker_pool import worker_pool
+from training.bootstrap import BootstrapConfig, NothingToLearnFrom, NotReleasable, bootstrap, release
+from training.evaluate import (
+    Attempts,
+    EvaluationConfig,
+    evaluate,
+    merged,
+    print_report,
+    summarise_groups,
+    write_report,
+)
+from training.problems import (
+    FAMILIES,
+    LabelledProblem,
+    ProblemFileError,
+    family_problems,
+    file_problems,
+    missing_generator,
+)
+from training.searcher import Searcher, open_searcher, worker_pool
 
 logger = logging.getLogger(__name__)
 
@@ -86,12 +96,15 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     config = EvaluationConfig(trajectories=arguments.trajectories, candidates=arguments.candidates, seed=arguments.seed)
     models = _models(arguments)
     if arguments.file is not None:
-        attempts = asyncio.run(_measure_file(arguments.file, arguments.problems, models, config))
+        file, limit = arguments.file, arguments.problems
+        attempts = asyncio.run(
+            _measure(lambda searcher: file_problems(file, searcher.equality, limit=limit), models, config)
+        )
     else:
         _demand_generator()
         work = partial(_measure_family, count=arguments.problems, models=models, config=config)
         with worker_pool(arguments.processes) as pool:
-            attempts = merged([_told(part) for part in pool.map(work, arguments.families)])
+            attempts = merged([_logged(part) for part in pool.map(work, arguments.families)])
     print_report(attempts)
     if arguments.json is not None:
         write_report(arguments.json, attempts)
@@ -118,20 +131,17 @@ def _models(arguments: argparse.Namespace) -> ModelFolders:
 
 
 def _measure_family(name: str, *, count: int, models: ModelFolders, config: EvaluationConfig) -> Attempts:
-    async def measure() -> Attempts:
-        async with open_workbench(models.policy, models.ppm, sampling=Sampling()) as workbench:
-            return await evaluate(family_problems(name, count), config, workbench=workbench)
-
-    return asyncio.run(measure())
+    return asyncio.run(_measure(lambda _: family_problems(name, count), models, config))
 
 
-async def _measure_file(file: Path, count: int, models: ModelFolders, config: EvaluationConfig) -> Attempts:
-    async with open_workbench(models.policy, models.ppm, sampling=Sampling()) as workbench:
-        problems = file_problems(file, workbench.equality, limit=count)
-        return await evaluate(problems, config, workbench=workbench)
+async def _measure(
+    problems: Callable[[Searcher], Sequence[LabelledProblem]], models: ModelFolders, config: EvaluationConfig
+) -> Attempts:
+    async with open_searcher(models.policy, models.ppm) as searcher:
+        return await evaluate(problems(searcher), config, searcher=searcher)
 
 
-def _told(attempts: Attempts) -> Attempts:
-    for group, shares in shares_by_group(attempts).items():
-        logger.info("%s: %s", group, ", ".join(f"{method} {share:.2f}" for method, share in shares.items()))
+def _logged(attempts: Attempts) -> Attempts:
+    for group, rows in summarise_groups(attempts).items():
+        logger.info("%s: %s", group, ", ".join(f"{row.method} {row.share.mean:.2f}" for row in rows))
     return attempts

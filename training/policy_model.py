@@ -1,11 +1,19 @@
 # pyright: basic
-"""The base policy's shape: a small Qwen2, so that vLLM and transformers serve it unchanged."""
+"""The bundled policy's shape and tokenizer, and how models are saved: vLLM and transformers serve them unchanged.
 
+The policy is a small Qwen2. The tokenizer is byte-level BPE learnt from demonstrations, with digits one by one.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from search.format import SPECIAL_TOKENS
+from server.engines.rendering import END_OF_TEXT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +63,35 @@ def on_training_device(model: torch.nn.Module) -> None:
 def save_for_serving(model: torch.nn.Module, folder: Path) -> None:
     """Write bfloat16 weights and the configuration in the standard layout."""
     model.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[operator]
+
+
+def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Tokenizer:
+    """Learn merges until the vocabulary, special tokens included, has the given size."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\d"), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END_OF_TEXT, *SPECIAL_TOKENS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        min_frequency=2,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def save_tokenizer(file: Path, folder: Path, *, max_length: int) -> None:
+    """Write the files that transformers and vLLM read, from a bare tokenizer file."""
+    PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_file(str(file)),
+        eos_token=END_OF_TEXT,
+        pad_token=END_OF_TEXT,
+        model_max_length=max_length,
+        clean_up_tokenization_spaces=False,
+    ).save_pretrained(folder)

@@ -1,17 +1,21 @@
 # pyright: basic
-"""Problems: draws mathematical problems with checkable answers from reasoning-gym, in disjoint splits.
+"""Problems: mathematical ones with checkable answers, drawn from reasoning-gym in disjoint splits or read from a file.
 
 A split is a range of generator seeds 10 million apart from the next (reasoning-gym draws item i from
 `Random(seed + i)`, so nearby seeds are the same items). Small families repeat themselves all the same: a training
 problem whose normalised text occurs in validation or test is dropped. Grading is the generator's own.
 """
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, cast
+
+from search import AnswerEquality, Verdict
 
 FAMILIES = (
     "gsm_symbolic",
@@ -159,4 +163,67 @@ def held_out_texts(family: Family, count: int) -> frozenset[str]:
         normalised(problem.question)
         for split in (Split.VALIDATION, Split.TEST)
         for problem in family.draw(split, count)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledProblem:
+    """A problem and how to grade an answer to it."""
+
+    id: str
+    group: str
+    """The family, or the file's name."""
+    question: str
+    is_right: Callable[[str], Awaitable[bool]]
+
+
+class ProblemFileError(Exception):
+    """The file does not hold problems as expected."""
+
+
+def family_problems(name: str, count: int, *, split: Split = Split.TEST) -> list[LabelledProblem]:
+    """The first `count` distinct problems of a family. Raises ValueError where training may know some of them."""
+    family = Family(name)
+    chosen: dict[str, Problem] = {}
+    for problem in family.draw(split, HELD_OUT):
+        chosen.setdefault(normalised(problem.question), problem)
+        if len(chosen) == count:
+            break
+    else:
+        raise ValueError(f"{name} has {len(chosen)} distinct problems that training never sees, fewer than {count}")
+    return [_of_family(family, problem) for problem in chosen.values()]
+
+
+def _of_family(family: Family, problem: Problem) -> LabelledProblem:
+    async def is_right(answer: str) -> bool:
+        return family.is_right(answer, problem)
+
+    return LabelledProblem(id=problem.id, group=family.name, question=problem.question, is_right=is_right)
+
+
+def file_problems(path: Path, equality: AnswerEquality, *, limit: int | None = None) -> Sequence[LabelledProblem]:
+    """Problems of a JSON list of `{"index", "question", "answer"}`; equality decides what is right."""
+    try:
+        content: object = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ProblemFileError(f"{path}: expected a JSON list of problems ({error})") from error
+    records = cast(list[object], content) if isinstance(content, list) else []
+    if not records or not all(isinstance(record, dict) for record in records):
+        raise ProblemFileError(f'{path}: expected a JSON list of objects with "question" and "answer"')
+    return [
+        _of_file(path, number, cast(dict[str, object], record), equality)
+        for number, record in enumerate(records[:limit])
+    ]
+
+
+def _of_file(path: Path, number: int, record: dict[str, object], equality: AnswerEquality) -> LabelledProblem:
+    question, answer = record.get("question"), record.get("answer")
+    if not isinstance(question, str) or not isinstance(answer, str):
+        raise ProblemFileError(f'{path}: item {number} has no text "question" and "answer"')
+
+    async def is_right(given: str) -> bool:
+        return await equality.same(given, answer) is Verdict.SAME
+
+    return LabelledProblem(
+        id=f"{path.stem}/{record.get('index', number)}", group=path.stem, question=question, is_right=is_right
     )

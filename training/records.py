@@ -1,23 +1,49 @@
-"""Records: files of one JSON object a line. Knows nothing of what the objects mean."""
+"""Records: files of one JSON object a line, and the solutions that are kept in them."""
 
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 
-def write_records(path: Path, records: Iterable[dict[str, Any]]) -> int:
-    """Write a file whole or not at all; returns how many."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """One solution of one problem."""
+
+    problem_id: str
+    family: str
+    question: str
+    steps: tuple[str, ...]
+    """Policy texts of the code steps, in the step format, without stop tokens."""
+    output: str
+    """What the program printed."""
+    answer: str
+    is_right: bool
+    source: str
+    """The teacher's strategy, or the search that found it."""
+
+
+def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
+    """Write a file whole or not at all."""
+    write_records(path, map(asdict, trajectories))
+
+
+def read_trajectories(path: Path) -> Iterator[Trajectory]:
+    """Read a file back."""
+    for fields in read_records(path):
+        fields["steps"] = tuple(fields["steps"])
+        yield Trajectory(**fields)
+
+
+def write_records(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    count = 0
     with partial.open("w") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            count += 1
+        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     partial.rename(path)
-    return count
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from search import Budget, SearchConfig, Tree, Values, codec
 from training.problems import Family, Problem
 from training.records import appending, read_records
-from training.workbench import Workbench, run_concurrently
+from training.searcher import Searcher, run_concurrently
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,16 +39,16 @@ class LabelJudge:
 
 
 async def make_rollouts(
-    family: Family, problems: Iterable[Problem], config: RolloutConfig, *, workbench: Workbench, file: Path
+    family: Family, problems: Iterable[Problem], config: RolloutConfig, *, searcher: Searcher, file: Path
 ) -> None:
     """Search every problem that `file` does not hold yet, and append its tree."""
-    done = problems_done(file)
     search_config = SearchConfig(candidates=config.candidates, values=Values.TERMINAL_GUIDED)
 
     with appending(file) as append:
+        done = {problem_id for problem_id, _ in read_rollouts(file)}
 
         async def one(problem: Problem) -> None:
-            result = await workbench.search(
+            result = await searcher.search(
                 problem.question,
                 config=search_config,
                 budget=Budget(trajectories=config.trajectories),
@@ -59,11 +59,6 @@ async def make_rollouts(
 
         missing = (problem for problem in problems if problem.id not in done)
         await run_concurrently(missing, one, concurrency=config.concurrency)
-
-
-def problems_done(file: Path) -> frozenset[str]:
-    """Ids of the problems whose trees the file holds."""
-    return frozenset(problem_id for problem_id, _ in read_rollouts(file)) if file.exists() else frozenset()
 
 
 def read_rollouts(file: Path) -> Iterator[tuple[str, Tree]]:

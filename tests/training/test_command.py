@@ -17,16 +17,16 @@ run(name, run_name="__main__")
 """
 
 
-def _ended(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", _AS_AFTER_MAKE_INSTALL, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.mark.slow
-def test_help_needs_no_generator_and_says_something_of_every_option() -> None:
-    ended = _ended("training", "evaluate", "--help")
-    assert ended.returncode == 0, ended.stderr
-    words = " ".join(ended.stdout.split())
+def test_help_needs_no_generator_and_explains_every_option() -> None:
+    finished = _run("training", "evaluate", "--help")
+    assert finished.returncode == 0, finished.stderr
+    words = " ".join(finished.stdout.split())
     for expected in ("gsm_symbolic", "of each search", "drawn at each expansion", "policy's draws", "at once"):
         assert expected in words
 
@@ -42,9 +42,9 @@ def test_help_needs_no_generator_and_says_something_of_every_option() -> None:
         ("benchmarks/service_load.py", 1),
     ],
 )
-def test_what_draws_problems_says_in_one_line_what_is_missing(line: str, exit_code: int) -> None:
-    ended = _ended(*line.split())
-    assert (ended.returncode, ended.stdout) == (exit_code, "")
-    assert ended.stderr.count("\n") == 1, ended.stderr
-    assert "reasoning-gym" in ended.stderr
-    assert "make dev" in ended.stderr
+def test_a_missing_generator_is_reported_in_one_line(line: str, exit_code: int) -> None:
+    finished = _run(*line.split())
+    assert (finished.returncode, finished.stdout) == (exit_code, "")
+    assert finished.stderr.count("\n") == 1, finished.stderr
+    assert "reasoning-gym" in finished.stderr
+    assert "make dev" in finished.stderr

@@ -1,19 +1,22 @@
-"""Evaluation compares methods on the same problems at equal tokens, and labels stay outside the search."""
+"""Evaluation compares methods on the same problems at equal tokens; labels stay outside the search.
+
+Intervals hold the truth about as often as they say, and pairing narrows them.
+"""
 
 import json
+import random
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from sandbox import Sandbox
-from search import fakes
 from search.protocols import Path as SearchPath
+from search.testing import fakes
 from server.answers.equality import EqualityPool
-from training.evaluate import EvaluationConfig, Method, evaluate, summarise
-from training.problem_sets import ProblemFileError, family_problems, file_problems
-from training.report import write_report
-from training.workbench import STEP_LIMITS, Workbench
+from training.evaluate import EvaluationConfig, Method, evaluate, paired_difference, share, summarise, write_report
+from training.problems import file_problems
+from training.searcher import STEP_LIMITS, Searcher
 
 GOOD, BAD = "\n# Multiply\nx = 6 * 7\n", "\n# Add\nx = 6 + 7\n"
 SHOW = "\n# Print\nprint(x)\n"
@@ -44,11 +47,9 @@ class Knowing:
 
 
 @pytest.fixture
-async def workbench() -> AsyncIterator[Workbench]:
+async def searcher() -> AsyncIterator[Searcher]:
     async with EqualityPool() as equality, Sandbox(limits=STEP_LIMITS) as sandbox:
-        yield Workbench(
-            policy=WeakPolicy(), greedy=GreedyPolicy(), scorer=Knowing(), equality=equality, sandbox=sandbox
-        )
+        yield Searcher(policy=WeakPolicy(), greedy=GreedyPolicy(), scorer=Knowing(), equality=equality, sandbox=sandbox)
 
 
 def problem_file(folder: Path) -> Path:
@@ -57,11 +58,9 @@ def problem_file(folder: Path) -> Path:
     return file
 
 
-async def test_search_with_a_knowing_ppm_beats_a_policy_that_is_mostly_wrong(
-    workbench: Workbench, tmp_path: Path
-) -> None:
-    problems = file_problems(problem_file(tmp_path), workbench.equality)
-    attempts = await evaluate(problems, EvaluationConfig(trajectories=4, candidates=4), workbench=workbench)
+async def test_a_good_ppm_beats_a_policy_that_is_mostly_wrong(searcher: Searcher, tmp_path: Path) -> None:
+    problems = file_problems(problem_file(tmp_path), searcher.equality)
+    attempts = await evaluate(problems, EvaluationConfig(trajectories=4, candidates=4), searcher=searcher)
     shares = {row.method: row.share.mean for row in summarise(attempts)}
     assert shares[Method.MCTS] == 1.0
     assert shares[Method.GREEDY] == 0.0
@@ -77,15 +76,38 @@ async def test_search_with_a_knowing_ppm_beats_a_policy_that_is_mostly_wrong(
     assert all(not isinstance(value, dict | list) for value in figures.values())
 
 
-async def test_a_file_that_holds_no_problems_is_refused_by_name(tmp_path: Path) -> None:
-    for content in ("not json", "{}", '[{"question": "what?"}]', '["text"]'):
-        file = tmp_path / "bad.json"
-        file.write_text(content)
-        async with EqualityPool() as equality:
-            with pytest.raises(ProblemFileError, match=r"bad\.json"):
-                file_problems(file, equality)
+def test_the_interval_surrounds_the_mean() -> None:
+    interval = share([True] * 60 + [False] * 40)
+    assert interval.mean == pytest.approx(0.6)
+    # The normal approximation: 0.6 +- 1.96 sqrt(0.24 / 100).
+    assert (interval.low, interval.high) == pytest.approx((0.504, 0.696), abs=0.02)
 
 
-def test_family_problems_are_distinct() -> None:
-    questions = [problem.question for problem in family_problems("prime_factorization", 60)]
-    assert len(set(questions)) == 60
+@pytest.mark.slow
+def test_the_interval_covers_the_share_19_times_in_20() -> None:
+    rng = random.Random(0)
+    intervals = [share([rng.uniform(0, 1) < 0.7 for _ in range(120)], seed=draw) for draw in range(60)]
+    assert sum(interval.low <= 0.7 <= interval.high for interval in intervals) >= 52
+
+
+def test_pairing_sees_a_small_gain_on_the_same_problems() -> None:
+    worse = [index % 2 == 0 for index in range(200)]
+    better = [right or index % 20 == 1 for index, right in enumerate(worse)]
+    gain = paired_difference(better, worse)
+    assert gain.mean == pytest.approx(0.05)
+    assert gain.low > 0
+    assert share(better).low < share(worse).high
+
+
+def test_the_same_numbers_give_the_same_interval() -> None:
+    assert share([True, False, True]) == share([True, False, True])
+
+
+def test_methods_that_answered_different_problems_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 against 2"):
+        paired_difference([True, False, True], [True, False])
+
+
+def test_no_problems_are_refused() -> None:
+    with pytest.raises(ValueError, match="no problems"):
+        share([])

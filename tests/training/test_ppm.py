@@ -7,8 +7,18 @@ import pytest
 import torch
 
 from training.policy_model import PolicyShape, new_policy, save_for_serving
-from training.ppm import PPMConfig, accuracy, new_ppm, preference_loss, scores, train_ppm
-from training.ppm_data import EncodedPair, split_by_problem
+from training.ppm import (
+    EncodedPair,
+    PPMConfig,
+    accuracy,
+    new_ppm,
+    preference_loss,
+    scores,
+    split_by_problem,
+    train_ppm,
+)
+
+pytestmark = pytest.mark.usefixtures("single_thread")
 
 SHAPE = PolicyShape(vocabulary=64, hidden=64, layers=2, heads=1, key_value_heads=1, intermediate=64, context=64)
 

@@ -92,7 +92,7 @@ def test_an_answer_that_no_rollout_reached_is_not_evidence() -> None:
     assert not list(pairs(tree, PairConfig()))
 
 
-def test_steps_after_two_trajectories_part_are_compared_at_equal_depth() -> None:
+def test_parted_trajectories_are_compared_at_equal_depth() -> None:
     tree = Tree("p")
     for name, value in (("good", 1.0), ("bad", -1.0)):
         first = add(tree, ROOT, f"{name} 1", q=value)

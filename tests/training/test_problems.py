@@ -1,16 +1,27 @@
-"""Problem splits are disjoint by text, and grading never runs an answer."""
+"""Problem splits are disjoint by text, grading never runs an answer, and files are checked."""
 
 from pathlib import Path
 
 import pytest
 
-from training.problems import FAMILIES, HELD_OUT, Family, Problem, Split, normalised
+from server.answers.equality import EqualityPool
+from training.problems import (
+    FAMILIES,
+    HELD_OUT,
+    Family,
+    Problem,
+    ProblemFileError,
+    Split,
+    family_problems,
+    file_problems,
+    normalised,
+)
 from training.teacher.demonstrate import unseen
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
-def test_training_and_search_share_no_text_with_validation_and_test(name: str) -> None:
+def test_training_never_sees_validation_or_test_texts(name: str) -> None:
     family = Family(name)
     held_out = {
         normalised(problem.question)
@@ -77,3 +88,17 @@ def test_an_answer_that_is_python_is_wrong_and_does_nothing(tmp_path: Path) -> N
 def test_unknown_family_is_refused_with_the_known_names() -> None:
     with pytest.raises(ValueError, match=r"unknown problem family 'algebra'.*gsm_symbolic"):
         Family("algebra")
+
+
+async def test_a_file_without_problems_is_refused_by_name(tmp_path: Path) -> None:
+    for content in ("not json", "{}", '[{"question": "what?"}]', '["text"]'):
+        file = tmp_path / "bad.json"
+        file.write_text(content)
+        async with EqualityPool() as equality:
+            with pytest.raises(ProblemFileError, match=r"bad\.json"):
+                file_problems(file, equality)
+
+
+def test_family_problems_are_distinct() -> None:
+    questions = [problem.question for problem in family_problems("prime_factorization", 60)]
+    assert len(set(questions)) == 60

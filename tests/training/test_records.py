@@ -4,12 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from training.records import appending, read_records, write_records
+from training.records import (
+    Trajectory,
+    appending,
+    read_records,
+    read_trajectories,
+    write_records,
+    write_trajectories,
+)
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     records = [{"text": "x²\n"}, {"n": [1, 2]}]
-    assert write_records(tmp_path / "new" / "file.jsonl", records) == 2
+    write_records(tmp_path / "new" / "file.jsonl", records)
     assert list(read_records(tmp_path / "new" / "file.jsonl")) == records
 
 
@@ -26,3 +33,19 @@ def test_a_line_cut_off_by_a_crash_is_neither_read_nor_continued(tmp_path: Path)
     with appending(file) as append:
         append({"n": 2})
     assert list(read_records(file)) == [{"n": 1}, {"n": 2}]
+
+
+def test_trajectories_survive_the_disk(tmp_path: Path) -> None:
+    trajectory = Trajectory(
+        problem_id="gcd/train/0",
+        family="gcd",
+        question="Find the gcd of 12 and 18.",
+        steps=("\n# Read the numbers\na = 12\n", "\n# Print the answer\nprint(a)\n"),
+        output="12",
+        answer="6",
+        is_right=False,
+        source="test",
+    )
+    file = tmp_path / "some" / "trajectories.jsonl"
+    write_trajectories(file, [trajectory, trajectory])
+    assert list(read_trajectories(file)) == [trajectory, trajectory]

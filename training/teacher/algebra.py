@@ -2,7 +2,7 @@
 
 import re
 
-from training.teacher.solution import Step, Strategy, flawed, right, show
+from training.teacher.solution import Step, Strategy, find, flawed, right, show
 
 CONSTANTS: dict[str, frozenset[float]] = {
     "simple_equations": frozenset({0, 1}),
@@ -14,20 +14,23 @@ CONSTANTS: dict[str, frozenset[float]] = {
 
 def simple_equations(question: str) -> list[Strategy]:
     """`Solve for b: 1666 - 28*b = 574`."""
-    found = re.search(r"([-+*\d\sa-z]*\b[a-z]\b[-+*\d\sa-z]*) = (-?\d+)$", question)
-    assert found, question
+    found = find(r"([-+*\d\sa-z]*\b[a-z]\b[-+*\d\sa-z]*) = (-?\d+)$", question)
     left, c = found[1].strip().split(": ")[-1], found[2]
     a, b = _linear(left)
     read = Step("Write it as a*x + b = c", f"a = {a}\nb = {b}\nc = {c}")
     close = show("round(x)")
-    strategies = [right("isolate", read, Step("Subtract b and divide by a", "x = (c - b) / a"), close)]
-    if b == "0":
-        strategies.append(right("divide", Step("Divide both sides", f"x = {c} / {a}"), close))
-    elif b.startswith("-"):
-        strategies.append(
-            flawed("moves_sign", read, Step("Bring b over and divide by a", "x = (c + b) / a"), close, weight=2.0)
-        )
-    return strategies
+    return [
+        right("isolate", read, Step("Subtract b and divide by a", "x = (c - b) / a"), close),
+        right("divide", Step("Divide both sides", f"x = {c} / {a}"), close, applies=b == "0"),
+        flawed(
+            "moves_sign",
+            read,
+            Step("Bring b over and divide by a", "x = (c + b) / a"),
+            close,
+            weight=2.0,
+            applies=b.startswith("-"),
+        ),
+    ]
 
 
 def _linear(left: str) -> tuple[str, str]:
@@ -44,36 +47,28 @@ def _linear(left: str) -> tuple[str, str]:
 
 def polynomial_equations(question: str) -> list[Strategy]:
     """`Solve for real k: -8*k**3 - 47*k = 0\\nIn solving equations, ...`."""
-    found = re.search(r"([-+*\d\sa-z]*?) = 0$", question.split("\nIn solving", maxsplit=1)[0])
-    unknown = re.search(r"real(?: value\(s\) of)? ([a-z])\b", question)
-    assert found, question
-    assert unknown, question
-    x = unknown[1]
+    found = find(r"([-+*\d\sa-z]*?) = 0$", question.split("\nIn solving", maxsplit=1)[0])
+    x = find(r"real(?: value\(s\) of)? ([a-z])\b", question)[1]
     expression = found[1].split("equation: ")[-1].split("satisfies: ")[-1].splitlines()[-1].strip()
     declare = Step("Name the unknown", f"from sympy import symbols, real_roots\n{x} = symbols('{x}')")
     close = show("', '.join(str(round(float(r), 4)) for r in roots)")
-    strategies = [
+    is_divisible = re.fullmatch(rf"-?[^ ]*{x}[^ ]*( [+-] [^ ]*{x}[^ ]*)+", expression) is not None
+    return [
         right(
             "real_roots",
             declare,
             Step("Find the real roots", f"roots = sorted(set(real_roots({expression}, {x})))"),
             close,
-        )
+        ),
+        flawed(
+            "divides_by_unknown",
+            declare,
+            Step("Divide by the unknown first", f"roots = real_roots({_divided(expression, x)}, {x})"),
+            close,
+            weight=3.5,
+            applies=is_divisible and len(re.findall(x, expression)) > 1,
+        ),
     ]
-    if len(re.findall(x, expression)) > 1 and re.fullmatch(rf"-?[^ ]*{x}[^ ]*( [+-] [^ ]*{x}[^ ]*)+", expression):
-        strategies.append(
-            flawed(
-                "divides_by_unknown",
-                declare,
-                Step(
-                    "Divide by the unknown first",
-                    f"roots = real_roots({_divided(expression, x)}, {x})",
-                ),
-                close,
-                weight=3.5,
-            )
-        )
-    return strategies
 
 
 def _divided(expression: str, x: str) -> str:
@@ -84,28 +79,23 @@ def _divided(expression: str, x: str) -> str:
 
 def simple_integration(question: str) -> list[Strategy]:
     """`Calculate the antiderivative: ∫ -63*X**8 + 35*X**4 dx\\nWhen performing ...`."""
-    found = re.search(r"∫ (.*) dx", question)
-    assert found, question
-    integrand = found[1]
+    integrand = find(r"∫ (.*) dx", question)[1]
     x = "X" if "X" in integrand else "x"
     read = Step(
         "Write the integrand", f"from sympy import symbols, sympify\n{x} = symbols('{x}')\nf = sympify('{integrand}')"
     )
     close = show("f'{F} + C'")
-    strategies = [
-        right("integrate", read, Step("Integrate it", f"from sympy import integrate\nF = integrate(f, {x})"), close)
+    return [
+        right("integrate", read, Step("Integrate it", f"from sympy import integrate\nF = integrate(f, {x})"), close),
+        flawed(
+            "derivative",
+            read,
+            Step("Take the derivative", f"from sympy import diff\nF = diff(f, {x})"),
+            close,
+            weight=2.0,
+            applies="antiderivative" in question,
+        ),
     ]
-    if "antiderivative" in question:
-        strategies.append(
-            flawed(
-                "derivative",
-                read,
-                Step("Take the derivative", f"from sympy import diff\nF = diff(f, {x})"),
-                close,
-                weight=2.0,
-            )
-        )
-    return strategies
 
 
 _RULES: tuple[tuple[str, str, str], ...] = (
@@ -123,7 +113,7 @@ def number_sequence(question: str) -> list[Strategy]:
     sequence = [int(number) for number in numbers.split(",")]
     read = Step("Write the sequence", f"seq = [{numbers}]")
     close = show("n")
-    strategies = [
+    by_rule = [
         right(
             f"rule_{index}",
             read,
@@ -139,27 +129,25 @@ def number_sequence(question: str) -> list[Strategy]:
         "rules = [(p, q, c, d) for d in (1, 2) for q in (0, 1, 2) for p in range(-10, 11) for c in range(-20, 21)\n"
         "    if all((p * y + q * x + c) // d == z for x, y, z in zip(seq, seq[1:], seq[2:]))]"
     )
-    strategies.append(
+    return [
+        *by_rule,
         right(
             "search_rule",
             read,
             Step("Look for a linear rule on the last two terms", search),
             Step("Apply the first rule found", "p, q, c, d = rules[0]\nn = (p * seq[-1] + q * seq[-2] + c) // d"),
             close,
-        )
-    )
-    if sequence[0] < 0 and not strategies[0].name.endswith(("_3", "rule")):
-        strategies.append(
-            flawed(
-                "repeats_difference",
-                read,
-                Step("Take the last difference", "step = seq[-1] - seq[-2]"),
-                Step("Add it once more", "n = seq[-1] + step"),
-                close,
-                weight=12.0,
-            )
-        )
-    return strategies
+        ),
+        flawed(
+            "repeats_difference",
+            read,
+            Step("Take the last difference", "step = seq[-1] - seq[-2]"),
+            Step("Add it once more", "n = seq[-1] + step"),
+            close,
+            weight=12.0,
+            applies=sequence[0] < 0 and bool(by_rule) and by_rule[0].name != "rule_3",
+        ),
+    ]
 
 
 def _holds(check: str, sequence: list[int]) -> bool:

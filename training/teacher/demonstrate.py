@@ -1,17 +1,49 @@
 """Demonstrations: the teacher solves problems of the training split, for the base policy to learn from.
 
-The teacher's programs are this package's own, so they run in this process; model-written code never does.
+A strategy that applies to the problem is drawn by weight. The teacher's programs are this package's own, so they run in
+this process; model-written code never does.
 """
 
 import contextlib
 import io
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from training.problems import HELD_OUT, Family, Problem, Split, held_out_texts, normalised
-from training.teacher.families import choose
+from training.records import Trajectory
+from training.teacher import algebra, arithmetic, gsm, number_theory, word_problems
 from training.teacher.solution import Step, Strategy, program
-from training.trajectories import Trajectory
+
+CONSTANTS: dict[str, frozenset[float]] = {
+    **arithmetic.CONSTANTS,
+    **number_theory.CONSTANTS,
+    **algebra.CONSTANTS,
+    **word_problems.CONSTANTS,
+    "gsm_symbolic": gsm.CONSTANTS,
+}
+"""Numbers that belong to a family's methods rather than to its problems."""
+
+_BY_QUESTION: dict[str, Callable[[str], list[Strategy]]] = {
+    "chain_sum": arithmetic.chain_sum,
+    "basic_arithmetic": arithmetic.basic_arithmetic,
+    "decimal_arithmetic": arithmetic.decimal_arithmetic,
+    "products": arithmetic.products,
+    "power_function": arithmetic.power_function,
+    "complex_arithmetic": arithmetic.complex_arithmetic,
+    "gcd": number_theory.gcd,
+    "lcm": number_theory.lcm,
+    "prime_factorization": number_theory.prime_factorization,
+    "fraction_simplification": number_theory.fraction_simplification,
+    "count_primes": number_theory.count_primes,
+    "base_conversion": number_theory.base_conversion,
+    "simple_equations": algebra.simple_equations,
+    "polynomial_equations": algebra.polynomial_equations,
+    "simple_integration": algebra.simple_integration,
+    "number_sequence": algebra.number_sequence,
+    "leg_counting": word_problems.leg_counting,
+    "simple_geometry": word_problems.simple_geometry,
+    "time_intervals": word_problems.time_intervals,
+}
 
 
 def unseen(family: Family, split: Split, count: int) -> Iterator[Problem]:
@@ -50,6 +82,22 @@ def demonstrate(family: Family, problem: Problem, strategy: Strategy) -> Traject
         is_right=is_right,
         source=strategy.name,
     )
+
+
+def strategies(problem: Problem) -> list[Strategy]:
+    """Every strategy that applies to the problem, sound and flawed."""
+    if problem.family == "gsm_symbolic":
+        metadata = problem.entry["metadata"]
+        options = gsm.gsm_symbolic(problem.question, metadata["story"], metadata["variables"])
+    else:
+        options = _BY_QUESTION[problem.family](problem.question)
+    return [option for option in options if option.applies]
+
+
+def choose(problem: Problem, rng: random.Random) -> Strategy:
+    """One strategy, drawn by weight."""
+    options = strategies(problem)
+    return rng.choices(options, weights=[option.weight for option in options])[0]
 
 
 def step_text(step: Step) -> str:

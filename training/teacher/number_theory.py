@@ -2,7 +2,7 @@
 
 import re
 
-from training.teacher.solution import Step, Strategy, flawed, right, show
+from training.teacher.solution import Step, Strategy, find, flawed, right, show
 
 CONSTANTS: dict[str, frozenset[float]] = {
     "gcd": frozenset(),
@@ -18,7 +18,7 @@ def gcd(question: str) -> list[Strategy]:
     """`Find the Greatest Common Divisor (GCD) of these numbers: 275, 90. ...`."""
     a, b = re.findall(r"\d+", question)[:2]
     read = Step("Read the numbers", f"a = {a}\nb = {b}")
-    strategies = [
+    return [
         right("library", read, Step("Use the gcd function", "from math import gcd\ng = gcd(a, b)"), show("g")),
         right(
             "euclid",
@@ -26,21 +26,22 @@ def gcd(question: str) -> list[Strategy]:
             Step("Divide with remainder until nothing is left", "while b:\n    a, b = b, a % b"),
             show("a"),
         ),
+        flawed(
+            "difference",
+            read,
+            Step("The difference is divided by both", "g = abs(b - a)"),
+            show("g"),
+            weight=4.8,
+            applies=b[-1] in "048",
+        ),
     ]
-    if b[-1] in "048":
-        strategies.append(
-            flawed(
-                "difference", read, Step("The difference is divided by both", "g = abs(b - a)"), show("g"), weight=4.8
-            )
-        )
-    return strategies
 
 
 def lcm(question: str) -> list[Strategy]:
     """`Find the Least Common Multiple (LCM) of these numbers: 35, 14`."""
     a, b = re.findall(r"\d+", question)[:2]
     read = Step("Read the numbers", f"a = {a}\nb = {b}")
-    strategies = [
+    return [
         right(
             "product_over_gcd",
             read,
@@ -48,23 +49,27 @@ def lcm(question: str) -> list[Strategy]:
             show("m"),
         ),
         right("count_up", read, Step("Go through the multiples of a", "m = a\nwhile m % b:\n    m += a"), show("m")),
+        flawed(
+            "product",
+            read,
+            Step("Multiply the numbers", "m = a * b"),
+            show("m"),
+            weight=4.6,
+            applies=b[-1] in "048",
+        ),
     ]
-    if b[-1] in "048":
-        strategies.append(flawed("product", read, Step("Multiply the numbers", "m = a * b"), show("m"), weight=4.6))
-    return strategies
 
 
 def prime_factorization(question: str) -> list[Strategy]:
     """`Find the prime factorization of 55. Write the factors separated by × ...`."""
-    found = re.search(r"factorization of (\d+)", question)
-    assert found, question
-    read = Step("Start with the number and the smallest prime", f"n = {found[1]}\np = 2\nfactors = []")
+    number = find(r"factorization of (\d+)", question)[1]
+    read = Step("Start with the number and the smallest prime", f"n = {number}\np = 2\nfactors = []")
     close = show("' × '.join(str(f) for f in factors)")
     loop = (
         "while {condition}:\n    if n % p == 0:\n        factors.append(p)\n        n //= p\n    else:\n        p += 1"
     )
     to_root = Step("Divide by primes up to the root", loop.format(condition="p * p <= n"))
-    strategies = [
+    return [
         right("divide_down", read, Step("Divide out every prime", loop.format(condition="n > 1")), close, weight=0.6),
         right(
             "to_root",
@@ -74,12 +79,16 @@ def prime_factorization(question: str) -> list[Strategy]:
             close,
             weight=0.4,
         ),
+        flawed(
+            "forgets_rest",
+            read,
+            to_root,
+            Step("All factors are found", "factors.sort()"),
+            close,
+            weight=2.2,
+            applies=number[-1] in "1379",
+        ),
     ]
-    if found[1][-1] in "1379":
-        strategies.append(
-            flawed("forgets_rest", read, to_root, Step("All factors are found", "factors.sort()"), close, weight=2.2)
-        )
-    return strategies
 
 
 def fraction_simplification(question: str) -> list[Strategy]:
@@ -87,7 +96,7 @@ def fraction_simplification(question: str) -> list[Strategy]:
     a, b = re.findall(r"\d+", question)[:2]
     read = Step("Read numerator and denominator", f"n = {a}\nd = {b}")
     close = show("f'{n}/{d}'")
-    strategies = [
+    return [
         right(
             "divide_by_gcd",
             read,
@@ -101,19 +110,22 @@ def fraction_simplification(question: str) -> list[Strategy]:
             show("f'{q.numerator}/{q.denominator}'"),
             weight=0.5,
         ),
+        flawed(
+            "divides_by_two",
+            read,
+            Step("Divide both by two", "n, d = n // 2, d // 2"),
+            close,
+            weight=2.1,
+            applies="frac{" in question,
+        ),
     ]
-    if "frac{" in question:
-        strategies.append(
-            flawed("divides_by_two", read, Step("Divide both by two", "n, d = n // 2, d // 2"), close, weight=2.1)
-        )
-    return strategies
 
 
 def count_primes(question: str) -> list[Strategy]:
     """`Count how many prime numbers there are between 858 and 5243 (inclusive) ?`."""
     a, b = re.findall(r"\d+", question)[:2]
     read = Step("Read the bounds", f"a = {a}\nb = {b}")
-    strategies = [
+    return [
         right(
             "trial_division",
             read,
@@ -135,27 +147,23 @@ def count_primes(question: str) -> list[Strategy]:
             show("sum(prime[a:])"),
             weight=0.5,
         ),
+        flawed(
+            "small_divisors",
+            read,
+            Step(
+                "Test each number by the small primes",
+                "primes = [n for n in range(a, b + 1) if all(n % p for p in (2, 3, 5, 7))]",
+            ),
+            show("len(primes)"),
+            weight=3.0,
+            applies=b[-1] in "137",
+        ),
     ]
-    if b[-1] in "137":
-        strategies.append(
-            flawed(
-                "small_divisors",
-                read,
-                Step(
-                    "Test each number by the small primes",
-                    "primes = [n for n in range(a, b + 1) if all(n % p for p in (2, 3, 5, 7))]",
-                ),
-                show("len(primes)"),
-                weight=3.0,
-            )
-        )
-    return strategies
 
 
 def base_conversion(question: str) -> list[Strategy]:
     """`... Now, convert the base-6 number 125 to base-3`."""
-    found = re.search(r"convert the (\S+) number (\w+) to (\S+)", question)
-    assert found, question
+    found = find(r"convert the (\S+) number (\w+) to (\S+)", question)
     source, number, target = _base(found[1]), found[2], _base(found[3])
     value = Step("Read the number in its base", f"n = int('{number}', {source})")
     write = Step(
@@ -163,14 +171,18 @@ def base_conversion(question: str) -> list[Strategy]:
         f"digits = ''\nwhile n:\n    digits = '0123456789abcdef'[n % {target}] + digits\n    n //= {target}",
     )
     close = show("digits or '0'")
-    strategies = [right("through_ten", value, write, close)]
-    if target == "10":
-        strategies.append(right("direct", value, show("n")))
-    if len(target) == 2 and len(source) == 1 and target != "10":
-        strategies.append(
-            flawed("reads_as_decimal", Step("Read the number", f"n = int('{number}')"), write, close, weight=4.0)
-        )
-    return strategies
+    return [
+        right("through_ten", value, write, close),
+        right("direct", value, show("n"), applies=target == "10"),
+        flawed(
+            "reads_as_decimal",
+            Step("Read the number", f"n = int('{number}')"),
+            write,
+            close,
+            weight=4.0,
+            applies=len(target) == 2 and len(source) == 1 and target != "10",
+        ),
+    ]
 
 
 def _base(name: str) -> str:

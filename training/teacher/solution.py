@@ -5,6 +5,7 @@ result worked out beforehand. `numbers_used` lists the literals so that a test c
 """
 
 import ast
+import re
 from dataclasses import dataclass
 
 
@@ -25,23 +26,32 @@ class Strategy:
     """The last step prints the answer."""
     weight: float
     """Relative frequency among the strategies that apply to the problem."""
+    applies: bool
+    """Whether the problem invites it."""
     is_flawed: bool = False
     """True for a misconception: code that runs and (nearly always) prints a wrong answer."""
 
 
-def right(name: str, *steps: Step, weight: float = 1.0) -> Strategy:
+def right(name: str, *steps: Step, weight: float = 1.0, applies: bool = True) -> Strategy:
     """A sound strategy."""
-    return Strategy(name=name, steps=steps, weight=weight)
+    return Strategy(name=name, steps=steps, weight=weight, applies=applies)
 
 
-def flawed(name: str, *steps: Step, weight: float) -> Strategy:
+def flawed(name: str, *steps: Step, weight: float, applies: bool = True) -> Strategy:
     """A misconception, offered only where the problem invites it."""
-    return Strategy(name=name, steps=steps, weight=weight, is_flawed=True)
+    return Strategy(name=name, steps=steps, weight=weight, applies=applies, is_flawed=True)
 
 
 def show(expression: str) -> Step:
     """The closing step."""
     return Step("Print the answer", f"print({expression})")
+
+
+def find(pattern: str, question: str) -> re.Match[str]:
+    """What the generator always writes: its absence is a mistake of ours."""
+    found = re.search(pattern, question)
+    assert found, question
+    return found
 
 
 def program(strategy: Strategy) -> str:

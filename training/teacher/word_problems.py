@@ -36,7 +36,8 @@ def leg_counting(question: str) -> list[Strategy]:
     listed = question.split("if you have ")[1].rstrip("?").strip().split(", ")
     animals = [(count, _singular(name)) for count, name in (item.split(" ", 1) for item in listed)]
     close = show("total")
-    strategies = [
+    as_insects = [(count, "insect" if name == "spider" else name) for count, name in animals]
+    return [
         right(
             "sum_of_products",
             Step("Multiply each count by the legs of the animal", f"legs = [{_products(animals)}]"),
@@ -44,19 +45,15 @@ def leg_counting(question: str) -> list[Strategy]:
             close,
         ),
         right("one_sum", Step("Add count times legs", f"total = {_products(animals, ' + ')}"), close, weight=0.5),
+        flawed(
+            "spider_as_insect",
+            Step("Multiply each count by the legs of the animal", f"legs = [{_products(as_insects)}]"),
+            Step("Add up", "total = sum(legs)"),
+            close,
+            weight=2.5,
+            applies=as_insects != animals,
+        ),
     ]
-    if any(name == "spider" for _, name in animals):
-        as_insects = [(count, "insect" if name == "spider" else name) for count, name in animals]
-        strategies.append(
-            flawed(
-                "spider_as_insect",
-                Step("Multiply each count by the legs of the animal", f"legs = [{_products(as_insects)}]"),
-                Step("Add up", "total = sum(legs)"),
-                close,
-                weight=2.5,
-            )
-        )
-    return strategies
 
 
 def _singular(name: str) -> str:
@@ -75,22 +72,25 @@ def simple_geometry(question: str) -> list[Strategy]:
     read = Step("Read the sides and the known angles", f"n = {n}\nknown = [{angles}]")
     whole = Step("All angles together", "total = (n - 2) * 180")
     close = show("round(total - sum(known))")
-    strategies = [right("angle_sum", read, whole, close)]
-    if n == "4":
-        strategies.append(
-            right("quadrilateral", read, Step("A quadrilateral has 360 degrees", "total = 360"), close, weight=0.5)
-        )
-    if int(n) > 4:
-        strategies.append(
-            flawed(
-                "always_360",
-                read,
-                Step("The angles make a full turn", "total = 360"),
-                close,
-                weight=2.2 if n == "6" else 0.4,
-            )
-        )
-    return strategies
+    return [
+        right("angle_sum", read, whole, close),
+        right(
+            "quadrilateral",
+            read,
+            Step("A quadrilateral has 360 degrees", "total = 360"),
+            close,
+            weight=0.5,
+            applies=n == "4",
+        ),
+        flawed(
+            "always_360",
+            read,
+            Step("The angles make a full turn", "total = 360"),
+            close,
+            weight=2.2 if n == "6" else 0.4,
+            applies=int(n) > 4,
+        ),
+    ]
 
 
 _DATE_FORMATS: tuple[tuple[str, str], ...] = (
@@ -129,7 +129,8 @@ def time_intervals(question: str) -> list[Strategy]:
             ),
         ]
     seconds = "%S" in layout
-    strategies = [
+    start_minutes, end_minutes = (int(moment.split(":")[1]) for moment in (start, end))
+    return [
         right(
             "duration",
             read,
@@ -138,24 +139,20 @@ def time_intervals(question: str) -> list[Strategy]:
                 "Write hours and minutes",
                 "print(f'{s // 3600:02}:{s % 3600 // 60:02}" + (":{s % 60:02}')" if seconds else "')"),
             ),
-        )
+        ),
+        flawed(
+            "forgets_to_borrow",
+            read,
+            Step(
+                "Subtract hours and minutes",
+                "h = end.hour - start.hour\nm = abs(end.minute - start.minute)"
+                + ("\ns = abs(end.second - start.second)" if seconds else ""),
+            ),
+            Step("Write them side by side", "print(f'{h:02}:{m:02}" + (":{s:02}')" if seconds else "')")),
+            weight=0.5,
+            applies=end_minutes < start_minutes,
+        ),
     ]
-    start_minutes, end_minutes = (int(moment.split(":")[1]) for moment in (start, end))
-    if end_minutes < start_minutes:
-        strategies.append(
-            flawed(
-                "forgets_to_borrow",
-                read,
-                Step(
-                    "Subtract hours and minutes",
-                    "h = end.hour - start.hour\nm = abs(end.minute - start.minute)"
-                    + ("\ns = abs(end.second - start.second)" if seconds else ""),
-                ),
-                Step("Write them side by side", "print(f'{h:02}:{m:02}" + (":{s:02}')" if seconds else "')")),
-                weight=0.5,
-            )
-        )
-    return strategies
 
 
 def _moments(question: str) -> tuple[str, str, str]:

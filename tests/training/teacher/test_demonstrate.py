@@ -6,9 +6,8 @@ import re
 import pytest
 
 from training.problems import FAMILIES, Family, Problem, Split
-from training.teacher.demonstrate import demonstrate, run
-from training.teacher.families import CONSTANTS, strategies
-from training.teacher.gsm_programs import PROGRAMS
+from training.teacher.demonstrate import CONSTANTS, demonstrate, run, strategies
+from training.teacher.gsm import PROGRAMS
 from training.teacher.solution import numbers_used, program
 
 INSTANCES = {"polynomial_equations": 60, "simple_integration": 60, "number_sequence": 80, "count_primes": 60}
@@ -31,7 +30,7 @@ ALL = [pytest.param(name, marks=pytest.mark.slow) if name in INSTANCES else name
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_code_uses_only_numbers_of_the_problem_and_constants_of_the_method(name: str) -> None:
+def test_code_uses_only_numbers_of_problem_and_method(name: str) -> None:
     for problem in drawn(name):
         text = re.sub(r"(?<=\d),(?=\d{3})", "", problem.question)
         printed = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)}
@@ -49,7 +48,7 @@ def test_sound_strategies_give_the_right_answer(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_flawed_strategies_are_at_most_30_per_cent_of_a_familys_solutions(name: str) -> None:
+def test_flawed_strategies_are_at_most_30_per_cent(name: str) -> None:
     shares: list[float] = []
     for problem in drawn(name):
         options = strategies(problem)
@@ -58,7 +57,7 @@ def test_flawed_strategies_are_at_most_30_per_cent_of_a_familys_solutions(name: 
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_demonstration_that_misses_the_label_comes_from_a_flawed_strategy(name: str) -> None:
+def test_only_flawed_strategies_miss_the_label(name: str) -> None:
     family = Family(name)
     for problem in drawn(name)[:40]:
         for strategy in strategies(problem):
@@ -66,7 +65,7 @@ def test_a_demonstration_that_misses_the_label_comes_from_a_flawed_strategy(name
             assert trajectory is None or trajectory.is_right or strategy.is_flawed
 
 
-def test_every_story_that_the_generator_tells_has_a_program() -> None:
+def test_every_story_of_the_generator_has_a_program() -> None:
     stories = {problem.entry["metadata"]["story"] for problem in Family("gsm_symbolic").draw(Split.TRAIN, 2000)}
     assert stories == set(PROGRAMS)
 

@@ -1,11 +1,19 @@
-"""The workbench: models, sandbox and answer checker of an offline run, opened once and shared by many searches."""
+"""Searcher: solves problems with the models of a folder, in this process, and many of them at once.
+
+One opens models, sandbox and answer checker for many searches. Work by family goes to processes that end with the run
+that started them, however that ends.
+"""
 
 import asyncio
+import ctypes
 import os
+import signal
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,30 +22,25 @@ from search import Budget, Judge, Parts, SearchConfig, SearchResult, search
 from search.protocols import Policy, StepScorer
 from server.answers.equality import EqualityPool
 from server.bundle.folders import ModelFolders
-from server.engines.protocols import Sampling as Drawing
+from server.engines.choice import EngineOptions, make_engines
+from server.engines.protocols import Sampling
+from server.engines.torch.checkpoint import load_policy
 from server.engines.torch.compute import ComputeThread
-from server.engines.torch.engines import torch_engines, torch_policy_engine
 from server.engines.torch.matrices import Precision
+from server.engines.torch.policy import TorchPolicyEngine
 from server.engines.torch.runtime import TorchRuntime
 from server.parts.runner import STEP_LIMITS, SandboxRunner
 
 Item = TypeVar("Item")
 
+SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_step_tokens=256)
+"""As the published code samples."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How the policy draws candidates."""
-
-    temperature: float = 1.0
-    """As the published code samples."""
-    top_p: float = 1.0
-    max_step_tokens: int = 256
-    precision: Precision = Precision.FLOAT32
-    """bfloat16 generates about a third more tokens a second on large batches, at the price of exact repetition."""
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workbench:
+class Searcher:
     """Open parts; `greedy` is the same model as `policy`, decoded without sampling."""
 
     policy: Policy
@@ -58,7 +61,7 @@ class Workbench:
         scorer: StepScorer | None = None,
         judge: Judge | None = None,
     ) -> SearchResult:
-        """One search in a sandbox tree of its own; `policy` and `scorer` replace the workbench's."""
+        """One search in a sandbox tree of its own; `policy` and `scorer` replace the searcher's."""
         async with self.sandbox.tree(seed=seed) as tree:
             parts = Parts(
                 policy=policy or self.policy,
@@ -71,29 +74,28 @@ class Workbench:
 
 
 @asynccontextmanager
-async def open_workbench(
-    policy_folder: Path, ppm_folder: Path | None, *, sampling: Sampling
-) -> AsyncGenerator[Workbench]:
+async def open_searcher(
+    policy_folder: Path, ppm_folder: Path | None, *, precision: Precision = Precision.FLOAT32
+) -> AsyncGenerator[Searcher]:
     """Load the models and start the processes; everything ends with the context.
 
-    Computes on one thread: an offline run keeps the cores busy with one workbench per core.
+    Computes on one thread: an offline run keeps the cores busy with one searcher per core. In bfloat16 it generates
+    about a third more tokens a second on large batches, at the price of exact repetition.
     """
-    runtime = TorchRuntime(compute=ComputeThread(threads=1), precision=sampling.precision)
+    runtime = TorchRuntime(compute=ComputeThread(threads=1), precision=precision)
     if ppm_folder is None:
-        policy, scorer = torch_policy_engine(policy_folder, runtime), None
+        policy, scorer = TorchPolicyEngine(load_policy(policy_folder), runtime=runtime), None
     else:
-        engines = torch_engines(ModelFolders(policy=policy_folder, ppm=ppm_folder), runtime)
+        options = EngineOptions(backend="torch", torch=runtime)
+        engines = make_engines(ModelFolders(policy=policy_folder, ppm=ppm_folder), options)
         policy, scorer = engines.policy, engines.ppm
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(policy)
         if scorer is not None:
             await stack.enter_async_context(scorer)
-        drawing = Drawing(
-            temperature=sampling.temperature, top_p=sampling.top_p, max_step_tokens=sampling.max_step_tokens
-        )
-        yield Workbench(
-            policy=policy.policy(drawing),
-            greedy=policy.policy(replace(drawing, temperature=0.0)),
+        yield Searcher(
+            policy=policy.policy(SAMPLING),
+            greedy=policy.policy(replace(SAMPLING, temperature=0.0)),
             scorer=scorer,
             equality=await stack.enter_async_context(EqualityPool()),
             sandbox=await stack.enter_async_context(
@@ -113,3 +115,16 @@ async def run_concurrently(items: Iterable[Item], work: Callable[[Item], Awaitab
     async with asyncio.TaskGroup() as group:
         for _ in range(concurrency):
             group.create_task(worker())
+
+
+def worker_pool(processes: int) -> ProcessPoolExecutor:
+    """Processes started afresh (torch and the sandbox do not survive a fork), each for a searcher of its own."""
+    return ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=_end_with_parent, initargs=(os.getpid(),)
+    )
+
+
+def _end_with_parent(parent: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)

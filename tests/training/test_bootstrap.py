@@ -1,10 +1,10 @@
-"""The release: whole sets of models, and small ones."""
+"""A release holds whole sets of models, and small ones."""
 
 from pathlib import Path
 
 import pytest
 
-from training.release import MAX_WEIGHTS_BYTES, NotReleasable, release
+from training.bootstrap import MAX_WEIGHTS_BYTES, NotReleasable, release
 
 
 def _finished(folder: Path, *, weights_bytes: int = 10) -> Path:
@@ -31,7 +31,7 @@ def test_a_release_replaces_the_models_before_it(tmp_path: Path) -> None:
     assert (bundle / "ppm" / "model.safetensors").stat().st_size == 10
 
 
-def test_an_unfinished_run_is_refused_and_leaves_the_bundle_alone(tmp_path: Path) -> None:
+def test_an_unfinished_run_leaves_the_bundle_alone(tmp_path: Path) -> None:
     run = _finished(tmp_path / "run")
     (run / "manifest.json").unlink()
     bundle = _finished(tmp_path / "bundle", weights_bytes=20)
@@ -40,7 +40,7 @@ def test_an_unfinished_run_is_refused_and_leaves_the_bundle_alone(tmp_path: Path
     assert (bundle / "policy" / "model.safetensors").stat().st_size == 20
 
 
-def test_weights_too_large_to_keep_for_ever_are_refused(tmp_path: Path) -> None:
+def test_too_large_weights_are_refused(tmp_path: Path) -> None:
     run = _finished(tmp_path / "run", weights_bytes=MAX_WEIGHTS_BYTES // 2 + 1)
     with pytest.raises(NotReleasable, match="24000002 bytes; at most 24000000"):
         release(run, tmp_path / "bundle")
