@@ -1,1 +1,1 @@
-"""What a search calls: policy, PPM, sandbox and answer checker, opened, watched and restarted."""
+"""The parts that a search calls: policy, PPM, sandbox and answer checker, opened, watched and restarted."""

@@ -1,4 +1,4 @@
-"""Engine options: what the settings say of the engines, and what every call of one carries along."""
+"""Engine options: the settings as options of the engines, and the request id and trace that calls of engines carry."""
 
 from pydantic import SecretStr
 

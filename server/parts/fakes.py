@@ -1,10 +1,10 @@
-"""Fakes: serving parts without models or processes, for tests and for timing the server by itself. Deterministic.
+"""Fakes: serving parts without models or processes, for tests and for benchmarks of the server alone.
 
-They live in the small arithmetic world of `search.testing.fakes`: problems are sums such as "3+4+5".
+They are deterministic. Like `search.testing.fakes` they solve sums such as "3+4+5".
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -18,12 +18,12 @@ FAKE_PROMPT_TOKENS = 1000
 
 @dataclass(slots=True)
 class GatedPolicy:
-    """A policy that answers only while its gate is open, and counts who waits and who left."""
+    """A policy that answers only while its gate is open. It counts the calls that wait and the cancelled ones."""
 
     policy: Policy = field(default_factory=ArithmeticPolicy)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     entered: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once a call has come in."""
+    """Set once the policy was called."""
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once a call was cancelled."""
     waiting: int = 0
@@ -31,7 +31,7 @@ class GatedPolicy:
     cancelled: int = 0
 
     async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        """Waits for the gate, without end."""
+        """See `Policy.propose`. Waits for the gate without a limit."""
         self.waiting += 1
         self.most_waiting = max(self.most_waiting, self.waiting)
         self.entered.set()
@@ -51,16 +51,15 @@ def fake_parts(
     policy: Policy | None = None,
     scorer: StepScorer | None = None,
     open_runner: Callable[[int], CodeRunner] = lambda _: ArithmeticRunner(),
-    faults: dict[Part, str] | None = None,
+    faults: Mapping[Part, str] | None = None,
 ) -> ServingParts:
-    """Parts that solve sums; `faults` may be filled later, to break one."""
+    """Parts that solve sums. A test may fill `faults` later, to make a part fail."""
     policy = policy or ArithmeticPolicy()
 
     @asynccontextmanager
     async def runner(seed: int) -> AsyncGenerator[CodeRunner]:
         yield open_runner(seed)
 
-    found = faults if faults is not None else {}
     return ServingParts(
         policy=lambda sampling: policy,
         scorer=scorer or FunctionScorer(lambda _: 0.5),
@@ -69,12 +68,12 @@ def fake_parts(
         prompt_tokens=len,
         max_prompt_tokens=FAKE_PROMPT_TOKENS,
         models=FAKE_MODELS,
-        faults=lambda: found,
+        faults=lambda: faults or {},
     )
 
 
 def opening(parts: ServingParts) -> OpenParts:
-    """Opens what is open already."""
+    """Opens parts that are open already."""
 
     @asynccontextmanager
     async def open_parts(report: Callable[[Part], None]) -> AsyncGenerator[ServingParts]:

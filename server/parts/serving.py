@@ -1,8 +1,8 @@
-"""Parts: what a server solves with. Opened once, for all searches; says nothing of how."""
+"""Serving parts: what the searches of one server call. Opened once for all searches; this module opens nothing."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from sandbox import Status
@@ -12,16 +12,16 @@ from server.engines.stats import EngineStats
 
 
 class Part(StrEnum):
-    """What has to work before a problem can be solved."""
+    """A part of the server. All of them must work before it can solve a problem."""
 
     POLICY = "policy"
     """The model that proposes steps."""
     PPM = "ppm"
-    """The model that scores them."""
+    """The model that scores the path so far."""
     SANDBOX = "sandbox"
-    """Runs their code."""
+    """It runs the code of the steps."""
     EQUALITY = "equality"
-    """Compares answers."""
+    """The answer checker, which compares answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,38 +32,34 @@ class ModelIds:
     ppm: str
 
 
-def _no_stats() -> Mapping[EngineName, EngineStats]:
-    return {}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingParts:
-    """Everything opened and working; `faults` tells what has broken since."""
+    """The parts, open and working. `faults` says what has failed since."""
 
     policy: Callable[[Sampling], Policy]
-    """A view of the policy that samples candidates so; costs nothing."""
+    """A view of the policy with this sampling. Making one costs nothing."""
     scorer: StepScorer
     equality: AnswerEquality
     open_runner: Callable[[int], AbstractAsyncContextManager[CodeRunner]]
-    """A runner for one search, by its seed; leaving ends every process of it."""
+    """A runner for one search, given the seed of the search. Leaving ends all processes of the runner."""
     prompt_tokens: Callable[[str], int]
-    """Length of a problem as the policy reads it."""
+    """The length of a problem as the policy reads it."""
     max_prompt_tokens: int
-    """What the policy's context holds besides one step."""
+    """The longest problem that leaves room for one step in the policy's context."""
     models: ModelIds
     faults: Callable[[], Mapping[Part, str]]
-    """The parts that do not work now, and why; empty while all is well."""
-    engine_stats: Callable[[], Mapping[EngineName, EngineStats]] = field(default=_no_stats)
-    """Totals and levels of each engine, for an exporter."""
+    """The parts that do not work now, and why. Empty while all parts work."""
+    engine_stats: Callable[[], Mapping[EngineName, EngineStats]] = dict
+    """Totals and levels of each engine, for the metrics."""
     sandbox_status: Callable[[], Status | None] = lambda: None
-    """What the sandbox is and does now; None where steps run elsewhere."""
+    """The state of the sandbox. None if steps run elsewhere."""
     equality_restarts: Callable[[], int] = lambda: 0
-    """How often a process of the answer checker was replaced."""
+    """How many processes of the answer checker were replaced."""
 
 
 class PartsUnavailable(Exception):
-    """A part cannot be opened; the message is one sentence for the operator."""
+    """A part cannot be opened. The message is one sentence for the operator."""
 
 
 OpenParts = Callable[[Callable[[Part], None]], AbstractAsyncContextManager[ServingParts]]
-"""Opens the parts, reporting each that is up; leaving closes them. Raises `PartsUnavailable`."""
+"""Opens the parts and reports each one that works. Leaving closes them. Raises `PartsUnavailable`."""
