@@ -1,12 +1,12 @@
 """PPM-guided tree search over executed reasoning steps. Pure: no HTTP, engine, clock, files, logging or globals.
 
 `search()` runs one search over the `Parts` given to it; a `Tree` is its whole state. Models, sandbox and answer checker
-stand behind the Protocols of `search.protocols`, with fakes in `search.testing.fakes`; the text the models see is made by
-`search.format` and `search.observation`.
+are behind the Protocols of `search.protocols`, with fakes in `search.testing.fakes`. `search.format` makes the text
+that the models see.
 """
 
 from search.answers import AnswerGroup
-from search.budget import Budget
+from search.budget import Budget, PhaseSeconds, Stop, Usage
 from search.codec import load, save
 from search.config import SearchConfig, Selection, Strategy, TreePolicy, Values
 from search.errors import (
@@ -19,14 +19,14 @@ from search.errors import (
 )
 from search.events import AnswerChanged, Event, NodeAdded, OnEvent, SearchStarted, TrajectoryFinished
 from search.listening import Call, Listener, PolicyCall, RunnerCall, ScorerCall, listening
-from search.metering import PhaseSeconds, Usage
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome, StopReason, Verdict
-from search.parts import Judge, Parts
 from search.protocols import (
     AnswerEquality,
     Candidate,
     CodeRunner,
     Execution,
+    Judge,
+    Parts,
     Path,
     PathStep,
     PathTooLong,
@@ -34,11 +34,9 @@ from search.protocols import (
     Snapshot,
     StepScorer,
 )
-from search.record import Recorder
-from search.record_codec import dump_line
+from search.record import OnLine, dump_line
 from search.replay import Record, Replay, read_record, replay_record
 from search.run import SearchResult
-from search.stop import Stop
 from search.strategies import search
 from search.tree import ROOT, Node, NodeId, Tree
 
@@ -63,6 +61,7 @@ __all__ = [
     "NodeId",
     "NodeOutcome",
     "OnEvent",
+    "OnLine",
     "Parts",
     "Path",
     "PathStep",
@@ -73,7 +72,6 @@ __all__ = [
     "Record",
     "RecordFormatError",
     "RecordedFailure",
-    "Recorder",
     "Replay",
     "ReplayMismatch",
     "RunnerCall",

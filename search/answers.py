@@ -1,27 +1,27 @@
-"""Answers: counts the votes of finished trajectories and says how sure the winner is. Pure.
+"""Answers: sorts equal answers into classes, counts the votes of trajectories, and says how sure the winner is. Pure.
 
-A trajectory that states an answer has as many votes as the rarest of its steps was sampled: equal candidates are merged
-into one node, and merging must not make a step that all candidates agree on weigh as little as one that a single
-candidate got wrong. Trajectories of greedy, majority and best of n are separate draws from the root on, and have one
-vote each.
+A trajectory that states an answer gets as many votes as its rarest step was sampled. Equal candidates are merged into
+one node, so without this a step that all candidates agree on would count as little as one that a single candidate got
+wrong. Trajectories of greedy, majority and best of n are separate draws from the root on, and have one vote each.
 
 A vote weighs (1 + score) / 2, in [0, 1]; without a score 1/2, as at score 0.
 
     confidence = winner's weight / (weight of all votes + 1/2 per failed trajectory + 1/2)
 
-so that a lone answer among failures is not certain, and nothing is certain after few votes: the last 1/2 stands for
-one imagined trajectory that says something else. Under `majority` every vote weighs 1/2.
+So a lone answer among failures is not certain, and nothing is certain after few votes: the last 1/2 stands for one
+imagined trajectory with another answer. Under `majority` every vote weighs 1/2.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NewType
 
 from search.config import Selection
-from search.outcomes import NodeOutcome
+from search.outcomes import NodeOutcome, Verdict
 from search.tree import Node, NodeId, Tree
 
 NEUTRAL_WEIGHT = 0.5
-"""Of a trajectory about which the PPM says nothing: (1 + 0) / 2."""
+"""The weight of a vote without a PPM score: (1 + 0) / 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +42,14 @@ class Ballot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerGroup:
-    """Equal answers, and what speaks for them."""
+    """Equal answers, with their votes, weight and score."""
 
     answer: str
     """As the best-scored trajectory spells it."""
     votes: int
-    """Of the trajectories that state it."""
+    """Of the trajectories that state the answer."""
     weight: float
-    """Sum of the weights of those that vote: under `weighted_vote` the best-scored `top_k` of all, else all."""
+    """Sum of the weights of the votes: under `weighted_vote` only the best-scored `top_k` of all trajectories vote."""
     score: float | None
     """Of the best-scored trajectory; None where none was scored."""
     node_ids: tuple[NodeId, ...]
@@ -71,9 +71,10 @@ class Standing:
 
 
 def ballots(tree: Tree) -> list[Ballot]:
-    """The finished trajectories with an answer, as they came. An answer step that no rollout has reached has none.
+    """The ballots of the finished trajectories with an answer, in the order of finishing.
 
-    Those saved before trajectories were numbered stand first, by id.
+    An answer step that no rollout has reached has no ballot. Trajectories saved before they were numbered come first,
+    by id.
     """
     ended = [node for node in tree.nodes if node.outcome is NodeOutcome.ANSWERED and node.trajectories > 0]
     ended.sort(key=lambda node: (-1 if node.ends_trajectory is None else node.ends_trajectory, node.id))
@@ -81,7 +82,7 @@ def ballots(tree: Tree) -> list[Ballot]:
 
 
 def ballot_of(tree: Tree, node: Node) -> Ballot | None:
-    """Of the trajectory that ended at `node`; None where it failed."""
+    """The ballot of the trajectory that ended at `node`; None where it failed."""
     if node.outcome is not NodeOutcome.ANSWERED or node.answer is None:
         return None
     agreement = min(step.multiplicity for step in tree.lineage(node.id)[1:])
@@ -137,3 +138,73 @@ def _rank(group: AnswerGroup, selection: Selection) -> tuple[float, ...]:
 
 def _strength(group: AnswerGroup, selection: Selection) -> float:
     return NEUTRAL_WEIGHT * group.votes if selection is Selection.MAJORITY else group.weight
+
+
+Pair = tuple[str, str]
+"""Two answers to be compared, sorted: the checker is symmetric, so each pair is asked about once."""
+
+ClassId = NewType("ClassId", int)
+"""Numbers a class of equal answers, in the order of first appearance."""
+
+
+class AnswerClasses:
+    """Classes of equal answers of one search; each question about a pair is asked once.
+
+    An answer joins the first class in which some member is the same. A member that is different rules its class out; a
+    member that could not be compared does not. So UNKNOWN never merges two answers, and never separates them for good:
+    a later member may decide. Answers are placed one after the other, each once.
+    """
+
+    def __init__(self) -> None:
+        self._verdicts: dict[Pair, Verdict] = {}
+        self._members: list[list[str]] = []
+        self._class_of: dict[str, ClassId] = {}
+        self.has_unknown = False
+        """Whether two classes may hold equal answers, because some pair could not be compared."""
+
+    def __getitem__(self, answer: str) -> ClassId:
+        """The class of an answer that was placed."""
+        return self._class_of[answer]
+
+    def learn(self, pair: Pair, verdict: Verdict) -> None:
+        """Remember the verdict of the equality checker."""
+        self._verdicts[pair] = verdict
+
+    def place(self, answer: str) -> Pair | None:
+        """Give the answer its class, or return the pair that must be compared first."""
+        if answer in self._class_of:
+            return None
+        in_doubt = False
+        for number, members in enumerate(self._members):
+            verdict, unasked = self._compare(answer, members)
+            if unasked is not None:
+                return unasked
+            if verdict is Verdict.SAME:
+                self._join(answer, ClassId(number), in_doubt=in_doubt)
+                return None
+            in_doubt = in_doubt or verdict is Verdict.UNKNOWN
+        self._join(answer, ClassId(len(self._members)), in_doubt=in_doubt)
+        return None
+
+    def place_as_known(self, answer: str) -> None:
+        """Give the answer its class at once; a pair that was never compared counts as unknown."""
+        while (pair := self.place(answer)) is not None:
+            self.learn(pair, Verdict.UNKNOWN)
+
+    def _join(self, answer: str, number: ClassId, *, in_doubt: bool) -> None:
+        if number == len(self._members):
+            self._members.append([])
+        self._members[number].append(answer)
+        self._class_of[answer] = number
+        self.has_unknown = self.has_unknown or in_doubt
+
+    def _compare(self, answer: str, members: Sequence[str]) -> tuple[Verdict, Pair | None]:
+        """Compare with the members of one class, up to the first that decides or was never asked about."""
+        for member in members:
+            pair = (min(member, answer), max(member, answer))
+            verdict = self._verdicts.get(pair)
+            if verdict is None:
+                return Verdict.UNKNOWN, pair
+            if verdict is not Verdict.UNKNOWN:
+                return verdict, None
+        return Verdict.UNKNOWN, None

@@ -1,12 +1,16 @@
-"""The budget: how much a search may spend. Pure: told what was spent, it says whether to go on.
+"""The budget: how much a search may spend, how its caller stops it early, and what it has spent.
 
-It is asked before each rollout, and a rollout once begun is finished (save on the deadline, which interrupts). So the
-tokens of a tree overshoot their limit by less than one rollout.
+The limits are checked before each rollout, and a rollout once begun is finished, save on the deadline, which interrupts
+it. So the tokens of a tree overshoot their limit by less than one rollout. Reads no clock but the one it is given.
 """
 
+import asyncio
 import math
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+from search.listening import Call, CallKind, PolicyCall, RunnerCall, ScorerCall
 from search.outcomes import StopReason
 
 
@@ -44,3 +48,134 @@ class Budget:
     def trajectories_left(self, trajectories: int) -> int | None:
         """How many more may be made; None: no limit."""
         return None if self.trajectories is None else max(0, self.trajectories - trajectories)
+
+
+class Stop:
+    """Lets a caller end one search early and still get its best answer so far. Cancelling a search returns nothing."""
+
+    def __init__(self) -> None:
+        self._deadline: asyncio.Timeout | None = None
+        self.is_asked = False
+        """Whether the search is to end."""
+
+    def ask(self) -> None:
+        """End the search: calls in flight are cancelled, and the result has the stop reason `cancelled`.
+
+        May be called before the search begins, and any number of times.
+        """
+        self.is_asked = True
+        if self._deadline is not None and not self._deadline.expired():
+            self._deadline.reschedule(0)
+
+    @contextmanager
+    def ending(self, deadline: asyncio.Timeout) -> Generator[None]:
+        """While this is open, `ask` makes `deadline` expire, which has been entered."""
+        self._deadline = deadline
+        if self.is_asked:
+            deadline.reschedule(0)
+        try:
+            yield
+        finally:
+            self._deadline = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Spent by one call of `search`. What is in the tree from earlier calls is not counted, save where it says so."""
+
+    trajectories: int
+    """In the tree, those of earlier calls included."""
+    cached_trajectories: int
+    """Of these, made by earlier calls."""
+    policy_tokens: int
+    """Generated, those of surplus trajectories of the baselines included."""
+    ppm_calls: int
+    """Paths scored."""
+    ppm_step_tokens: int
+    """Tokens of the steps on these paths, the problem's own not counted."""
+    code_steps: int
+    """Code steps run, those run again after loading included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseSeconds:
+    """Wall-clock seconds during which at least one call of the kind was in flight; kinds may overlap."""
+
+    policy: float
+    sandbox: float
+    ppm: float
+
+
+class Stopwatch:
+    """Time during which at least one call was running. Calls may overlap; overlapping time counts once."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._running = 0
+        self._since_s = 0.0
+        self.seconds = 0.0
+
+    def start(self) -> None:
+        """A call begins."""
+        if self._running == 0:
+            self._since_s = self._now()
+        self._running += 1
+
+    def stop(self) -> None:
+        """A call ends."""
+        self._running -= 1
+        if self._running == 0:
+            self.seconds += self._now() - self._since_s
+
+
+class Meter:
+    """Adds up the calls of one search, as one of its listeners. Cancelled calls are timed, but add no counts."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._watches = {kind: Stopwatch(now) for kind in (CallKind.POLICY, CallKind.RUNNER, CallKind.SCORER)}
+        self._policy_tokens = 0
+        self._ppm_calls = 0
+        self._ppm_step_tokens = 0
+        self._code_steps = 0
+
+    @asynccontextmanager
+    async def listen(self, call: Call) -> AsyncGenerator[None]:
+        """A listener that adds up one call."""
+        watch = self._watches.get(call.kind)
+        if watch is None:
+            yield
+            return
+        watch.start()
+        try:
+            yield
+        finally:
+            watch.stop()
+        match call:
+            case PolicyCall():
+                self._policy_tokens += sum(len(candidate.token_ids) for candidate in call.result)
+            case ScorerCall():
+                self._ppm_calls += len(call.paths)
+                self._ppm_step_tokens += sum(len(step.token_ids) for path in call.paths for step in path.steps)
+            case RunnerCall():
+                self._code_steps += 1
+            case _:
+                pass
+
+    def usage(self, *, trajectories: int, cached_trajectories: int) -> Usage:
+        """The counts so far."""
+        return Usage(
+            trajectories=trajectories,
+            cached_trajectories=cached_trajectories,
+            policy_tokens=self._policy_tokens,
+            ppm_calls=self._ppm_calls,
+            ppm_step_tokens=self._ppm_step_tokens,
+            code_steps=self._code_steps,
+        )
+
+    def phase_seconds(self) -> PhaseSeconds:
+        """The times so far."""
+        return PhaseSeconds(
+            policy=self._watches[CallKind.POLICY].seconds,
+            sandbox=self._watches[CallKind.RUNNER].seconds,
+            ppm=self._watches[CallKind.SCORER].seconds,
+        )

@@ -1,20 +1,27 @@
-"""The codec: a tree as a JSON-able dict and back, exactly: `load(save(tree)) == tree`.
+"""The codec: a tree as a JSON-able dict and back, exactly: `load(save(tree)) == tree`. And readers of parsed JSON.
 
 The dict also survives `json.dumps` and `json.loads`, floats included. A tree loaded and continued equals one that was
-never stopped: nothing of a search lives outside its tree but interpreter snapshots, which are made again when needed.
+never stopped: the only other state of a search are interpreter snapshots, which are made again when needed.
+
+The readers, from `optional` to `mapping`, give values the type that the caller expects. A value of another kind raises
+ValueError with a message that shows it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import TypeVar, cast
 
-from search import reading
 from search.errors import TreeFormatError
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
 from search.protocols import Execution, PathStep
 from search.tree import ROOT, Node, NodeId, Tree
 
 VERSION = 1
-"""Raised whenever older readers would misread the dict. Fields that they may pass over are added without: `applied` and
+"""Raised whenever older readers would misread the dict, but not for fields that they may skip: `applied` and
 `ends_trajectory` are absent from trees saved before these were counted."""
+
+Read = TypeVar("Read")
+Member = TypeVar("Member", bound=StrEnum)
 
 
 def save(tree: Tree) -> dict[str, object]:
@@ -29,8 +36,8 @@ def load(saved: Mapping[str, object]) -> Tree:
     if version != VERSION:
         raise TreeFormatError(f"saved tree has version {version!r}; this search reads version {VERSION}")
     try:
-        nodes = [_load_node(reading.mapping(record)) for record in reading.items(saved["nodes"])]
-        tree = Tree(reading.text(saved["problem"]), nodes, applied=reading.integer(saved.get("applied", 0)))
+        nodes = [_load_node(mapping(record)) for record in items(saved["nodes"])]
+        tree = Tree(text(saved["problem"]), nodes, applied=integer(saved.get("applied", 0)))
     except (KeyError, ValueError) as error:
         raise TreeFormatError(f"saved tree is damaged: {error!r}") from error
     _check(tree)
@@ -80,26 +87,25 @@ def _save_node(node: Node) -> dict[str, object]:
 
 
 def _load_node(record: Mapping[str, object]) -> Node:
-    parent = reading.optional(record["parent"], reading.integer)
     return Node(
-        id=NodeId(reading.integer(record["id"])),
-        parent=None if parent is None else NodeId(parent),
-        depth=reading.integer(record["depth"]),
-        step=reading.optional(record["step"], _load_step),
-        outcome=reading.member(record["outcome"], NodeOutcome),
-        execution=reading.optional(record["execution"], load_execution),
-        answer=reading.optional(record["answer"], reading.text),
-        score=reading.optional(record["score"], reading.number),
-        terminal_value=reading.optional(record["terminal_value"], reading.number),
-        logprob=reading.number(record["logprob"]),
-        multiplicity=reading.integer(record["multiplicity"]),
-        tokens=reading.integer(record["tokens"]),
-        prior_visits=reading.integer(record["prior_visits"]),
-        visits=reading.integer(record["visits"]),
-        value_sum=reading.number(record["value_sum"]),
-        is_finished=reading.boolean(record["is_finished"]),
-        ends_trajectory=reading.optional(record.get("ends_trajectory"), reading.integer),
-        children=[NodeId(reading.integer(child)) for child in reading.items(record["children"])],
+        id=NodeId(integer(record["id"])),
+        parent=optional(record["parent"], lambda value: NodeId(integer(value))),
+        depth=integer(record["depth"]),
+        step=optional(record["step"], _load_step),
+        outcome=member(record["outcome"], NodeOutcome),
+        execution=optional(record["execution"], load_execution),
+        answer=optional(record["answer"], text),
+        score=optional(record["score"], number),
+        terminal_value=optional(record["terminal_value"], number),
+        logprob=number(record["logprob"]),
+        multiplicity=integer(record["multiplicity"]),
+        tokens=integer(record["tokens"]),
+        prior_visits=integer(record["prior_visits"]),
+        visits=integer(record["visits"]),
+        value_sum=number(record["value_sum"]),
+        is_finished=boolean(record["is_finished"]),
+        ends_trajectory=optional(record.get("ends_trajectory"), integer),
+        children=[NodeId(integer(child)) for child in items(record["children"])],
     )
 
 
@@ -108,17 +114,17 @@ def _save_step(step: PathStep) -> dict[str, object]:
 
 
 def _load_step(value: object) -> PathStep:
-    record = reading.mapping(value)
+    record = mapping(value)
     return PathStep(
-        text=reading.text(record["text"]),
-        token_ids=tuple(reading.integer(token) for token in reading.items(record["token_ids"])),
-        stop=reading.member(record["stop"], CandidateStop),
-        output=reading.optional(record["output"], reading.text),
+        text=text(record["text"]),
+        token_ids=tuple(integer(token) for token in items(record["token_ids"])),
+        stop=member(record["stop"], CandidateStop),
+        output=optional(record["output"], text),
     )
 
 
 def save_execution(execution: Execution) -> dict[str, object]:
-    """What a step did, without its snapshot."""
+    """The execution of a step, without its snapshot."""
     return {
         "outcome": execution.outcome.value,
         "stdout": execution.stdout,
@@ -130,11 +136,61 @@ def save_execution(execution: Execution) -> dict[str, object]:
 
 def load_execution(value: object) -> Execution:
     """The execution that was saved. Raises KeyError or ValueError where it is damaged."""
-    record = reading.mapping(value)
+    record = mapping(value)
     return Execution(
-        outcome=reading.member(record["outcome"], ExecutionOutcome),
-        stdout=reading.text(record["stdout"]),
-        value=reading.optional(record["value"], reading.text),
-        error=reading.optional(record["error"], reading.text),
-        cpu_seconds=reading.number(record["cpu_seconds"]),
+        outcome=member(record["outcome"], ExecutionOutcome),
+        stdout=text(record["stdout"]),
+        value=optional(record["value"], text),
+        error=optional(record["error"], text),
+        cpu_seconds=number(record["cpu_seconds"]),
     )
+
+
+def optional(value: object, read: Callable[[object], Read]) -> Read | None:
+    """None for None, else the value read by `read`."""
+    return None if value is None else read(value)
+
+
+def member(value: object, kind: type[Member]) -> Member:
+    """A member of a closed set, by its value."""
+    return kind(text(value))
+
+
+def text(value: object) -> str:
+    """A string."""
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"expected a string, found {value!r}")
+
+
+def boolean(value: object) -> bool:
+    """True or false; no number."""
+    if isinstance(value, bool):
+        return value
+    raise ValueError(f"expected true or false, found {value!r}")
+
+
+def integer(value: object) -> int:
+    """A whole number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"expected an integer, found {value!r}")
+
+
+def number(value: object) -> float:
+    """A number, as a float: JSON written elsewhere may have turned 1.0 into 1."""
+    return value if isinstance(value, float) else float(integer(value))
+
+
+def items(value: object) -> list[object]:
+    """A list."""
+    if isinstance(value, list):
+        return cast("list[object]", value)
+    raise ValueError(f"expected a list, found {value!r}")
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    """An object."""
+    if isinstance(value, dict):
+        return cast("Mapping[str, object]", value)
+    raise ValueError(f"expected an object, found {value!r}")

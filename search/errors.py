@@ -4,12 +4,14 @@
     ├── BrokenPart          a model, runner or judge broke its contract
     ├── TreeFormatError     a saved tree cannot be read
     ├── RecordFormatError   a recorded search cannot be read
-    ├── ReplayMismatch      this search asks something else than the recorded one did
-    └── RecordedFailure     stands for what a part raised in the recorded search
+    ├── ReplayMismatch      the search makes other calls than the recorded one
+    ├── RecordedFailure     in a replay: the exception that a part raised in the recorded search
+    └── RecordEnds          in a replay: the recorded search was stopped here; never leaves `search`
 
-`RecordEnds` (tape) ends a replay from within and does not leave `search`.
-`PathTooLong` (protocols) is not among them: expansion turns it into an outcome.
+`PathTooLong` (protocols) is not among them: `propose` turns it into an outcome.
 """
+
+from search.outcomes import StopReason
 
 
 class SearchError(Exception):
@@ -17,7 +19,7 @@ class SearchError(Exception):
 
 
 class BrokenPart(SearchError):
-    """A part returned what its Protocol rules out."""
+    """A part returned something that its Protocol rules out."""
 
 
 class TreeFormatError(SearchError):
@@ -34,3 +36,11 @@ class ReplayMismatch(SearchError):
 
 class RecordedFailure(SearchError):
     """A part raised this in the recorded search: `Type: message`."""
+
+
+class RecordEnds(SearchError):
+    """The recorded search was stopped from outside at this point: by deadline, cancellation or a crash."""
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason)
+        self.reason = reason

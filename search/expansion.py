@@ -1,21 +1,19 @@
-"""Expansion: plans what to ask about a node, and turns the proposal that comes back into its children.
+"""Expansion: plans the request about a node, and applies the proposal that comes back: its drafts become children.
 
-Candidates that fail are added too, dead, with the reason: training wants them, selection passes them over. One that
-states the answer leaves its siblings alone. The tree changes in `apply` and nowhere else, without an await, so that a
-search interrupted during an expansion leaves it as it was.
+Candidates that fail are added too, dead, with the reason: training needs them, selection skips them. A child that
+states the answer does not affect its siblings. Only `apply` changes the tree, without an await, so that a search
+interrupted during an expansion leaves the tree as it was.
 """
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 
-from search.backup import give_prior
-from search.candidates import Draft
 from search.config import SearchConfig
-from search.outcomes import NodeOutcome
-from search.parts import Parts, scores_steps
-from search.proposal import Plan, Proposal, propose
-from search.seeds import request_seed
-from search.snapshots import Snapshots, lost
-from search.tree import Node, NodeId, Tree
+from search.outcomes import ExecutionOutcome, NodeOutcome
+from search.proposal import Draft, Plan, Proposal, Route
+from search.protocols import Path, Snapshot, scores_steps
+from search.tree import ROOT, Node, NodeId, Tree, give_prior
 
 
 class Expander:
@@ -40,27 +38,12 @@ class Expander:
         )
 
     def apply(self, proposal: Proposal) -> list[NodeId]:
-        """Add the children; their ids, dead ones included.
-
-        Empty where a node had to be closed instead: `closed_by` says which.
-        """
+        """Add the children and return their ids, dead ones included; empty where `proposal.closes` a node instead."""
         self._snapshots.keep_all(proposal.restored)
         self._tree.applied += 1
-        if (closed := closed_by(proposal)) is None:
-            return self._add(proposal)
-        if proposal.lost is None:
-            self._tree.close(closed, NodeOutcome.TOO_DEEP)
-        else:
-            self._tree[closed].execution = lost(self._tree[closed].execution)
-            self._tree.close(closed, NodeOutcome.CODE_FAILED)
-        return []
-
-    async def expand(self, node_id: NodeId, *, parts: Parts, n: int, draw: int = 0) -> list[NodeId]:
-        """Plan, propose and apply in one go, for a tree that nobody else works on."""
-        plan = self.plan(node_id, n=n, draw=draw)
-        return self.apply(await propose(plan, parts=parts, config=self._config))
-
-    def _add(self, proposal: Proposal) -> list[NodeId]:
+        if proposal.closes is not None:
+            self._close(proposal.closes, is_lost=proposal.lost is not None)
+            return []
         parent = self._tree[proposal.node_id]
         added: list[NodeId] = []
         for draft in proposal.drafts:
@@ -74,12 +57,13 @@ class Expander:
         self._tree.settle(parent.id)
         return added
 
-
-def closed_by(proposal: Proposal) -> NodeId | None:
-    """The node that cannot be gone on from: the one asked about, or one above whose state is lost."""
-    if proposal.is_too_long:
-        return proposal.node_id
-    return proposal.lost
+    def _close(self, node_id: NodeId, *, is_lost: bool) -> None:
+        if is_lost:
+            node = self._tree[node_id]
+            assert node.execution is not None
+            error = "the step ended differently when it was run again"
+            node.execution = replace(node.execution, outcome=ExecutionOutcome.LOST, error=error)
+        self._tree.close(node_id, NodeOutcome.CODE_FAILED if is_lost else NodeOutcome.TOO_DEEP)
 
 
 def _node(draft: Draft, *, id: NodeId, parent: Node) -> Node:
@@ -97,3 +81,56 @@ def _node(draft: Draft, *, id: NodeId, parent: Node) -> Node:
         multiplicity=draft.multiplicity,
         tokens=draft.tokens,
     )
+
+
+class Snapshots:
+    """The interpreter state after each node, for one tree during one run.
+
+    This is the only state of a search outside its tree, since it cannot be saved. A missing snapshot (the tree was
+    loaded) is made again when first needed: the path's code steps are run from the last node that has one. Snapshots
+    made again by one expansion are available to others once that expansion is applied, so that the steps run again do
+    not depend on which expansion is faster.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._by_node: dict[NodeId, Snapshot | None] = {ROOT: None}
+
+    def keep(self, node_id: NodeId, snapshot: Snapshot | None) -> None:
+        """Remember the state after a node; None where the runner kept none."""
+        if snapshot is not None:
+            self._by_node[node_id] = snapshot
+
+    def keep_all(self, made: Mapping[NodeId, Snapshot]) -> None:
+        """Remember snapshots made again; of two snapshots of one node the first."""
+        for node_id, snapshot in made.items():
+            self._by_node.setdefault(node_id, snapshot)
+
+    def route_to(self, node_id: NodeId) -> Route:
+        """From the nearest snapshot above, as things are now."""
+        node = self._tree[node_id]
+        missing: list[Node] = []
+        while node.id not in self._by_node:
+            missing.append(node)
+            assert node.parent is not None
+            node = self._tree[node.parent]
+        return Route(known=self._by_node[node.id], missing=tuple(reversed(missing)))
+
+
+def request_seed(search_seed: int, path: Path, *, draw: int) -> int:
+    """A seed from 0 to 2**63 - 1 for proposing the step after `path`; `draw` tells repeated requests apart.
+
+    The same in every run of the same search. It is a hash because engines give sample k of a request the seed s + k:
+    requests with consecutive seeds would share samples. The top bit of the 64-bit hash is dropped, since engines take
+    seeds as signed numbers.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    fields = [str(search_seed), str(draw), path.problem]
+    for step in path.steps:
+        fields += step.stop, step.text
+    for field in fields:
+        encoded = field.encode("utf-8", "surrogatepass")
+        # The length in front keeps ("ab", "c") and ("a", "bc") apart.
+        digest.update(len(encoded).to_bytes(8, "big"))
+        digest.update(encoded)
+    return int.from_bytes(digest.digest(), "big") >> 1

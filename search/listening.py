@@ -23,8 +23,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from search.outcomes import Verdict
-from search.parts import Parts
-from search.protocols import Candidate, Execution, Path, Snapshot
+from search.protocols import Candidate, Execution, Parts, Path, Snapshot
 
 
 class CallKind(StrEnum):

@@ -1,29 +1,49 @@
-"""Proposals: what the parts say about the children of one node, from the policy's candidates to scored steps.
+"""Proposals: the answers of the parts about the children of one node, from the policy's candidates to scored steps.
 
     propose -> merge and check -> run the code, all at once -> score the survivors, in one batch -> judge
 
-Reads nothing of the tree after its plan was made, and changes nothing: many proposals for one tree may be under way.
+Reads nothing of the tree once the plan is made, and changes nothing: many proposals for one tree may be under way.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
-from search.candidates import Draft, drafts_below
-from search.concurrency import run_all
 from search.config import SearchConfig
 from search.errors import BrokenPart
-from search.observation import observation
+from search.format import ANSWER, SPECIAL_TOKENS, extract_boxed, observation
+from search.operations import run_all
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
-from search.parts import Parts, scores_answers, scores_steps
-from search.protocols import Execution, Path, PathTooLong, Snapshot, StepScorer
-from search.snapshots import Route, restore
+from search.protocols import (
+    Candidate,
+    CodeRunner,
+    Execution,
+    Parts,
+    Path,
+    PathStep,
+    PathTooLong,
+    Snapshot,
+    StepScorer,
+    scores_answers,
+    scores_steps,
+)
 from search.tree import Node, NodeId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How to get to the interpreter state after a node."""
+
+    known: Snapshot | None
+    """The state to begin with; None: a fresh interpreter."""
+    missing: tuple[Node, ...] = ()
+    """The nodes whose steps must be run again from there, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Everything there is to know about a node in order to propose children for it."""
+    """Everything needed to propose children for a node."""
 
     node: Node
     path: Path
@@ -36,9 +56,30 @@ class Plan:
     """Of the code steps down to the node."""
 
 
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """A candidate on its way to becoming a node; the fields are those of `Node`."""
+
+    step: PathStep
+    outcome: NodeOutcome
+    answer: str | None
+    logprob: float
+    multiplicity: int
+    tokens: int
+    execution: Execution | None = None
+    """With its snapshot, which the node leaves out."""
+    score: float | None = None
+    terminal_value: float | None = None
+
+    @property
+    def has_code_to_run(self) -> bool:
+        """Whether it is a well-formed code step."""
+        return self.outcome is NodeOutcome.OPEN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """What is to become of a node: either children, or the reason why it can have none."""
+    """The children proposed for a node, or the reason why it can have none."""
 
     node_id: NodeId
     drafts: Sequence[Draft] = ()
@@ -48,6 +89,11 @@ class Proposal:
     """The node, this one or one above, whose interpreter state could not be made again."""
     restored: Mapping[NodeId, Snapshot] = field(default_factory=dict[NodeId, Snapshot])
     """Snapshots made again on the way."""
+
+    @property
+    def closes(self) -> NodeId | None:
+        """The node that can have no children: the one asked about, or one above whose state is lost."""
+        return self.node_id if self.is_too_long else self.lost
 
 
 async def propose(plan: Plan, *, parts: Parts, config: SearchConfig) -> Proposal:
@@ -75,6 +121,97 @@ async def propose(plan: Plan, *, parts: Parts, config: SearchConfig) -> Proposal
     return Proposal(node_id=node_id, drafts=drafts, restored=restored)
 
 
+def drafts_below(parent: Node, candidates: Sequence[Candidate], *, max_depth: int) -> list[Draft]:
+    """One draft per distinct candidate, in order of first appearance, checked against the step format.
+
+    A code step is non-empty text before the code has ended; an answer step is `<answer>` and prose with a boxed answer,
+    after it. Neither holds a special token: the models would read it as part of the format.
+
+    Candidates are equal if they stopped for the same reason and have the same text, or the same answer: two wordings of
+    one printed result are one trajectory. The first represents all of them; the tokens of all are charged.
+    """
+    drafts: dict[tuple[CandidateStop, str | None, str | None], Draft] = {}
+    for candidate in candidates:
+        outcome = _outcome(candidate, parent=parent, max_depth=max_depth)
+        answer = _answer(candidate) if outcome is NodeOutcome.ANSWERED else None
+        key = (candidate.stop, answer, candidate.text if answer is None else None)
+        if key in drafts:
+            drafts[key].multiplicity += 1
+            drafts[key].tokens += len(candidate.token_ids)
+        else:
+            drafts[key] = _draft(candidate, outcome, answer)
+    return list(drafts.values())
+
+
+def _outcome(candidate: Candidate, *, parent: Node, max_depth: int) -> NodeOutcome:
+    """The outcome of the candidate before its code has run."""
+    code_has_ended = parent.step is not None and parent.step.stop is CandidateStop.END_OF_CODE
+    match candidate.stop:
+        case CandidateStop.LENGTH:
+            return NodeOutcome.CUT_OFF
+        case CandidateStop.END_OF_STEP | CandidateStop.END_OF_CODE:
+            if code_has_ended or not _is_well_formed(candidate.text):
+                return NodeOutcome.CUT_OFF
+            # A code step on the last level can have no answer below it: not worth running.
+            return NodeOutcome.OPEN if parent.depth + 1 < max_depth else NodeOutcome.TOO_DEEP
+        case CandidateStop.END_OF_ANSWER:
+            if not code_has_ended or not _is_well_formed(_answer_text(candidate)):
+                return NodeOutcome.CUT_OFF
+            return NodeOutcome.ANSWERED if _answer(candidate) else NodeOutcome.NO_ANSWER
+        case _:
+            assert_never(candidate.stop)
+
+
+def _is_well_formed(text: str) -> bool:
+    return bool(text.strip()) and not any(token in text for token in SPECIAL_TOKENS)
+
+
+def _answer_text(candidate: Candidate) -> str:
+    return candidate.text.lstrip().removeprefix(ANSWER)
+
+
+def _answer(candidate: Candidate) -> str | None:
+    return extract_boxed(_answer_text(candidate))
+
+
+def _draft(candidate: Candidate, outcome: NodeOutcome, answer: str | None) -> Draft:
+    return Draft(
+        step=PathStep(text=candidate.text, token_ids=tuple(candidate.token_ids), stop=candidate.stop),
+        outcome=outcome,
+        answer=answer,
+        logprob=candidate.logprob,
+        multiplicity=1,
+        tokens=len(candidate.token_ids),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Restored:
+    """The result of following a route."""
+
+    state: Snapshot | None
+    """At its end, unless it was lost."""
+    made: dict[NodeId, Snapshot] = field(default_factory=dict[NodeId, Snapshot])
+    """Snapshots made again on the way."""
+    lost: NodeId | None = None
+    """The node whose step ended differently when it was run again."""
+
+
+async def restore(route: Route, runner: CodeRunner) -> Restored:
+    """The state at the end of `route`."""
+    restored = Restored(state=route.known)
+    for node in route.missing:
+        assert node.step is not None
+        assert node.execution is not None
+        again, before = await runner.run(restored.state, node.step.text), node.execution
+        ended_alike = (again.outcome, again.stdout, again.value) == (before.outcome, before.stdout, before.value)
+        if again.snapshot is None or not ended_alike:
+            restored.lost = node.id
+            return restored
+        restored.state = restored.made[node.id] = again.snapshot
+    return restored
+
+
 def _record(draft: Draft, execution: Execution, *, before: Sequence[Execution]) -> None:
     draft.execution = execution
     if execution.outcome is not ExecutionOutcome.OK:
@@ -91,7 +228,7 @@ async def _score(path: Path, drafts: Sequence[Draft], *, parts: Parts, config: S
     try:
         await _score_together(parts.scorer, path, survivors)
     except PathTooLong:
-        # A program may print more than the PPM can read; its siblings are none the worse for it.
+        # A program may print more than the PPM can read: only the candidates that are too long are closed for it.
         for draft in survivors:
             try:
                 await _score_together(parts.scorer, path, [draft])

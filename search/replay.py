@@ -1,13 +1,13 @@
 """Replay: runs a recorded search again, without its parts, to the same tree byte for byte.
 
 The parts' answers come from the record, by operation and number of the call, and results are applied in the recorded
-order; so it does not matter how many rollouts were in flight, or that the search was cut short by its deadline, a
-cancellation or a failure: the replay stops where the search was stopped. A record without an end (the server crashed)
-is replayed as far as it goes.
+order. So it does not matter how many rollouts were in flight, or whether a deadline, a cancellation or a failure ended
+the search: the replay stops where the search was stopped. A record without an end (the server crashed) is replayed as
+far as it goes.
 
-Where the code has changed since, the record may not fit: the search asks something else, or something more, or stops
-elsewhere. That is a `ReplayMismatch` naming the first call that differs. A record is evidence of what one version did;
-it is not a promise that another version does the same.
+If the code has changed since, the record may not fit: the search makes another call, or one more, or stops elsewhere.
+That is a `ReplayMismatch` naming the first call that differs. A record shows what one version did; it does not promise
+that another version does the same.
 """
 
 import asyncio
@@ -17,17 +17,14 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from search import codec
-from search.errors import RecordedFailure, RecordFormatError, ReplayMismatch
+from search.errors import RecordedFailure, RecordEnds, RecordFormatError, ReplayMismatch
 from search.events import OnEvent
 from search.listening import Call, EqualityCall, JudgeCall, PolicyCall, RunnerCall, ScorerCall
 from search.outcomes import StopReason, Verdict
-from search.parts import Parts
-from search.protocols import Candidate, Execution, Path, PathTooLong, Snapshot
-from search.record import Applied, Raised, RecordedCall, Response, request_of
-from search.record_codec import load_line
-from search.run import SearchResult
-from search.strategies import search
-from search.tape import Beginning, Ending, RecordEnds
+from search.protocols import Candidate, Execution, Parts, Path, PathTooLong, Snapshot
+from search.record import Applied, Beginning, Ending, Raised, RecordedCall, Response, load_line, request_of
+from search.run import Run, SearchResult
+from search.strategies import run_to_end
 from search.tree import Tree
 
 _LONG_S = 1e9
@@ -51,7 +48,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """What a replay came to."""
+    """The outcome of a replay."""
 
     tree: Tree
     result: SearchResult | None
@@ -61,7 +58,7 @@ class Replay:
 
 
 def read_record(lines: Iterable[str]) -> Record:
-    """The record of one search. A last line cut short is passed over. Raises `RecordFormatError`."""
+    """The record of one search. A last line cut short is skipped. Raises `RecordFormatError`."""
     beginning: Beginning | None = None
     calls: list[RecordedCall] = []
     order: list[str] = []
@@ -88,33 +85,27 @@ def read_record(lines: Iterable[str]) -> Record:
 
 async def replay_record(record: Record, *, on_event: OnEvent | None = None) -> Replay:
     """Run the search again. Raises `ReplayMismatch` where it does not fit the record."""
-    beginning = record.beginning
-    tree = codec.load(codec.save(beginning.tree))
-    player = _Player(record)
-    budget = beginning.budget
+    tree = codec.load(codec.save(record.beginning.tree))
+    tape = _Tape(record)
+    budget = record.beginning.budget
+    if budget.seconds is not None:
+        budget = replace(budget, seconds=_LONG_S)
+    beginning = replace(record.beginning, tree=tree, budget=budget)
+    run = Run(beginning, parts_for=tape.parts_for, now=lambda: 0.0, tape=tape)
     try:
-        result = await search(
-            beginning.problem,
-            parts=player.parts(),
-            config=beginning.config,
-            budget=budget if budget.seconds is None else replace(budget, seconds=_LONG_S),
-            seed=beginning.seed,
-            now=lambda: 0.0,
-            on_event=on_event,
-            tree=tree,
-        )
+        result = run.result(await run_to_end(run, on_event=on_event))
     except ReplayMismatch:
         raise
     except Exception as error:
         if record.ending is None or record.ending.error is None:
             raise
         return Replay(tree=tree, result=None, error=error)
-    player.check_all_played(result)
+    tape.check_complete(result)
     return Replay(tree=tree, result=result, error=None)
 
 
-class _Player:
-    """The tape of a replay; see `Tape`."""
+class _Tape:
+    """Gives the recorded order of results and the recorded responses; see `search.operations.Tape`."""
 
     def __init__(self, record: Record) -> None:
         self._beginning = record.beginning
@@ -124,23 +115,23 @@ class _Player:
         self._calls = {(call.scope, call.number): call for call in record.calls}
         self._failed = frozenset(_operation(call.scope) for call in record.calls if _is_failure(call.response))
 
-    def parts(self) -> Parts:
-        """Parts for the whole search; every call is made in a scope."""
-        return self._parts_in("")
+    def parts_for(self, scope: str) -> Parts:
+        """Parts that answer the calls of one scope from the record."""
+        recorded = _RecordedParts(self, scope)
+        return Parts(
+            policy=recorded,
+            runner=recorded,
+            equality=recorded,
+            scorer=recorded if self._beginning.has_scorer else None,
+            judge=recorded if self._beginning.has_judge else None,
+        )
 
-    def begin(self, beginning: Beginning) -> None:
-        """The beginning comes from the record."""
-
-    def scoped(self, parts: Parts, scope: str) -> Parts:
-        """Parts that answer from the record."""
-        return self._parts_in(scope)
-
-    def next_operation(self, in_flight: Collection[str], *, applied: int) -> str | None:
-        """The one that the record has next."""
+    def next_operation(self, in_flight: Collection[str], *, applied: int) -> str:
+        """The next one in the record."""
         self.check_end(applied=applied)
         if not self._order:
             raise ReplayMismatch(
-                f"the recorded search ended here ({self._reason()}), after {applied} results; this one goes on with "
+                f"the recorded search ended here ({self._reason}), after {applied} results; this one goes on with "
                 f"{', '.join(in_flight)}"
             )
         if self._order[0] not in in_flight:
@@ -148,25 +139,16 @@ class _Player:
                 f"the record has {self._order[0]!r} next, as result {applied + 1}; this search has not begun it, but "
                 f"{', '.join(in_flight) or 'nothing'}"
             )
-        return self._order[0]
-
-    def applied(self, operation: str) -> None:
-        """On to the next one."""
-        expected = self._order.popleft()
-        assert expected == operation
+        return self._order.popleft()
 
     def check_end(self, *, applied: int) -> None:
         """Stop where the search was stopped from outside."""
-        reason = self._reason()
-        if self._order or reason in _FROM_WITHIN:
+        if self._order or self._reason in _FROM_WITHIN:
             return
         if self._ending is None or applied >= self._ending.applied:
-            raise RecordEnds(reason or StopReason.CANCELLED)
+            raise RecordEnds(self._reason or StopReason.CANCELLED)
 
-    def end(self, ending: Ending) -> None:
-        """The ending is checked by `check_all_played`."""
-
-    def check_all_played(self, result: SearchResult) -> None:
+    def check_complete(self, result: SearchResult) -> None:
         """Raise where the search stopped by itself before the record did."""
         left = f"the record goes on with {self._order[0]!r}" if self._order else ""
         if self._ending is not None and result.tree.applied != self._ending.applied:
@@ -176,35 +158,25 @@ class _Player:
                 f"the search stopped ({result.stop_reason}) after {result.tree.applied} results; {left}"
             )
 
-    async def answer(self, scope: str, number: int, made: Call) -> Response:
-        """What the record has for this call; waits for ever where the search did not live to use the answer."""
+    async def response(self, scope: str, number: int, made: Call) -> Response:
+        """The recorded response; waits for ever where the recorded search ended before it used one."""
         if _operation(scope) not in self._applied_ever:
             await asyncio.Event().wait()
-        call = self._calls.get((scope, number))
-        if call is None and _operation(scope) in self._failed:
-            # Cancelled, because a call beside it failed: in the replay it will, too.
+        recorded = self._calls.get((scope, number))
+        if recorded is None and _operation(scope) in self._failed:
+            # It was cancelled because a call beside it failed, and will be again.
             await asyncio.Event().wait()
         request = request_of(made)
         asked = f"call {number} of {scope!r} differs: the search asks {made.kind} {request!r}"
-        if call is None:
+        if recorded is None:
             raise ReplayMismatch(f"{asked}; the record has no such call")
-        if (call.kind, call.request) != (made.kind, request):
-            raise ReplayMismatch(f"{asked}; the record has {call.kind} {call.request!r}")
-        if isinstance(call.response, Raised):
-            _raise(call.response)
-        return call.response
+        if (recorded.kind, recorded.request) != (made.kind, request):
+            raise ReplayMismatch(f"{asked}; the record has {recorded.kind} {recorded.request!r}")
+        if isinstance(recorded.response, Raised):
+            _raise(recorded.response)
+        return recorded.response
 
-    def _parts_in(self, scope: str) -> Parts:
-        played = _Played(self, scope)
-        return Parts(
-            policy=played,
-            runner=played,
-            equality=played,
-            scorer=played if self._beginning.has_scorer else None,
-            judge=played if self._beginning.has_judge else None,
-            tape=self,
-        )
-
+    @property
     def _reason(self) -> StopReason | None:
         return None if self._ending is None else self._ending.stop_reason
 
@@ -217,43 +189,43 @@ def _is_failure(response: Response) -> bool:
     return isinstance(response, Raised) and not response.is_path_too_long
 
 
-class _Played:
+class _RecordedParts:
     """All parts at once, within one scope."""
 
-    def __init__(self, player: _Player, scope: str) -> None:
-        self._player = player
+    def __init__(self, tape: _Tape, scope: str) -> None:
+        self._tape = tape
         self._scope = scope
         self._calls = 0
 
     async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        response = await self._answer(PolicyCall(path, n, seed))
+        response = await self._response(PolicyCall(path, n, seed))
         assert isinstance(response, tuple)
         return [candidate for candidate in response if isinstance(candidate, Candidate)]
 
     async def run(self, parent: Snapshot | None, code: str) -> Execution:
-        response = await self._answer(RunnerCall(parent, code))
+        response = await self._response(RunnerCall(parent, code))
         assert isinstance(response, Execution)
         return response
 
     async def score(self, paths: Sequence[Path]) -> Sequence[float]:
-        response = await self._answer(ScorerCall(paths))
+        response = await self._response(ScorerCall(paths))
         assert isinstance(response, tuple)
         return [score for score in response if isinstance(score, float)]
 
     async def same(self, a: str, b: str) -> Verdict:
-        response = await self._answer(EqualityCall(a, b))
+        response = await self._response(EqualityCall(a, b))
         assert isinstance(response, Verdict)
         return response
 
     async def value(self, answer: str) -> float:
-        response = await self._answer(JudgeCall(answer))
+        response = await self._response(JudgeCall(answer))
         assert isinstance(response, float)
         return response
 
-    async def _answer(self, call: Call) -> Response:
+    async def _response(self, call: Call) -> Response:
         number = self._calls
         self._calls += 1
-        return await self._player.answer(self._scope, number, call)
+        return await self._tape.response(self._scope, number, call)
 
 
 def _raise(raised: Raised) -> NoReturn:

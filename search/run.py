@@ -1,4 +1,4 @@
-"""A run: what one call of `search` carries from rollout to rollout, and the result it ends in.
+"""A run: the state of one call of `search` from rollout to rollout, and the result it ends in.
 
 Everything here but the tree can be made again from the tree and the caller's arguments.
 """
@@ -6,27 +6,23 @@ Everything here but the tree can be made again from the tree and the caller's ar
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import assert_never
 
 from search.answers import AnswerGroup, Standing
-from search.backup import backup
-from search.budget import Budget
-from search.config import SearchConfig, Selection, Strategy
-from search.decision import is_decided, most_votes_ahead
-from search.events import AnswerChanged, Event, NodeAdded, OnEvent, SearchStarted, TrajectoryFinished
+from search.budget import Meter, PhaseSeconds, Usage
+from search.events import AnswerChanged, NodeAdded, OnEvent, SearchStarted, TrajectoryFinished
 from search.expansion import Expander
 from search.listening import listening
-from search.metering import Meter, PhaseSeconds, Usage
-from search.operations import Operations
+from search.operations import Operations, Tape
 from search.outcomes import StopReason
-from search.parts import Parts
+from search.protocols import Parts
+from search.record import Beginning
 from search.tally import Tally
-from search.tree import NodeId, Tree
+from search.tree import NodeId, Tree, backup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """What a search found, and what it took."""
+    """The tree and answers of a search, and what it spent."""
 
     tree: Tree
     answers: tuple[AnswerGroup, ...]
@@ -44,44 +40,53 @@ class SearchResult:
     phase_seconds: PhaseSeconds
 
 
+def _ignore(_: object) -> None:
+    pass
+
+
 class Run:
     """One search of one tree."""
 
     def __init__(
-        self, tree: Tree, *, parts: Parts, config: SearchConfig, budget: Budget, seed: int, now: Callable[[], float]
+        self,
+        beginning: Beginning,
+        *,
+        parts_for: Callable[[str], Parts],
+        now: Callable[[], float],
+        on_applied: Callable[[str], object] = _ignore,
+        tape: Tape | None = None,
     ) -> None:
-        self.tree = tree
-        self.config = config
-        self.budget = budget
-        self.tape = parts.tape
+        self.tree = beginning.tree
+        self.config = beginning.config
+        self.budget = beginning.budget
+        self.on_applied = on_applied
+        self.tape = tape
+        self._seed = beginning.seed
+        self._parts_for = parts_for
         self._meter = Meter(now)
-        self._bare_parts = parts
-        self._parts = listening(parts, self._meter.listen)
-        self._seed = seed
         self._now = now
         self._started_s = now()
-        self._cached_trajectories = tree.trajectories
-        self._tally = Tally(tree, config)
+        self._cached_trajectories = self.tree.trajectories
+        self._tally = Tally(self.tree, self.config)
         self._announced = Standing()
         self._is_comparing = False
-        self._decided = (-1, False)
         self._on_event: OnEvent = _ignore
 
     async def begin(self, calls: Operations, on_event: OnEvent | None) -> None:
         """Announce the search, and the answer that the tree holds already."""
-        started = SearchStarted(
-            problem=self.tree.problem, strategy=self.config.strategy, cached_trajectories=self._cached_trajectories
+        on_event = on_event or _ignore
+        on_event(
+            SearchStarted(
+                problem=self.tree.problem, strategy=self.config.strategy, cached_trajectories=self._cached_trajectories
+            )
         )
-        (on_event or _ignore)(started)
         await self.count_all(calls)
-        self._on_event, self._announced = on_event or _ignore, Standing()
+        self._on_event, self._announced = on_event, Standing()
         self._announce()
 
     def parts_for(self, scope: str) -> Parts:
-        """The parts, for calls within one operation; see `search.tape`."""
-        if self.tape is None:
-            return self._parts
-        return listening(self.tape.scoped(self._bare_parts, scope), self._meter.listen)
+        """The parts for the calls of one operation; `scope` is its name, or that name, a slash and more."""
+        return listening(self._parts_for(scope), self._meter.listen)
 
     def expander(self, tree: Tree) -> Expander:
         """An expander for `tree`, which may be a branch to be grafted later."""
@@ -108,7 +113,7 @@ class Run:
         return self._tally.waiting
 
     def report_added(self, node_ids: Iterable[NodeId]) -> None:
-        """Tell of new nodes."""
+        """Emit an event for each new node."""
         for node_id in node_ids:
             node = self.tree[node_id]
             assert node.parent is not None
@@ -125,7 +130,7 @@ class Run:
             )
 
     def finish_trajectory(self, node_id: NodeId) -> None:
-        """Back up a trajectory that ended at the node, and tell of it. Its vote is not counted yet."""
+        """Back up a trajectory that ended at the node, and emit its event. Its vote is not counted yet."""
         node = self.tree[node_id]
         index = self.tree.trajectories
         backup(self.tree, node_id)
@@ -133,7 +138,7 @@ class Run:
         self._on_event(TrajectoryFinished(index=index, node_id=node_id, answer=node.answer, score=node.score))
 
     def count(self, calls: Operations) -> None:
-        """Count the votes that can be counted now, and have compared what must be compared before the next."""
+        """Count the votes that can be counted now, and start the comparison that the next one needs."""
         if self._is_comparing:
             return
         while self._tally.count_next():
@@ -142,8 +147,8 @@ class Run:
         if not self._tally.is_complete:
             self._is_comparing = True
             name = self._comparison
-            asking = partial(self._tally.ask, self.parts_for(name).equality)
-            calls.start(name, asking, then=lambda _: self._compared(calls))
+            comparing = partial(self._tally.compare, self.parts_for(name).equality)
+            calls.start(name, comparing, then=lambda _: self._compared(calls))
 
     async def count_all(self, calls: Operations) -> None:
         """Count all votes, waiting for every comparison."""
@@ -152,7 +157,7 @@ class Run:
             await calls.apply_next(self._comparison)
 
     def result(self, stop_reason: StopReason) -> SearchResult:
-        """The result as of now; asks nobody anything, so it is there at once after a deadline too."""
+        """The result as of now. Makes no calls, so it is there at once after a deadline too."""
         self._tally.count_the_rest()
         standing = self._tally.standing
         groups = standing.groups
@@ -184,44 +189,10 @@ class Run:
             self._on_event(AnswerChanged(answer=answer, confidence=confidence))
 
     def _is_sure(self) -> bool:
-        """Only when all votes are counted: one that is still being compared may speak against the answer."""
+        """Only when all votes are counted: one that is still being compared may be for another answer."""
         enough = self.config.stop_at_confidence
         return enough is not None and self._tally.is_complete and self._tally.standing.confidence >= enough
 
     def _is_decided(self) -> bool:
-        """Asked often, worked out once for each count: the tree that grows in between can only lower the bounds."""
         left = self.budget.trajectories_left(self._tally.counted)
-        if not self.config.stop_when_decided or left is None:
-            return False
-        if self._decided[0] != self._tally.counted:
-            self._decided = (self._tally.counted, self._work_out_decision(left))
-        return self._decided[1]
-
-    def _work_out_decision(self, left: int) -> bool:
-        tally, config = self._tally, self.config
-        gain = tally.votes_waiting + (left - tally.waiting) * self._votes_ahead()
-        displaced = 0
-        if config.answer_selection is Selection.WEIGHTED_VOTE and config.top_k is not None:
-            displaced = min(left, max(0, tally.ballots_cast + left - config.top_k))
-        return is_decided(
-            tally.standing,
-            selection=config.answer_selection,
-            gain=gain,
-            loss=displaced * tally.most_votes_cast,
-            has_unknown=tally.has_unknown,
-        )
-
-    def _votes_ahead(self) -> int:
-        match self.config.strategy:
-            case Strategy.MCTS:
-                return most_votes_ahead(self.tree, candidates=self.config.candidates)
-            case Strategy.STEP_BEAM:
-                return self.config.candidates
-            case Strategy.GREEDY | Strategy.MAJORITY | Strategy.BEST_OF_N:
-                return 1
-            case _:
-                assert_never(self.config.strategy)
-
-
-def _ignore(_: Event) -> None:
-    pass
+        return self.config.stop_when_decided and left is not None and self._tally.is_decided(left)

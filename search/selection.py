@@ -1,29 +1,104 @@
-"""Selection: chooses the child a rollout goes on to, by UCT or by PUCT.
+"""Selection: chooses the child a rollout goes on to, by UCT or by PUCT. Never changes the tree.
 
     UCT(s)  = Q(s) + c * sqrt(ln N_parent(s) / N(s)),  Q(s) = q(s) / N(s)        (rStar-Math, equation 1)
     PUCT(s) = Q(s) + c * P(s) * sqrt(N_parent(s)) / (1 + N(s))                   (Silver et al. 2017, AlphaGo Zero)
 
-N_parent is counted here and nowhere else: **the parent's own prior visit plus the visits of all its children, their
-priors included**. Every evaluation that the children's terms divide by is thus in the total, as in UCB1, where the
-total counts all pulls of all arms. (Taking the parent's N instead, which knows nothing of its children's priors, makes
-ln N_parent = ln 1 = 0: no exploration until the node's second visit.) Rollouts in flight count as visits of value -1
-(`search.in_flight`), in N, in q and in N_parent.
+N_parent is computed here and nowhere else: **the parent's own prior visit plus the visits of all its children, their
+priors included**. So the total holds every evaluation that the children's terms divide by, as in UCB1, where it counts
+all pulls of all arms. (The parent's own N does not contain its children's priors. With it, ln N_parent = ln 1 = 0: no
+exploration until the node's second visit.) Rollouts in flight count as visits of value -1 in N, in q and in N_parent.
 
 Under UCT a child without visits comes before all others. Ties go to the lowest id. Dead and finished children are
-passed over: the value of a known trajectory is known, and walking it again would spend budget on nothing.
+skipped: the value of a known trajectory is known, and walking it again would spend budget on nothing.
 
 P(s), PUCT's prior, is the share of the policy's belief among the live siblings: `multiplicity` candidates agreed on the
-step, each as likely as its tokens are on average (the geometric mean of their probabilities). The whole step's
-probability would not do: it falls by orders of magnitude with every line, and the shortest sibling would get it all.
-Never changes the tree.
+step, each as likely as its tokens are on average (the geometric mean of their probabilities). The probability of the
+whole step is no use here: it falls by orders of magnitude with every line, and the shortest sibling would get it all.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 
 from search.config import TreePolicy
-from search.in_flight import VIRTUAL_VALUE, InFlight
 from search.tree import Node, NodeId, Tree
+
+VIRTUAL_VALUE = -1.0
+"""The lowest value of a trajectory: it drives rollouts apart the most."""
+
+
+class InFlight:
+    """The rollouts under way in one tree: their virtual loss, and where there is room for more. Changes no tree.
+
+    **Virtual loss**: a rollout counts, for selection only, as a visit of value -1 at every node it has come to, until
+    it is backed up or given up. The loss is kept here and not in the tree, so that a tree never holds the loss of a
+    rollout that was cancelled or failed.
+
+    **Room**: a node that is being expanded is closed to other rollouts. A second rollout does not wait there, but turns
+    to a part of the tree where it can expand something: waiting would use up its place without giving the engines any
+    work. So a rollout is only begun where there is room. Once begun, it meets no other: it goes on through children
+    that it made itself.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._losses: dict[NodeId, int] = {}
+        self._expanding: set[NodeId] = set()
+        self._without_room: set[NodeId] = set()
+
+    def losses(self, node_id: NodeId) -> int:
+        """Rollouts under way that have come to the node."""
+        return self._losses.get(node_id, 0)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left of any rollout."""
+        return not self._losses and not self._expanding
+
+    def has_room(self, node_id: NodeId) -> bool:
+        """Whether another rollout could expand a node, or end at one, at `node_id` or below."""
+        return node_id not in self._without_room and not self._tree[node_id].is_finished
+
+    def enter(self, node_id: NodeId) -> None:
+        """A rollout has come to the node."""
+        self._losses[node_id] = self.losses(node_id) + 1
+
+    def leave(self, path: Iterable[NodeId]) -> None:
+        """The rollout that came along `path` is over."""
+        for node_id in path:
+            left = self._losses.pop(node_id) - 1
+            if left:
+                self._losses[node_id] = left
+
+    @contextmanager
+    def expanding(self, node_id: NodeId) -> Generator[None]:
+        """Keep other rollouts away from the node until it has its children, or the expansion was given up."""
+        self._expanding.add(node_id)
+        self.update(node_id)
+        try:
+            yield
+        finally:
+            self._expanding.discard(node_id)
+            self.update(node_id)
+
+    def update(self, node_id: NodeId) -> None:
+        """Find out again where there is room, from the node up, after it changed."""
+        above: NodeId | None = node_id
+        while above is not None:
+            node = self._tree[above]
+            is_full = self._is_full(node)
+            if is_full == (above in self._without_room) and above != node_id:
+                return
+            if is_full:
+                self._without_room.add(above)
+            else:
+                self._without_room.discard(above)
+            above = node.parent
+
+    def _is_full(self, node: Node) -> bool:
+        if node.is_finished or node.id in self._expanding:
+            return True
+        return bool(node.children) and not any(self.has_room(child) for child in node.children)
 
 
 def select_child(

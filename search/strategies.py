@@ -1,25 +1,41 @@
-"""The entry to the search: checks the request, runs the strategy asked for, and keeps the deadline."""
+"""Strategies: `search`, the entry to the package, and how each strategy but MCTS makes its trajectories.
+
+`search` checks the request, runs the strategy and keeps the deadline. The baselines (greedy, majority, best of n, step
+beam) share interface, budget and tree with MCTS, so that they can be compared at equal tokens. They build **branches**:
+trajectories in a tree of their own, grafted below the common root when finished, in the order of beginning. So the tree
+does not depend on which of the branches in flight is faster. Branches begun before the budget was known to be spent are
+thrown away. So the tree overshoots its tokens by less than one branch, and its trajectories not at all.
+"""
 
 import asyncio
-from collections.abc import Callable
-from typing import assert_never
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, Protocol, assert_never
 
-from search.baselines import greedy, independent
-from search.beam import step_beam
-from search.budget import Budget
+from search.budget import Budget, Stop
 from search.config import SearchConfig, Strategy
+from search.errors import RecordEnds
 from search.events import OnEvent
+from search.listening import listening
 from search.mcts import mcts
-from search.operations import Operations, operations
-from search.outcomes import StopReason
-from search.parts import Parts, check_parts
+from search.operations import Operations, operations, run_all
+from search.outcomes import NodeOutcome, StopReason
+from search.proposal import propose
+from search.protocols import Parts, check_parts
+from search.record import Applied, Beginning, Ending, Line, OnLine, recording
 from search.run import Run, SearchResult
-from search.stop import Stop
-from search.tape import Beginning, Ending, RecordEnds, Tape
-from search.tree import Tree
+from search.tree import ROOT, Node, NodeId, Tree
+
+TRAJECTORIES_IN_FLIGHT = 8
+"""Of majority and best of n: enough to give the engine a batch; a token budget wastes what surplus ones generate."""
+
+ROUNDS_IN_FLIGHT = 2
+"""Of step beam: while one waits for the slowest path of its level, the other keeps the engine busy."""
 
 
-async def search(  # noqa: PLR0913 - the one door to the package: every argument is a part, a setting or a limit
+async def search(  # noqa: PLR0913 - the entry to the package: every argument is a part, a setting or a limit
     problem: str,
     *,
     parts: Parts,
@@ -30,23 +46,20 @@ async def search(  # noqa: PLR0913 - the one door to the package: every argument
     on_event: OnEvent | None = None,
     tree: Tree | None = None,
     stop: Stop | None = None,
+    record: OnLine | None = None,
 ) -> SearchResult:
     """Search for the answer to `problem`.
 
     `now` reads a monotonic clock in seconds. `tree` continues an earlier search of the same problem with the same
-    config and seed; it is changed in place, and is whole at every await, so that a caller who cancels still holds
-    everything found so far. Cancelling ends every call in flight; `stop` does so too, and still gives the result. What
-    a part raises ends the search and comes out
-    as it was raised; `BrokenPart` says that a part broke its contract.
+    config and seed. It is changed in place, and is consistent at every await, so that a caller who cancels still holds
+    everything found so far. Cancelling ends every call in flight; `stop` does so too, and still returns the result.
+    `record` gets the lines of a record, from which `search.replay` can run the search again. An exception of a part
+    ends the search and comes out as it was raised; `BrokenPart` says that a part broke its contract.
     """
     check_parts(config, parts)
-    stop = stop or Stop()
     tree = Tree(problem) if tree is None else tree
     if tree.problem != problem:
         raise ValueError(f"the tree was made for another problem: {tree.problem!r}, not {problem!r}")
-    run = Run(tree, parts=parts, config=config, budget=budget, seed=seed, now=now)
-    if parts.tape is None:
-        return run.result(await _within_deadline(run, stop, on_event))
     beginning = Beginning(
         problem=problem,
         config=config,
@@ -56,34 +69,41 @@ async def search(  # noqa: PLR0913 - the one door to the package: every argument
         has_judge=parts.judge is not None,
         tree=tree,
     )
-    return run.result(await _on_tape(run, parts.tape, beginning, stop, on_event))
+    write = record or _ignore
 
+    def parts_for(scope: str) -> Parts:
+        return parts if record is None else listening(parts, recording(record, scope))
 
-async def _on_tape(run: Run, tape: Tape, beginning: Beginning, stop: Stop, on_event: OnEvent | None) -> StopReason:
-    tape.begin(beginning)
+    run = Run(beginning, parts_for=parts_for, now=now, on_applied=lambda name: write(Applied(operation=name)))
+    write(beginning)
+    reason, failure = None, None
     try:
-        reason = await _within_deadline(run, stop, on_event)
+        reason = await run_to_end(run, on_event=on_event, stop=stop)
+        return run.result(reason)
     except asyncio.CancelledError:
-        tape.end(Ending(applied=run.tree.applied, stop_reason=StopReason.CANCELLED))
+        reason = StopReason.CANCELLED
         raise
     except BaseException as error:
-        described = f"{type(error).__name__}: {error}"
-        tape.end(Ending(applied=run.tree.applied, stop_reason=None, error=described))
+        failure = f"{type(error).__name__}: {error}"
         raise
-    tape.end(Ending(applied=run.tree.applied, stop_reason=reason))
-    return reason
+    finally:
+        write(Ending(applied=tree.applied, stop_reason=reason, error=failure))
 
 
-async def _within_deadline(run: Run, stop: Stop, on_event: OnEvent | None) -> StopReason:
+async def run_to_end(run: Run, *, on_event: OnEvent | None, stop: Stop | None = None) -> StopReason:
+    """Make trajectories until the budget is spent, the answer is sure, or the deadline or `stop` interrupts."""
+    stop = stop or Stop()
     limit_s = run.budget.seconds
     left_s = None if limit_s is None else max(0.0, limit_s - run.elapsed_s())
     deadline = asyncio.timeout(left_s)
     try:
         async with deadline:
             with stop.ending(deadline):
-                return await _run(run, on_event)
+                async with operations(run.tree, tape=run.tape, on_applied=run.on_applied) as calls:
+                    await run.begin(calls, on_event)
+                    return await _make_trajectories(run, calls)
     except TimeoutError:
-        # An engine may time out on its own account: that is a broken part, not our deadline.
+        # An engine may raise TimeoutError itself: that is a broken part, not our deadline.
         if not deadline.expired():
             raise
         return StopReason.CANCELLED if stop.is_asked else StopReason.DEADLINE
@@ -91,13 +111,7 @@ async def _within_deadline(run: Run, stop: Stop, on_event: OnEvent | None) -> St
         return end.reason
 
 
-async def _run(run: Run, on_event: OnEvent | None) -> StopReason:
-    async with operations(run.tree, run.tape) as calls:
-        await run.begin(calls, on_event)
-        return await _strategy(run, calls)
-
-
-async def _strategy(run: Run, calls: Operations) -> StopReason:
+async def _make_trajectories(run: Run, calls: Operations) -> StopReason:
     match run.config.strategy:
         case Strategy.MCTS:
             return await mcts(run, calls)
@@ -109,3 +123,149 @@ async def _strategy(run: Run, calls: Operations) -> StopReason:
             return await step_beam(run, calls)
         case _:
             assert_never(run.config.strategy)
+
+
+async def greedy(run: Run, calls: Operations) -> StopReason:
+    """One trajectory: a policy that decides greedily would only repeat it."""
+    if (reason := run.stop_reason()) is not None:
+        return reason
+    if run.tree.trajectories == 0:  # else an earlier search made it
+        await _Branches(run, calls, _draw, prefix="draw", at_once=1).take_one()
+    return run.stop_reason() or StopReason.EXHAUSTED
+
+
+async def independent(run: Run, calls: Operations) -> StopReason:
+    """Independent trajectories, several at once, until the budget is spent: majority and best of n."""
+    return await _Branches(run, calls, _draw, prefix="draw", at_once=TRAJECTORIES_IN_FLIGHT).take_all()
+
+
+async def step_beam(run: Run, calls: Operations) -> StopReason:
+    """Rounds of beam search over steps until the budget is spent: the best-scored candidates of a level go on."""
+    width = run.config.beam_width
+    return await _Branches(run, calls, _beam, prefix="round", at_once=ROUNDS_IN_FLIGHT, width=width).take_all()
+
+
+class Branch(NamedTuple):
+    """Trajectories in a tree of their own."""
+
+    tree: Tree
+    ends: tuple[NodeId, ...]
+    """The nodes where they ended."""
+
+
+class _Begun(NamedTuple):
+    name: str
+    width: int
+
+
+class _MakeBranch(Protocol):
+    def __call__(self, run: Run, name: str, *, width: int, draw: int) -> Coroutine[Any, Any, Branch]:
+        """Make a branch of at most `width` trajectories, as the operation `name`; `draw` makes its seeds its own."""
+        ...
+
+
+@dataclass(slots=True)
+class _Branches:
+    """Branches in flight; each is numbered by its first trajectory, and becomes part of the tree in that order."""
+
+    run: Run
+    calls: Operations
+    make: _MakeBranch
+    prefix: str
+    at_once: int
+    width: int = 1
+    """Trajectories of one branch at most."""
+    begun: deque[_Begun] = field(default_factory=deque[_Begun])
+    finished: list[Branch] = field(default_factory=list[Branch])
+    next_draw: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.next_draw = self.run.tree.trajectories
+
+    async def take_all(self) -> StopReason:
+        """Take branches until the budget is spent."""
+        while (reason := self.run.stop_reason()) is None:
+            if self.run.tree.root.is_dead:
+                return StopReason.EXHAUSTED
+            await self.take_one()
+        return reason
+
+    async def take_one(self) -> None:
+        """Make the next branch part of the tree, with others in flight behind it."""
+        while len(self.begun) < self.at_once and (width := self._next_width()):
+            name = f"{self.prefix} {self.next_draw}"
+            making = partial(self.make, self.run, name, width=width, draw=self.next_draw)
+            self.calls.start(name, making, then=self.finished.append)
+            self.begun.append(_Begun(name, width))
+            self.next_draw += width
+        await self.calls.apply_next(self.begun.popleft().name)
+        _graft(self.run, self.finished.pop())
+        await self.run.count_all(self.calls)
+
+    def _next_width(self) -> int:
+        """No more trajectories than the budget and the branches in flight leave."""
+        left = self.run.budget.trajectories_left(self.run.tree.trajectories)
+        if left is None:
+            return self.width
+        return min(self.width, max(0, left - sum(begun.width for begun in self.begun)))
+
+
+def _graft(run: Run, branch: Branch) -> None:
+    """Make finished trajectories part of the run."""
+    offset = len(run.tree.nodes) - 1
+    added = run.tree.graft(branch.tree)
+    if not added:
+        # Not even a first step fits behind the problem: another draw would change nothing.
+        run.tree.close(ROOT, branch.tree.root.outcome)
+    run.report_added(added)
+    for end in branch.ends:
+        run.finish_trajectory(NodeId(end + offset) if added else ROOT)
+
+
+async def _draw(run: Run, name: str, *, width: int, draw: int) -> Branch:
+    """One trajectory of one candidate per step."""
+    branch = Tree(run.tree.problem)
+    expander = run.expander(branch)
+    parts = run.parts_for(name)
+    node = branch.root
+    while node.outcome is NodeOutcome.OPEN:
+        plan = expander.plan(node.id, n=width, draw=draw)
+        children = expander.apply(await propose(plan, parts=parts, config=run.config))
+        if not children:
+            break
+        node = branch[children[0]]
+    return Branch(branch, (node.id,))
+
+
+async def _beam(run: Run, name: str, *, width: int, draw: int) -> Branch:
+    """One round of step beam: at most `width` paths, followed from the root level by level.
+
+        expand every path of the beam, all at once -> rank all live children of the level by score -> keep the best
+
+    A path that states an answer, or whose candidates all fail, is a finished trajectory and gives up its place. So a
+    round makes `width` trajectories, or fewer where candidates are few. A level waits for its slowest path, since the
+    ranking needs all of them.
+    """
+    branch = Tree(run.tree.problem)
+    expander = run.expander(branch)
+    beam = [branch.root]
+    ends: list[NodeId] = []
+    while beam:
+        plans = [expander.plan(node.id, n=run.config.candidates, draw=draw) for node in beam]
+        proposals = await run_all(
+            propose(plan, parts=run.parts_for(f"{name}/{plan.node.id}"), config=run.config) for plan in plans
+        )
+        children: list[Node] = []
+        for node, proposal in zip(beam, proposals, strict=True):
+            added = [branch[child] for child in expander.apply(proposal)]
+            children += [child for child in added if not child.is_dead]
+            if node.is_dead or proposal.closes is not None:
+                ends.append(added[0].id if node.id == ROOT and added else node.id)
+        best = sorted(children, key=lambda child: (-(child.score or 0.0), child.id))[: width - len(ends)]
+        ends += [child.id for child in best if child.outcome is NodeOutcome.ANSWERED]
+        beam = [child for child in best if child.outcome is NodeOutcome.OPEN]
+    return Branch(branch, tuple(ends))
+
+
+def _ignore(_: Line) -> None:
+    pass

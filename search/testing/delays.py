@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from search.listening import Call, CallKind, PolicyCall, ScorerCall, listening
-from search.parts import Parts
+from search.protocols import Parts
 
 Pause = Callable[[CallKind, int], Awaitable[None]]
 

@@ -9,11 +9,10 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from search.expansion import request_seed
 from search.format import ANSWER
 from search.outcomes import CandidateStop, ExecutionOutcome, Verdict
-from search.parts import Judge, Parts
-from search.protocols import Candidate, Execution, Path, Snapshot
-from search.seeds import request_seed
+from search.protocols import Candidate, Execution, Judge, Parts, Path, Snapshot
 
 PathKey = tuple[str, ...]
 """The texts of a path's steps."""

@@ -2,9 +2,8 @@
 
 import math
 
-from search.backup import trajectory_value
 from search.outcomes import ExecutionOutcome, NodeOutcome
-from search.tree import Node, Tree
+from search.tree import Node, Tree, trajectory_value
 
 TOLERANCE = 1e-9
 """Values are sums of rounded numbers."""

@@ -7,7 +7,7 @@ import asyncio
 import json
 
 from search import Execution, Node, SearchResult
-from search.observation import observation
+from search.format import observation
 from server.answers.latex import latex
 from server.http import schemas
 from server.solving.result import FinishedSearch

@@ -11,7 +11,7 @@ from server.observability.calls import measuring, tracing
 from server.observability.metrics import Metrics
 from server.observability.tracing import is_recorded, span
 from server.parts.serving import ServingParts
-from server.solving.records import recorded
+from server.solving.records import recording
 from server.solving.searches import RunningSearch
 
 
@@ -39,7 +39,7 @@ async def run_observed(
             ours = Parts(policy=parts.policy(sampling), runner=runner, equality=parts.equality, scorer=parts.scorer)
             ours = listening(ours, measuring(metrics, now=now, on_tokens=running.count_tokens))
             ours = listening(ours, tracing) if is_recorded() else ours
-            ours = stack.enter_context(recorded(ours, record_folder, search_id=running.id))
+            record = stack.enter_context(recording(record_folder, search_id=running.id))
             result = await search(
                 request.problem,
                 parts=ours,
@@ -49,6 +49,7 @@ async def run_observed(
                 now=now,
                 on_event=_publisher(running, metrics, now),
                 stop=running.stop,
+                record=record,
             )
         searching.set_attributes(
             {"rstar.stop_reason": result.stop_reason, "rstar.trajectories": result.usage.trajectories}

@@ -10,21 +10,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from search import Parts, Recorder, dump_line
+from search import OnLine, dump_line
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def recorded(parts: Parts, folder: Path | None, *, search_id: str) -> Generator[Parts]:
-    """The same parts; what they say is written to a file named after the search, where there is a folder."""
+def recording(folder: Path | None, *, search_id: str) -> Generator[OnLine | None]:
+    """Writes the lines of a record to a file named after the search; None where there is no folder."""
     file = None if folder is None else _open(folder, search_id)
     if file is None:
-        yield parts
+        yield None
         return
     writer = RecordWriter(file)
     try:
-        yield Recorder(lambda line: writer.write(dump_line(line))).wrap(parts)
+        yield lambda line: writer.write(dump_line(line))
     finally:
         writer.close()
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from search.backup import backup, give_prior, trajectory_value
 from search.outcomes import NodeOutcome
-from search.tree import ROOT, Node, NodeId, Tree
+from search.tree import ROOT, Node, NodeId, Tree, backup, give_prior, trajectory_value
 
 
 def chain_with_sibling() -> Tree:

@@ -20,11 +20,11 @@ from search import (
     Tree,
 )
 from search import search as run_search
-from search.baselines import TRAJECTORIES_IN_FLIGHT
 from search.codec import load, save
 from search.events import Event
 from search.outcomes import ExecutionOutcome
 from search.protocols import Candidate, Execution, Path, PathTooLong, Policy
+from search.strategies import TRAJECTORIES_IN_FLIGHT
 from search.testing.fakes import (
     ArithmeticPolicy,
     ArithmeticRunner,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.boxed import extract_boxed
+from search.format import extract_boxed
 
 
 @pytest.mark.parametrize(

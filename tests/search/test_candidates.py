@@ -2,9 +2,9 @@
 
 import pytest
 
-from search.candidates import Draft, drafts_below
 from search.format import SPECIAL_TOKENS
 from search.outcomes import CandidateStop, NodeOutcome
+from search.proposal import Draft, drafts_below
 from search.protocols import Candidate, PathStep
 from search.testing.fakes import answer, candidate, last_step, step
 from search.tree import ROOT, Node, NodeId

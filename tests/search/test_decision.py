@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from search import Budget, Parts, SearchConfig, SearchResult, Selection, StopReason, Strategy
 from search import search as run_search
 from search.answers import AnswerGroup, Standing
-from search.decision import is_decided, most_votes_ahead
+from search.expansion import request_seed
 from search.outcomes import NodeOutcome
 from search.protocols import Path
-from search.seeds import request_seed
+from search.tally import is_decided, most_votes_ahead
 from search.testing.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, SteppingClock, StringEquality
 from search.tree import ROOT, Node, NodeId, Tree
 

@@ -1,6 +1,6 @@
 """Equivalence classes: merging, doubt, and each question asked once."""
 
-from search.equivalence import AnswerClasses, Pair
+from search.answers import AnswerClasses, Pair
 from search.outcomes import Verdict
 
 

@@ -10,9 +10,8 @@ from search.config import SearchConfig, Strategy, Values
 from search.errors import BrokenPart
 from search.expansion import Expander
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
-from search.parts import Judge, Parts
 from search.proposal import propose
-from search.protocols import Candidate, Execution, Path, PathTooLong, Snapshot
+from search.protocols import Candidate, Execution, Judge, Parts, Path, PathTooLong, Snapshot
 from search.testing.fakes import (
     AnswerKey,
     FunctionScorer,
@@ -53,13 +52,16 @@ class Growing:
 
     expander: Expander
     parts: Parts
+    config: SearchConfig
 
     async def expand(self, node_id: NodeId, *, n: int) -> list[NodeId]:
-        return await self.expander.expand(node_id, parts=self.parts, n=n)
+        plan = self.expander.plan(node_id, n=n)
+        return self.expander.apply(await propose(plan, parts=self.parts, config=self.config))
 
 
 def expander(tree: Tree, parts: Parts, config: SearchConfig | None = None) -> Growing:
-    return Growing(Expander(tree, config=config or SearchConfig(), seed=7), parts)
+    config = config or SearchConfig()
+    return Growing(Expander(tree, config=config, seed=7), parts, config)
 
 
 async def test_failing_candidates_are_recorded_with_their_outcome_and_not_scored() -> None:

@@ -1,10 +1,12 @@
 """Rollouts in flight: virtual loss, and where there is room for another."""
 
+from contextlib import AbstractContextManager
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.in_flight import InFlight
 from search.outcomes import NodeOutcome
+from search.selection import InFlight
 from search.tree import ROOT, Node, NodeId, Tree
 
 
@@ -32,12 +34,11 @@ def test_a_node_that_is_being_expanded_has_no_room_and_its_sibling_has() -> None
     tree = Tree("p")
     a, b = add(tree, ROOT), add(tree, ROOT)
     in_flight = InFlight(tree)
-    in_flight.begin_expansion(a)
-    assert [in_flight.has_room(node_id) for node_id in (ROOT, a, b)] == [True, False, True]
-    in_flight.begin_expansion(b)
-    assert not in_flight.has_room(ROOT)
-    in_flight.end_expansion(a)
-    assert [in_flight.has_room(node_id) for node_id in (ROOT, a, b)] == [True, True, False]
+    with in_flight.expanding(b):
+        with in_flight.expanding(a):
+            assert not in_flight.has_room(ROOT)
+        assert [in_flight.has_room(node_id) for node_id in (ROOT, a, b)] == [True, True, False]
+    assert all(in_flight.has_room(node_id) for node_id in (ROOT, a, b))
 
 
 def test_a_dead_child_makes_no_room() -> None:
@@ -45,8 +46,8 @@ def test_a_dead_child_makes_no_room() -> None:
     add(tree, ROOT, NodeOutcome.CODE_FAILED)
     a = add(tree, ROOT)
     in_flight = InFlight(tree)
-    in_flight.begin_expansion(a)
-    assert not in_flight.has_room(ROOT)
+    with in_flight.expanding(a):
+        assert not in_flight.has_room(ROOT)
 
 
 def test_an_answer_has_room_for_the_one_trajectory_that_ends_there() -> None:
@@ -64,7 +65,7 @@ def test_an_answer_has_room_for_the_one_trajectory_that_ends_there() -> None:
 def test_there_is_room_exactly_where_some_leaf_is_neither_finished_nor_being_expanded(data: st.DataObject) -> None:
     tree = Tree("p")
     in_flight = InFlight(tree)
-    expanding: set[NodeId] = set()
+    expanding: dict[NodeId, AbstractContextManager[None]] = {}
 
     def leaves_below(node: Node) -> list[Node]:
         if not node.children:
@@ -77,15 +78,14 @@ def test_there_is_room_exactly_where_some_leaf_is_neither_finished_nor_being_exp
             break
         leaf = data.draw(st.sampled_from(leaves))
         if leaf.id not in expanding:
-            expanding.add(leaf.id)
-            in_flight.begin_expansion(leaf.id)
+            expanding[leaf.id] = in_flight.expanding(leaf.id)
+            expanding[leaf.id].__enter__()
         else:
             outcomes = st.sampled_from([NodeOutcome.OPEN, NodeOutcome.CODE_FAILED])
             for outcome in data.draw(st.lists(outcomes, min_size=1, max_size=3)):
                 add(tree, leaf.id, outcome)
             tree.settle(leaf.id)
-            expanding.discard(leaf.id)
-            in_flight.end_expansion(leaf.id)
+            expanding.pop(leaf.id).__exit__(None, None, None)
         for node in tree.nodes:
             room = any(not leaf.is_finished and leaf.id not in expanding for leaf in leaves_below(node))
             assert in_flight.has_room(node.id) == room

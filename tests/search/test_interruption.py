@@ -16,7 +16,8 @@ from search.listening import CallKind
 from search.mcts import Rollouts
 from search.operations import operations
 from search.outcomes import ExecutionOutcome, NodeOutcome
-from search.protocols import Candidate, Execution, Path
+from search.protocols import Candidate, Execution, Parts, Path
+from search.record import Beginning
 from search.run import Run
 from search.testing.delays import Delays
 from search.testing.fakes import (
@@ -120,17 +121,23 @@ async def test_cancelling_with_sixteen_candidates_in_flight_ends_every_call(kind
     check_invariants(tree)
 
 
+def run_of(tree: Tree, parts: Parts, budget: Budget) -> Run:
+    beginning = Beginning(
+        problem=tree.problem,
+        config=SearchConfig(candidates=4, parallel_rollouts=3),
+        budget=budget,
+        seed=1,
+        has_scorer=True,
+        has_judge=False,
+        tree=tree,
+    )
+    return Run(beginning, parts_for=lambda _: parts, now=SteppingClock())
+
+
 async def test_virtual_loss_is_there_while_rollouts_are_and_gone_when_they_are_given_up() -> None:
     tree = Tree(PROBLEM)
-    run = Run(
-        tree,
-        parts=arithmetic_parts(0.0),
-        config=SearchConfig(candidates=4, parallel_rollouts=3),
-        budget=Budget(trajectories=50),
-        seed=1,
-        now=SteppingClock(),
-    )
-    async with operations(tree, None) as calls:
+    run = run_of(tree, arithmetic_parts(0.0), Budget(trajectories=50))
+    async with operations(tree) as calls:
         await run.begin(calls, None)
         rollouts = Rollouts(run, calls)
         assert rollouts.begin_more() is None
@@ -146,15 +153,8 @@ async def test_virtual_loss_is_there_while_rollouts_are_and_gone_when_they_are_g
 
 async def test_virtual_loss_is_gone_at_the_end_of_a_search() -> None:
     tree = Tree(PROBLEM)
-    run = Run(
-        tree,
-        parts=arithmetic_parts(),
-        config=SearchConfig(candidates=4, parallel_rollouts=3),
-        budget=Budget(trajectories=10),
-        seed=1,
-        now=SteppingClock(),
-    )
-    async with operations(tree, None) as calls:
+    run = run_of(tree, arithmetic_parts(), Budget(trajectories=10))
+    async with operations(tree) as calls:
         await run.begin(calls, None)
         rollouts = Rollouts(run, calls)
         while rollouts.begin_more() is None:

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from search import Budget, NodeOutcome, Parts, SearchConfig, SearchResult, StopReason, Tree, Values
 from search import search as run_search
 from search.codec import load, save
+from search.expansion import request_seed
 from search.outcomes import CandidateStop, ExecutionOutcome
-from search.parts import Judge
-from search.protocols import Candidate, Execution, Path
-from search.seeds import request_seed
+from search.protocols import Candidate, Execution, Judge, Path
 from search.testing.fakes import (
     AnswerKey,
     ArithmeticPolicy,

@@ -2,10 +2,9 @@
 
 import pytest
 
+from search.budget import Meter, Stopwatch
 from search.listening import listening
-from search.metering import Meter, Stopwatch
-from search.parts import Parts
-from search.protocols import Path
+from search.protocols import Parts, Path
 from search.testing.fakes import (
     FunctionScorer,
     ScriptedPolicy,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.observation import MAX_OBSERVATION_CHARS, observation
+from search.format import MAX_OBSERVATION_CHARS, observation
 from search.outcomes import ExecutionOutcome
 from search.protocols import Execution
 

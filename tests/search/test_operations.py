@@ -20,7 +20,7 @@ async def test_results_are_applied_in_the_order_of_finishing() -> None:
         await first.wait()
         return "early"
 
-    async with operations(Tree("p"), None) as calls:
+    async with operations(Tree("p")) as calls:
         calls.start("late", late, then=applied.append)
         calls.start("early", early, then=applied.append)
         first.set()
@@ -37,7 +37,7 @@ async def test_a_named_result_waits_for_its_turn_although_others_are_ready() -> 
     async def say(word: str) -> str:
         return word
 
-    async with operations(Tree("p"), None) as calls:
+    async with operations(Tree("p")) as calls:
         calls.start("one", lambda: say("one"), then=applied.append)
         calls.start("two", lambda: say("two"), then=applied.append)
         await calls.apply_next("two")
@@ -56,7 +56,7 @@ async def test_nothing_is_applied_before_it_is_asked_for() -> None:
     async def say() -> str:
         return "done"
 
-    async with operations(Tree("p"), None) as calls:
+    async with operations(Tree("p")) as calls:
         calls.start("one", say, then=applied.append)
         for _ in range(5):
             await asyncio.sleep(0)
@@ -69,7 +69,7 @@ async def fail() -> str:
 
 async def test_a_failure_comes_out_as_it_was_raised_ahead_of_the_result_waited_for() -> None:
     async def searching() -> None:
-        async with operations(Tree("p"), None) as calls:
+        async with operations(Tree("p")) as calls:
             calls.start("stalls", never, then=print)
             calls.start("fails", fail, then=print)
             await calls.apply_next("stalls")
@@ -88,7 +88,7 @@ async def test_an_operation_that_cancels_itself_is_not_waited_for_for_ever() -> 
         await calls.apply_next()
 
     async def searching() -> None:
-        async with operations(Tree("p"), None) as calls:
+        async with operations(Tree("p")) as calls:
             await think(calls)
 
     async with asyncio.TaskGroup() as group:
@@ -106,7 +106,7 @@ async def test_leaving_cancels_what_is_in_flight_also_what_has_not_begun() -> No
             ended.append("stall")
         raise AssertionError
 
-    async with operations(Tree("p"), None) as calls:
+    async with operations(Tree("p")) as calls:
         calls.start("begun", stall, then=print)
         await asyncio.sleep(0)
         calls.start("not begun", stall, then=print)

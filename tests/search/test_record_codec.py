@@ -12,9 +12,7 @@ from search.errors import RecordFormatError
 from search.listening import CallKind
 from search.outcomes import CandidateStop, ExecutionOutcome, StopReason, Verdict
 from search.protocols import Candidate, Execution, Snapshot
-from search.record import Applied, Line, Raised, RecordedCall, Response
-from search.record_codec import dump_line, load_line
-from search.tape import Beginning, Ending
+from search.record import Applied, Beginning, Ending, Line, Raised, RecordedCall, Response, dump_line, load_line
 
 texts = st.text(max_size=8)
 finite = st.floats(allow_nan=False)

@@ -15,7 +15,6 @@ from search import (
     Budget,
     Parts,
     RecordedFailure,
-    Recorder,
     RecordFormatError,
     Replay,
     ReplayMismatch,
@@ -35,6 +34,7 @@ from search.errors import BrokenPart
 from search.events import Event
 from search.listening import CallKind
 from search.protocols import Candidate, Path, PathTooLong
+from search.record import Line
 from search.testing.delays import Delays, Pause, uneven_turns
 from search.testing.fakes import AnswerKey, FunctionScorer, SteppingClock, arithmetic_parts
 
@@ -62,16 +62,19 @@ class Recorded:
     lines: list[str] = field(default_factory=list[str])
 
     async def run(self, parts: Parts, *, clock: SteppingClock | None = None) -> SearchResult:
-        recorder = Recorder(lambda line: self.lines.append(dump_line(line)))
         return await run_search(
             PROBLEM,
-            parts=recorder.wrap(parts),
+            parts=parts,
+            record=self.write,
             config=self.config,
             budget=self.budget,
             seed=self.seed,
             now=clock or SteppingClock(0.0),
             tree=self.tree,
         )
+
+    def write(self, line: Line) -> None:
+        self.lines.append(dump_line(line))
 
     async def replayed(self) -> Replay:
         return await replay_record(read_record(self.lines))
@@ -194,10 +197,10 @@ def test_a_search_stopped_by_the_clock_is_replayed_to_its_deadline(
 async def test_a_deadline_that_interrupts_a_call_is_replayed() -> None:
     recorded = Recorded(SearchConfig(candidates=4, parallel_rollouts=4), Budget(seconds=0.2))
     stalling = After(30, uneven_turns(random.Random(1)), fails=False)
-    recorder = Recorder(lambda line: recorded.lines.append(dump_line(line)))
     result = await run_search(
         PROBLEM,
-        parts=recorder.wrap(Delays(stalling).wrap(arithmetic_parts())),
+        parts=Delays(stalling).wrap(arithmetic_parts()),
+        record=recorded.write,
         config=recorded.config,
         budget=recorded.budget,
         seed=1,
@@ -264,7 +267,6 @@ async def test_a_fault_of_the_search_itself_happens_again() -> None:
 
 async def test_a_listener_that_broke_the_search_is_not_there_in_the_replay() -> None:
     recorded = Recorded(SearchConfig(candidates=4, parallel_rollouts=3))
-    recorder = Recorder(lambda line: recorded.lines.append(dump_line(line)))
     finished: list[Event] = []
 
     def listen(event: Event) -> None:
@@ -276,7 +278,8 @@ async def test_a_listener_that_broke_the_search_is_not_there_in_the_replay() -> 
     with pytest.raises(RuntimeError, match="listener is broken"):
         await run_search(
             PROBLEM,
-            parts=recorder.wrap(arithmetic_parts()),
+            parts=arithmetic_parts(),
+            record=recorded.write,
             config=recorded.config,
             budget=recorded.budget,
             seed=1,

@@ -2,9 +2,9 @@
 
 import pytest
 
+from search.expansion import request_seed
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep
-from search.seeds import request_seed
 
 
 def path(*texts: str, problem: str = "p", stop: CandidateStop = CandidateStop.END_OF_STEP) -> Path:

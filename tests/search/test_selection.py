@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.config import TreePolicy
-from search.in_flight import InFlight
 from search.outcomes import CandidateStop, NodeOutcome
 from search.protocols import PathStep
-from search.selection import parent_visits, policy_priors, puct, select_child, uct
+from search.selection import InFlight, parent_visits, policy_priors, puct, select_child, uct
 from search.tree import ROOT, Node, NodeId, Tree
 
 
@@ -123,10 +122,10 @@ def test_an_unvisited_child_that_a_rollout_has_come_to_is_infinite_no_longer() -
 def test_a_child_that_is_being_expanded_is_passed_over() -> None:
     tree = tree_of(child(1, value_sum=1.0, visits=1), child(2, value_sum=-1.0, visits=1))
     in_flight = InFlight(tree)
-    in_flight.begin_expansion(NodeId(1))
-    assert select_child(tree, ROOT, exploration=2.0, in_flight=in_flight) == 2
-    in_flight.begin_expansion(NodeId(2))
-    assert select_child(tree, ROOT, exploration=2.0, in_flight=in_flight) is None
+    with in_flight.expanding(NodeId(1)):
+        assert select_child(tree, ROOT, exploration=2.0, in_flight=in_flight) == 2
+        with in_flight.expanding(NodeId(2)):
+            assert select_child(tree, ROOT, exploration=2.0, in_flight=in_flight) is None
 
 
 def test_puct_is_value_plus_exploration_in_proportion_to_the_prior() -> None:

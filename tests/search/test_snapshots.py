@@ -1,8 +1,9 @@
 """Snapshots: kept, and made again after loading."""
 
+from search.expansion import Snapshots
 from search.outcomes import CandidateStop, ExecutionOutcome
+from search.proposal import Restored, Route, restore
 from search.protocols import Execution, PathStep, Snapshot
-from search.snapshots import Restored, Route, Snapshots, restore
 from search.testing.fakes import ScriptedRunner
 from search.tree import ROOT, Node, NodeId, Tree
 

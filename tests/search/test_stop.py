@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from search import Budget, Parts, Recorder, SearchConfig, SearchResult, Stop, StopReason, Strategy, dump_line
+from search import Budget, OnLine, Parts, SearchConfig, SearchResult, Stop, StopReason, Strategy, dump_line
 from search import search as run_search
 from search.protocols import Candidate, Path
 from search.replay import read_record, replay_record
@@ -16,9 +16,13 @@ from tests.search.searches import PROBLEM, StallingPolicy
 LONG = Budget(trajectories=1000, seconds=1000.0)
 
 
-async def think(parts: Parts, stop: Stop, *, config: SearchConfig, budget: Budget = LONG) -> SearchResult:
+async def think(
+    parts: Parts, stop: Stop, *, config: SearchConfig, budget: Budget = LONG, record: OnLine | None = None
+) -> SearchResult:
     now = asyncio.get_running_loop().time
-    return await run_search(PROBLEM, parts=parts, config=config, budget=budget, seed=5, now=now, stop=stop)
+    return await run_search(
+        PROBLEM, parts=parts, config=config, budget=budget, seed=5, now=now, stop=stop, record=record
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,23 +83,16 @@ async def test_asking_at_the_deadline_is_no_failure() -> None:
     assert result.stop_reason is StopReason.CANCELLED
 
 
-async def test_waiting_for_the_asking() -> None:
-    stop = Stop()
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-        waiting = group.create_task(stop.asked())
-        stop.ask()
-        await waiting
-
-
 async def test_a_stopped_search_is_replayed_to_the_same_end() -> None:
     lines: list[str] = []
     policy, stop = StallingPolicy(9), Stop()
     given = arithmetic_parts()
     parts = Parts(policy=policy, runner=given.runner, equality=given.equality, scorer=given.scorer)
-    recorder = Recorder(lambda line: lines.append(dump_line(line)))
     config = SearchConfig(candidates=4, parallel_rollouts=3)
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-        searching = group.create_task(think(recorder.wrap(parts), stop, config=config))
+        searching = group.create_task(
+            think(parts, stop, config=config, record=lambda line: lines.append(dump_line(line)))
+        )
         await policy.stalled.wait()
         stop.ask()
         result = await searching

@@ -33,7 +33,7 @@ async def counted(*answers: str | None, config: SearchConfig = MAJORITY) -> Tall
         tally.add(end(tree, answer))
         while not tally.is_complete:
             if not tally.count_next():
-                await tally.ask(StringEquality())
+                await tally.compare(StringEquality())
     return tally
 
 
@@ -70,7 +70,7 @@ def test_an_answer_that_must_be_compared_holds_up_those_behind_it() -> None:
         tally.add(end(tree, answer))
     assert tally.count_next()
     assert not tally.count_next()
-    assert (tally.counted, tally.waiting, tally.votes_waiting) == (1, 2, 1)
+    assert (tally.counted, tally.waiting) == (1, 2)
 
 
 def test_what_was_never_compared_counts_as_different_at_the_end() -> None:
@@ -80,7 +80,6 @@ def test_what_was_never_compared_counts_as_different_at_the_end() -> None:
         tally.add(end(tree, answer))
     tally.count_the_rest()
     assert [group.votes for group in tally.standing.groups] == [1, 1, 1]
-    assert tally.has_unknown
     assert tally.is_complete
 
 
@@ -97,7 +96,7 @@ async def test_each_pair_is_asked_about_once() -> None:
     for answer in ("a", "b", "a", "b", "c"):
         tally.add(end(tree, answer))
         while not tally.count_next():
-            await tally.ask(Checker())
+            await tally.compare(Checker())
     assert sorted(asked) == [("a", "b"), ("a", "c"), ("b", "c")]
 
 

@@ -10,8 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path as FilePath
 from typing import NamedTuple, Protocol, cast
 
-from search.boxed import extract_boxed
-from search.format import ANSWER, END_OF_ANSWER, OUTPUT, SPECIAL_TOKENS, STOP_TOKENS, Segment
+from search.format import ANSWER, END_OF_ANSWER, OUTPUT, SPECIAL_TOKENS, STOP_TOKENS, Segment, extract_boxed
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path
 from server.engines.completion_policy import Completion, StepFormat
