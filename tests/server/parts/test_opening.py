@@ -79,7 +79,7 @@ async def test_a_sandbox_that_cannot_start_again_is_among_the_faults(
     monkeypatch.setattr("server.parts.opening.make_sandbox", make)
     async with open_local_parts(model_folders, Settings(), lambda _: None) as parts:
         assert made[0].zygote_pid is not None
-        monkeypatch.setattr("sandbox.host._PACKAGE", "/nonexistent")
+        monkeypatch.setattr("sandbox.zygote_process._PACKAGE", "/nonexistent")
         os.kill(made[0].zygote_pid, signal.SIGKILL)
         async with asyncio.timeout(60):
             while not parts.faults():  # noqa: ASYNC110  # faults are asked for
