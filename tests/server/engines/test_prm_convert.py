@@ -24,7 +24,7 @@ PATHS = [Path(problem="What is 12 + 30?"), Path(problem="Another one " * 20), Pa
 
 
 @pytest.mark.parametrize("shards", [1, 2])
-async def test_the_converted_model_gives_the_same_scores_on_every_engine(
+async def test_a_converted_model_scores_alike_on_every_engine(
     tmp_path: FilePath, one_thread: TorchRuntime, shards: int
 ) -> None:
     source, target = save_value_head_model(tmp_path / "published", shards=shards), tmp_path / "converted"
@@ -47,7 +47,7 @@ async def test_the_converted_model_gives_the_same_scores_on_every_engine(
         await check_scores(scorer, target)
 
 
-def test_the_head_is_kept_in_float32_and_the_language_model_s_is_left_out(tmp_path: FilePath) -> None:
+def test_conversion_keeps_the_head_in_float32_only(tmp_path: FilePath) -> None:
     from safetensors import safe_open
 
     source, target = save_value_head_model(tmp_path / "published"), tmp_path / "converted"
@@ -79,7 +79,7 @@ def test_nothing_is_written_over(value_head_folder: FilePath, tmp_path: FilePath
     ("architectures", "message"),
     [(["BertModel"], "expected a \\*ForCausalLM model"), (["NoSuchForCausalLM"], "no NoSuchForSequenceClassification")],
 )
-def test_a_model_that_is_not_causal_or_has_no_such_class_is_refused(
+def test_conversion_refuses_a_model_of_another_class(
     tmp_path: FilePath, architectures: list[str], message: str
 ) -> None:
     source = save_value_head_model(tmp_path / "published")

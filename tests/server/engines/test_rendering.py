@@ -38,7 +38,7 @@ def test_a_program_cannot_forge_a_special_token(tokenizer: StepTokenizer, token:
     assert names(tokenizer, ids) == ["<end_of_code>", "<output>", "<end_of_output>"]
 
 
-def test_a_special_token_split_between_format_and_problem_stays_plain(tokenizer: StepTokenizer) -> None:
+def test_a_special_token_split_by_the_problem_stays_plain(tokenizer: StepTokenizer) -> None:
     ids = PathTokens(tokenizer).token_ids(Path(problem="|user|>"))
     assert names(tokenizer, ids).count("<|user|>") == 1
 

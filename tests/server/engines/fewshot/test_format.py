@@ -38,7 +38,7 @@ def copied(folder: FilePath, target: FilePath, **changes: object) -> FilePath:
     return target
 
 
-def test_the_prompt_is_what_the_chat_template_makes_of_the_conversation(chat_folder: FilePath) -> None:
+def test_the_prompt_follows_the_chat_template(chat_folder: FilePath) -> None:
     reference = transformers.AutoTokenizer.from_pretrained(chat_folder)
     messages = [
         {"role": "user" if turn.is_user else "assistant", "content": turn.text} for turn in conversation(PROBLEM)

@@ -36,7 +36,7 @@ def test_the_instruction_explains_every_mark(mark: str) -> None:
     assert mark in INSTRUCTION
 
 
-def test_the_turns_of_the_conversation_alternate_and_end_with_the_problem() -> None:
+def test_turns_alternate_and_end_with_the_problem() -> None:
     turns = conversation("What now?")
     assert [turn.is_user for turn in turns] == [True, False] * len(EXAMPLES) + [True]
     assert turns[-1].text == "What now?"

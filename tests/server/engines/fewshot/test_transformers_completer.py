@@ -75,7 +75,7 @@ async def test_greedy_completions_are_those_of_transformers(opened: Opened) -> N
     assert found.logprob == pytest.approx(own.sum().item(), abs=1e-3)
 
 
-async def test_a_completion_ends_with_the_token_that_completes_a_stop_string(opened: Opened) -> None:
+async def test_a_completion_ends_with_the_token_of_a_stop_string(opened: Opened) -> None:
     (whole,) = await opened.completer.complete(request(opened))
     text = opened.tokens.decode(whole.token_ids)
     stop = text[5:8]
@@ -85,7 +85,7 @@ async def test_a_completion_ends_with_the_token_that_completes_a_stop_string(ope
     assert found.token_ids == whole.token_ids[: len(found.token_ids)]
 
 
-async def test_the_same_arguments_give_the_same_candidates_and_other_seeds_others(opened: Opened) -> None:
+async def test_the_seed_decides_all_candidates(opened: Opened) -> None:
     policy = opened.engine.policy(SAMPLED)
     one, again, two = [list(await policy.propose(PATH, 6, seed=seed)) for seed in (11, 11, 12)]
     assert token_ids(one) == token_ids(again)
@@ -106,7 +106,7 @@ async def test_calls_at_once_are_answered_as_they_are_one_by_one(opened: Opened)
     assert opened.engine.fault is None
 
 
-async def test_a_candidate_ends_with_the_token_limit_and_with_the_context(opened: Opened) -> None:
+async def test_a_candidate_ends_at_token_limit_and_context(opened: Opened) -> None:
     (candidate,) = await opened.engine.policy(Sampling(temperature=0.0, max_step_tokens=3)).propose(PATH, 1, seed=1)
     assert len(candidate.token_ids) == 3
     assert candidate.stop is CandidateStop.LENGTH
@@ -125,7 +125,7 @@ async def test_a_candidate_ends_with_the_token_limit_and_with_the_context(opened
         await opened.engine.policy(SAMPLED).propose(PATH, 0, seed=1)
 
 
-async def test_a_cancelled_call_stops_the_model_and_the_next_is_answered(opened: Opened) -> None:
+async def test_a_cancelled_call_stops_the_model_for_the_next(opened: Opened) -> None:
     endless = Sampling(temperature=0.9, max_step_tokens=3000)
     policy = opened.engine.policy(endless)
     async with asyncio.TaskGroup() as group:

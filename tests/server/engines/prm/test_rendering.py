@@ -27,7 +27,7 @@ def solved(problem: str, *, output: str = "42", comment: str = "Add") -> Path:
     )
 
 
-def test_a_process_reward_model_reads_a_chat_with_a_separator_after_each_step(prm_folder: FilePath) -> None:
+def test_a_process_reward_model_reads_a_separator_per_step(prm_folder: FilePath) -> None:
     tokens = PrmTokens(prm_folder / "tokenizer.json")
     text = Tokenizer.from_file(str(prm_folder / "tokenizer.json")).decode(
         list(tokens.token_ids(solved("12 + 30?"))), skip_special_tokens=False
@@ -60,7 +60,7 @@ def test_a_tokenizer_without_the_separator_is_refused(value_head_folder: FilePat
         PrmTokens(value_head_folder / "tokenizer.json")
 
 
-def test_steps_by_their_text_are_the_steps_as_training_renders_them(value_head_folder: FilePath) -> None:
+def test_steps_as_text_are_rendered_as_in_training(value_head_folder: FilePath) -> None:
     tokenizer = StepTokenizer(value_head_folder / "tokenizer.json")
     path = solved("12 + 30?")
     own = Path(

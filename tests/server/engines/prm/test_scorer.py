@@ -50,9 +50,7 @@ def process_rewards(folder: FilePath, ids: tuple[int, ...]) -> list[float]:
     return [logits[place].softmax(-1)[1].item() for place, token in enumerate(ids) if token == separator]
 
 
-async def test_a_process_reward_model_gives_the_probability_at_the_last_separator(
-    prm_folder: FilePath, one_thread: TorchRuntime
-) -> None:
+async def test_a_process_reward_model_scores_the_last_separator(prm_folder: FilePath, one_thread: TorchRuntime) -> None:
     tokens = PrmTokens(prm_folder / "tokenizer.json")
     rewards = [process_rewards(prm_folder, tokens.token_ids(path)) for path in PATHS]
     assert [len(reward) for reward in rewards] == [1, 1, 2, 3, 1, 3]
@@ -83,9 +81,7 @@ async def test_a_value_head_gives_tanh_of_a_fifth_of_its_value(
     assert max(found) - min(found) > 0.05
 
 
-async def test_a_ppm_of_our_own_reads_the_text_of_another_policy_s_steps(
-    ppm_folder: FilePath, one_thread: TorchRuntime
-) -> None:
+async def test_our_ppm_reads_another_policy_s_steps_as_text(ppm_folder: FilePath, one_thread: TorchRuntime) -> None:
     tokenizer = StepTokenizer(ppm_folder / "tokenizer.json")
     async with TorchScorer(load_ppm(ppm_folder), runtime=one_thread) as own:
         expected = await own.score([_encoded(path, tokenizer) for path in PATHS])

@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+_BOUND_S = 60.0
+"""For what takes milliseconds on an idle machine."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -56,6 +59,14 @@ class StubServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    async def until_asked(self) -> None:
+        """Waits for the next request."""
+        await _bounded(self.arrived)
+
+    async def until_left(self) -> None:
+        """Waits for a client that leaves without its answer."""
+        await _bounded(self.left)
+
     def bodies(self, path: str) -> list[Any]:
         return [asked.body for asked in self.asked if asked.path == path]
 
@@ -89,6 +100,12 @@ class StubServer:
                 writer.write("\r\n".join([*lines, "", ""]).encode() + content)
                 await writer.drain()
                 return True
+
+
+async def _bounded(event: asyncio.Event) -> None:
+    async with asyncio.timeout(_BOUND_S):
+        await event.wait()
+    event.clear()
 
 
 @asynccontextmanager

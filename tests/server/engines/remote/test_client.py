@@ -27,7 +27,7 @@ def client(stub: StubServer, limits: RemoteLimits) -> RemoteClient:
     return RemoteClient(RemoteAddress(url=stub.url, api_key="secret"), limits=limits, rng=random.Random(1))
 
 
-async def test_the_api_key_travels_in_the_header_and_shows_nowhere_else(stub: StubServer, client: RemoteClient) -> None:
+async def test_the_api_key_is_sent_in_the_header_and_not_shown(stub: StubServer, client: RemoteClient) -> None:
     stub.script["/x"] = [Answer(content={"a": 1})]
     async with client:
         assert await client.post("/x", {"b": 2}) == {"a": 1}
@@ -37,14 +37,14 @@ async def test_the_api_key_travels_in_the_header_and_shows_nowhere_else(stub: St
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_what_may_pass_is_asked_again(stub: StubServer, client: RemoteClient, status: int) -> None:
+async def test_a_temporary_failure_is_retried(stub: StubServer, client: RemoteClient, status: int) -> None:
     stub.script["/x"] = [Answer(status=status, content={}), Answer(status=status, content={}), Answer(content={"a": 1})]
     async with client:
         assert await client.post("/x", {}) == {"a": 1}
     assert len(stub.asked) == 3
 
 
-async def test_a_connection_that_breaks_is_made_again(stub: StubServer, client: RemoteClient) -> None:
+async def test_a_broken_connection_is_retried(stub: StubServer, client: RemoteClient) -> None:
     stub.script["/x"] = [Drop(), Drop(), Answer(content={"a": 1})]
     async with client:
         assert await client.post("/x", {}) == {"a": 1}
@@ -86,7 +86,7 @@ async def test_the_server_says_how_long_to_wait(stub: StubServer, limits: Remote
         (307, b"", "", "redirects to"),
     ],
 )
-async def test_what_is_wrong_is_refused_at_once_and_quoted(
+async def test_a_refusal_is_not_retried_and_is_quoted(
     stub: StubServer, client: RemoteClient, status: int, content: object, said: str, remedy: str
 ) -> None:
     stub.script["/x"] = [Answer(status=status, content=content)]
@@ -115,13 +115,13 @@ async def test_a_server_that_is_not_there_is_named(limits: RemoteLimits) -> None
                 await client.post("/x", {})
 
 
-async def test_a_server_that_takes_too_long_is_not_asked_again(stub: StubServer, limits: RemoteLimits) -> None:
+async def test_a_slow_server_is_not_asked_again(stub: StubServer, limits: RemoteLimits) -> None:
     stub.script["/x"] = [Hang()]
-    short = dataclasses.replace(limits, answer_s=0.05)
+    short = dataclasses.replace(limits, answer_s=0.5)
     async with RemoteClient(RemoteAddress(url=stub.url), limits=short) as client:
-        with pytest.raises(RemoteUnavailable, match=r"did not answer within 0.05 s.*raise RSTAR_REMOTE_TIMEOUT_S"):
+        with pytest.raises(RemoteUnavailable, match=r"did not answer within 0.5 s.*raise RSTAR_REMOTE_TIMEOUT_S"):
             await client.post("/x", {})
-        await stub.left.wait()
+        await stub.until_left()
     assert len(stub.asked) == 1
 
 
@@ -129,9 +129,9 @@ async def test_a_cancelled_call_closes_its_connection(stub: StubServer, client: 
     stub.script["/x"] = [Hang()]
     async with client, asyncio.TaskGroup() as group:
         call = group.create_task(client.post("/x", {}))
-        await stub.arrived.wait()
+        await stub.until_asked()
         call.cancel()
-        await stub.left.wait()
+        await stub.until_left()
 
 
 async def test_a_call_can_be_cancelled_while_it_waits_to_try_again(stub: StubServer, limits: RemoteLimits) -> None:
@@ -169,7 +169,7 @@ def test_by_default_a_server_may_be_gone_for_seconds() -> None:
     assert retries == Retries()
 
 
-def test_delays_double_up_to_a_limit_and_half_of_each_is_chance() -> None:
+def test_delays_double_up_to_a_limit_with_jitter() -> None:
     retries = Retries(attempts=6, first_delay_s=1.0, max_delay_s=6.0)
     rng = random.Random(1)
     for attempt, full_s in ((1, 1.0), (2, 2.0), (3, 4.0), (4, 6.0), (5, 6.0)):
@@ -203,6 +203,6 @@ def test_retry_after_is_read_in_both_its_forms(header: str | None, expected: flo
     assert retry_after_s(header, now=NOW) == expected
 
 
-def test_what_may_pass_is_retried_and_what_is_wrong_is_not() -> None:
+def test_only_temporary_statuses_are_worth_retrying() -> None:
     statuses = (200, 302, 400, 401, 404, 422, 429, 500, 501, 502, 503, 504)
     assert [status for status in statuses if is_worth_retrying(status)] == [429, 500, 502, 503, 504]

@@ -29,9 +29,7 @@ async def propose(
         return list(await policy.propose(PATH, n, seed=7))
 
 
-async def test_prompts_are_token_ids_and_nothing_is_left_to_the_model_s_defaults(
-    stub: StubServer, limits: RemoteLimits
-) -> None:
+async def test_a_request_leaves_nothing_to_the_model_s_defaults(stub: StubServer, limits: RemoteLimits) -> None:
     await propose(stub, limits, {"choices": [choice(k, [30]) for k in range(3)]}, n=3)
     (body,) = stub.bodies("/v1/completions")
     assert body.pop("prompt") == list(PathTokens(TOKENIZER).token_ids(PATH))
@@ -54,9 +52,7 @@ async def test_prompts_are_token_ids_and_nothing_is_left_to_the_model_s_defaults
     }
 
 
-async def test_candidates_keep_their_tokens_and_the_order_of_their_index(
-    stub: StubServer, limits: RemoteLimits
-) -> None:
+async def test_candidates_are_in_order_of_their_index(stub: StubServer, limits: RemoteLimits) -> None:
     answer = {"choices": [choice(1, [40, 41, END_OF_STEP]), choice(0, [50], finish_reason="length")]}
     cut, whole = await propose(stub, limits, answer, n=2)
     assert (cut.token_ids, cut.stop, cut.logprob) == ((50,), CandidateStop.LENGTH, -0.5)
@@ -65,9 +61,7 @@ async def test_candidates_keep_their_tokens_and_the_order_of_their_index(
 
 
 @pytest.mark.parametrize("last", [TOKENIZER.special_ids[END_OF_TEXT], TOKENIZER.size])
-async def test_a_policy_that_gives_up_or_leaves_its_vocabulary_wrote_no_step(
-    stub: StubServer, limits: RemoteLimits, last: int
-) -> None:
+async def test_end_of_text_or_padding_makes_no_step(stub: StubServer, limits: RemoteLimits, last: int) -> None:
     (candidate,) = await propose(stub, limits, {"choices": [choice(0, [40, last])]})
     assert candidate.stop is CandidateStop.LENGTH
     assert candidate.token_ids == (40, last)

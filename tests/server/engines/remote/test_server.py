@@ -106,8 +106,7 @@ async def test_one_missed_probe_of_an_idle_server_is_no_fault(stub: StubServer, 
     stub.script["/health"] = [OK, ILL, OK, Drop(), OK]
     async with engine(stub, dataclasses.replace(limits, probe_s=0.001)) as policy:
         while len(stub.bodies("/health")) < 6:
-            stub.arrived.clear()
-            await stub.arrived.wait()
+            await stub.until_asked()
             assert policy.fault is None
 
 
@@ -131,9 +130,7 @@ async def test_a_server_that_just_answered_is_not_probed(stub: StubServer, limit
     assert len(stub.bodies("/health")) == 1  # at the start
 
 
-async def test_a_call_that_fails_is_a_fault_and_one_that_succeeds_ends_it(
-    stub: StubServer, limits: RemoteLimits
-) -> None:
+async def test_a_failed_call_is_a_fault_until_one_succeeds(stub: StubServer, limits: RemoteLimits) -> None:
     play_policy(stub, *[ILL] * 4, Answer(content={"choices": [choice(0, [30])]}))
     async with engine(stub, limits) as policy:
         with pytest.raises(RemoteUnavailable):
@@ -158,10 +155,10 @@ async def test_cancelling_counts_as_aborted_and_hangs_up(stub: StubServer, limit
     async with engine(stub, limits) as policy, asyncio.TaskGroup() as group:
         stub.arrived.clear()
         call = group.create_task(policy.policy(SAMPLING).propose(Path(problem="1?"), 3, seed=1))
-        await stub.arrived.wait()
+        await stub.until_asked()
         assert policy.stats.running == 3
         call.cancel()
-        await stub.left.wait()
+        await stub.until_left()
         with pytest.raises(asyncio.CancelledError):
             await call
         assert (policy.stats.requests, policy.stats.aborted, policy.stats.running) == (1, 1, 0)
@@ -175,8 +172,8 @@ async def test_leaving_ends_what_is_pending_and_refuses_what_comes(stub: StubSer
         async with policy:
             stub.arrived.clear()
             call = group.create_task(pending(policy))
-            await stub.arrived.wait()
-        await stub.left.wait()
+            await stub.until_asked()
+        await stub.until_left()
     assert isinstance(call.result(), EngineClosed)
     assert isinstance(await pending(policy), EngineClosed)
 
@@ -194,7 +191,7 @@ async def test_an_engine_that_was_not_entered_says_so(stub: StubServer, limits: 
         await engine(stub, limits).policy(SAMPLING).propose(Path(problem="1?"), 1, seed=1)
 
 
-async def test_an_engine_may_be_entered_in_one_task_and_left_in_another(stub: StubServer, limits: RemoteLimits) -> None:
+async def test_an_engine_may_be_left_in_another_task(stub: StubServer, limits: RemoteLimits) -> None:
     play_policy(stub)
     policy = engine(stub, limits)
     async with asyncio.TaskGroup() as group:

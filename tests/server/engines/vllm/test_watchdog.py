@@ -1,11 +1,13 @@
-"""The watchdog: processes with the mark end, with the server or by order; others live on."""
+"""The watchdog: processes with the mark are killed, on request or at the server's end; others live on."""
 
 import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -30,10 +32,20 @@ def mark() -> Iterator[str]:
     kill_marked(mark)
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """The kernel tells nobody when a new process shows its environment."""
+    deadline_s = time.monotonic() + GONE_S
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.001)
+
+
 def sleeper(mark: str | None) -> "subprocess.Popen[bytes]":
-    """A process that would live on, in a session of its own as engines' processes may be."""
+    """A process that would live on, in a session of its own as engines' processes may be. It shows its environment."""
     environment = {**os.environ, **({} if mark is None else {MARK: mark})}
-    return subprocess.Popen(["sleep", "600"], env=environment, start_new_session=True)
+    process = subprocess.Popen(["sleep", "600"], env=environment, start_new_session=True)
+    until(lambda: b"PATH=" in Path(f"/proc/{process.pid}/environ").read_bytes())
+    return process
 
 
 def test_only_marked_processes_are_killed(mark: str) -> None:
@@ -54,7 +66,7 @@ def test_children_inherit_the_mark(mark: str) -> None:
     environment = {**os.environ, MARK: mark}
     code = "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True)"
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
-    assert len(marked(mark)) == 1
+    until(lambda: len(marked(mark)) == 1)
 
 
 def test_leaving_the_context_kills_what_is_left(mark: str) -> None:

@@ -55,15 +55,13 @@ def candidate(
         (["\n<answer>\\boxed{1}", "<end_of_answer", ">"], "\n<answer>\\boxed{1}", CandidateStop.END_OF_ANSWER),
     ],
 )
-def test_a_mark_that_ends_with_a_token_leaves_the_tokens_as_they_are(
-    pieces: list[str], text: str, stop: CandidateStop
-) -> None:
+def test_a_mark_that_ends_with_a_token_keeps_all_tokens(pieces: list[str], text: str, stop: CandidateStop) -> None:
     found, _ = candidate(pieces)
     assert (found.text, found.stop, found.logprob) == (text, stop, -1.5)
     assert found.token_ids == tuple(range(1, 1 + len(pieces)))
 
 
-def test_what_a_token_says_behind_the_mark_is_dropped_and_that_token_alone_written_again() -> None:
+def test_a_token_that_goes_on_behind_the_mark_is_written_again() -> None:
     found, tokens = candidate(["\nx = 1\n", "<end_of_", "step>\n\n#"])
     assert found.stop is CandidateStop.END_OF_STEP
     assert found.text == "\nx = 1\n"
@@ -84,7 +82,7 @@ def test_without_a_mark_a_candidate_is_cut_off(*, ends: bool) -> None:
     assert tokens.decode(found.token_ids) == found.text
 
 
-def test_a_model_that_writes_the_program_s_output_has_lost_the_thread() -> None:
+def test_a_model_that_writes_the_output_itself_is_cut_off() -> None:
     found, _ = candidate(["\nprint(1)\n", "<output>", "1", "<end_of_code>"])
     assert found.stop is CandidateStop.LENGTH
 
@@ -123,9 +121,7 @@ TEXTS = st.text(alphabet="ab<>_ \n", max_size=20)
 @given(
     before=TEXTS, behind=TEXTS, word=st.sampled_from(STOP_STRINGS[:3]), cuts=st.lists(st.integers(1, 40), max_size=8)
 )
-def test_however_the_text_falls_into_tokens_text_and_tokens_agree(
-    before: str, behind: str, word: str, cuts: list[int]
-) -> None:
+def test_text_and_tokens_agree_however_the_text_is_cut(before: str, behind: str, word: str, cuts: list[int]) -> None:
     text = before + word + behind
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     pieces = [text[start:end] for start, end in pairwise(places)]
