@@ -80,9 +80,10 @@ class SympyAlgebra:
 
     def same(self, a: Expression, b: Expression) -> Verdict:
         verdict = _same(_built(a), _built(b))
-        if verdict is Verdict.DIFFERENT and any(_has_unknown_base(side) for side in (a, b)):
-            return Verdict.UNKNOWN  # log 100 is 2 in one book and 4.6 in another
-        return verdict
+        operations = [part for part in (*walk(a), *walk(b)) if isinstance(part, Operation)]
+        # log 100 is 2 in one book and 4.6 in another.
+        is_base_unknown = any(part.operator == "log" and len(part.operands) == 1 for part in operations)
+        return Verdict.UNKNOWN if verdict is Verdict.DIFFERENT and is_base_unknown else verdict
 
     def same_relation(self, a: tuple[Expression, Expression], b: tuple[Expression, Expression], sign: str) -> Verdict:
         if not _is_bounded(*a, *b):
@@ -123,12 +124,6 @@ def _is_bounded(*expressions: Expression) -> bool:
     except Uncomparable:
         return False
     return True
-
-
-def _has_unknown_base(expression: Expression) -> bool:
-    return any(
-        isinstance(part, Operation) and part.operator == "log" and len(part.operands) == 1 for part in walk(expression)
-    )
 
 
 def _built(expression: Expression) -> sympy.Expr:

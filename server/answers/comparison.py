@@ -22,13 +22,10 @@ _HEXADECIMAL = re.compile(r"(?!\d+$)(?!\d+[eE]\d+$)[0-9][0-9a-fA-F]*")
 
 def compare(a: str, b: str) -> Verdict:
     """The verdict on two answers. Needs a process of its own: no bound on time or memory."""
-    decided = decide_exactly(a, b)
-    if decided is not None:
-        return decided
     # sympy takes a second to import and stays out of the server process.
     from server.answers.algebra import SympyAlgebra  # noqa: PLC0415
 
-    return _compare(a, b, SympyAlgebra())
+    return decide_exactly(a, b) or _compare(a, b, SympyAlgebra())
 
 
 def decide_exactly(a: str, b: str) -> Verdict | None:

@@ -91,21 +91,12 @@ def is_factorisation(expression: Expression) -> bool:
     Such a product is an answer about form: 2 × 2 × 3 answers another question than 12 or 2 × 6. A power of one prime
     counts as its value, so that 2^10 stays 1024.
     """
-    if not isinstance(expression, Operation) or expression.operator != "written product":
-        return False
-    primes: set[Fraction] = set()
-    for factor in expression.operands:
-        match factor:
-            case Number(base):
-                exponent = Fraction(1)
-            case Operation("power", (Number(base), Number(exponent))):
-                pass
-            case _:
-                return False
-        if not _is_prime(base) or exponent.denominator != 1 or exponent < 1:
+    match expression:
+        case Operation("written product", factors):
+            primes = [_prime_of(factor) for factor in factors]
+            return None not in primes and len(set(primes)) > 1
+        case _:
             return False
-        primes.add(base)
-    return len(primes) > 1
 
 
 def _operated(operator: Operator, parts: list[Gaussian | None]) -> Gaussian | None:
@@ -179,16 +170,13 @@ def _root(radicand: Gaussian | None, index: int) -> Gaussian | None:
         raise Uncomparable("root index too large")
     if radicand is None or radicand.im != 0:
         return None
-    top = _integer_root(abs(radicand.re.numerator), index)
-    bottom = _integer_root(radicand.re.denominator, index)
+    top, bottom = _integer_root(abs(radicand.re.numerator), index), _integer_root(radicand.re.denominator, index)
     if top is None or bottom is None:
         return None
     root = Fraction(top, bottom)
-    if radicand.re >= 0:
-        return Gaussian(root)
-    if index % 2:
-        return Gaussian(-root)
-    return Gaussian(Fraction(0), root) if index == 2 else None
+    if radicand.re < 0 and index % 2 == 0:
+        return Gaussian(Fraction(0), root) if index == 2 else None
+    return Gaussian(root if radicand.re >= 0 else -root)
 
 
 def _integer_root(value: int, index: int) -> int | None:
@@ -201,9 +189,16 @@ def _integer_root(value: int, index: int) -> int | None:
     return root if root**index == value else None
 
 
-def _is_prime(value: Fraction) -> bool:
-    """Trial division; numbers from 10^8 count as not prime, to stay cheap (10^4 divisions)."""
-    number = value.numerator
-    if value.denominator != 1 or not 2 <= number < 10**8:
-        return False
-    return all(number % divisor for divisor in range(2, math.isqrt(number) + 1))
+def _prime_of(factor: Expression) -> int | None:
+    """The prime of a prime or prime power. Numbers from 10^8 count as not prime, to stay cheap (10^4 divisions)."""
+    match factor:
+        case Number(base):
+            exponent = Fraction(1)
+        case Operation("power", (Number(base), Number(exponent))):
+            pass
+        case _:
+            return None
+    if base.denominator != 1 or not 2 <= base < 10**8 or exponent.denominator != 1 or exponent < 1:
+        return None
+    number = base.numerator
+    return number if all(number % divisor for divisor in range(2, math.isqrt(number) + 1)) else None

@@ -53,9 +53,10 @@ _END = r"(?=\s*(?:[,;]|$))"
 _SEPARATOR = re.compile(
     r"[,;]\s*(?:(?:and|or)\b|\\text\s*\{\s*(?:and|or)\s*\})?|(?:and|or)\b|\\text\s*\{[\s,]*(?:and|or)\s*\}"
 )
+_COMMA = re.compile(r"[,;]")
 _WORD = r"[A-Za-z]+(?:['-][A-Za-z]+)*"
-_WORDS = re.compile(rf"{_WORD}(?:\s+{_WORD})*")
-_WORDS_TO_CONNECTIVE = re.compile(rf"{_WORD}(?:\s+(?!(?:and|or)\b){_WORD})*")
+_WORDS = re.compile(rf"({_WORD}(?:\s+{_WORD})*)")
+_WORDS_TO_CONNECTIVE = re.compile(rf"({_WORD}(?:\s+(?!(?:and|or)\b){_WORD})*)")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _NAMED_SET = re.compile("(?:" + "|".join(map(re.escape, _NAMED_SETS)) + ")" + _END)
 _CODE = re.compile(r"(?=\w*[A-Za-z]\d)(?!\d+[eE]\d+\b)[0-9A-Za-z]+" + _END)
@@ -83,10 +84,15 @@ class _AnswerGrammar(ScalarGrammar):
         self._sequence_starts = _sequence_starts(text)
 
     def answer(self) -> Form:
-        items = self._alternatives(self._entry)
-        while self.take(_SEPARATOR):
-            items += self._alternatives(self._entry)
+        items = self._listed(self._entry, _SEPARATOR)
         return items[0] if len(items) == 1 else Sequence(Shape.LIST, tuple(items))
+
+    def _listed(self, read_one: Callable[[], Form], separator: re.Pattern[str]) -> list[Form]:
+        """Items between separators; one with a ± counts as two."""
+        items = self._alternatives(read_one)
+        while self.take(separator):
+            items += self._alternatives(read_one)
+        return items
 
     def _alternatives(self, read_one: Callable[[], Form]) -> list[Form]:
         """Reads once, or once per sign where the text holds a ±."""
@@ -101,7 +107,10 @@ class _AnswerGrammar(ScalarGrammar):
         return alternatives
 
     def _entry(self) -> Form:
-        if words := self._words_in_text() or self._bare_words(_WORDS_TO_CONNECTIVE, self._is_at_end):
+        words = self._words(_TEXT, _are_marked_words, self._is_at_end) or self._words(
+            _WORDS_TO_CONNECTIVE, _are_bare_words, self._is_at_end
+        )
+        if words:
             return words
         if code := self.take(_CODE):
             return Code(code[0].lower())
@@ -113,28 +122,21 @@ class _AnswerGrammar(ScalarGrammar):
             sides.append(self._side())
         return _relation(sides, operators) if operators else sides[0]
 
+    def _words(
+        self, pattern: re.Pattern[str], are_words: Callable[[str], bool], is_at_end: Callable[[], bool]
+    ) -> Words | None:
+        """The words in the pattern's group, where the entry or item ends behind them; else reads nothing."""
+        start, words = self.position, self.take(pattern)
+        if words and are_words(words[1].strip()) and is_at_end():
+            return Words(" ".join(words[1].lower().split()))
+        self.position = start
+        return None
+
     def _is_at_end(self) -> bool:
         return not self.peek() or self.at(_SEPARATOR) is not None
 
-    def _words_in_text(self) -> Words | None:
-        text = self.take(_TEXT)
-        if not text:
-            return None
-        words = text[1].strip()
-        if self._is_at_end() and _WORDS.fullmatch(words) and len(words) > 1 and words not in CONNECTIVES:
-            return Words(_plain(words))
-        self.position = text.start()
-        return None
-
-    def _bare_words(self, pattern: re.Pattern[str], is_at_end: Callable[[], bool]) -> Words | None:
-        """Words without \\text, read only where `is_at_end` holds behind them."""
-        words = self.take(pattern)
-        if not words:
-            return None
-        if _are_words(words[0]) and is_at_end():
-            return Words(_plain(words[0]))
-        self.position = words.start()
-        return None
+    def _is_at_item_end(self) -> bool:
+        return self.peek() in (",", ")", "]", "}", "⦄", "⟩")
 
     def _side(self) -> Form:
         with self.nested():
@@ -166,9 +168,7 @@ class _AnswerGrammar(ScalarGrammar):
             while self.take_any(",;"):
                 items.append(self._item())
         elif self.peek() != "⦄":
-            items = self._alternatives(self._item)
-            while self.take_any(",;"):
-                items += self._alternatives(self._item)
+            items = self._listed(self._item, _COMMA)
         shape = _SHAPES.get(opening + self.expect(")]}⦄⟩"))
         self.commas_group = commas_grouped
         if shape is None:
@@ -176,13 +176,11 @@ class _AnswerGrammar(ScalarGrammar):
         return Sequence(shape, tuple(items))
 
     def _item(self) -> Form:
-        return self._bare_words(_WORDS, lambda: self.peek() in (",", ")", "]", "}", "⦄", "⟩")) or self._side()
+        return self._words(_WORDS, _are_bare_words, self._is_at_item_end) or self._side()
 
     def _quantity(self) -> Quantity | Colon:
         money = self.take(_MONEY)
-        parts = [self.expression()]
-        if money and money[1]:
-            parts = [negated(parts[0])]
+        parts = [negated(self.expression()) if money and money[1] else self.expression()]
         while self.take_any(":"):
             parts.append(self.expression())
         scale, name = self._unit()
@@ -214,16 +212,17 @@ class _AnswerGrammar(ScalarGrammar):
         return unit(written)
 
 
-def _are_words(text: str) -> bool:
+def _are_marked_words(text: str) -> bool:
+    r"""Whether the content of \text{} is words: not a letter, not a number with its unit."""
+    return _WORDS.fullmatch(text) is not None and len(text) > 1 and text not in CONNECTIVES
+
+
+def _are_bare_words(text: str) -> bool:
     """Letters that can be no expression: not x, not sin x, not pi; a single short run counts, as in `no`."""
     runs = re.findall(r"[A-Za-z]+", text)
     if any(run in FUNCTIONS or (run in CONSTANTS and len(run) > 1) for run in runs):
         return False
     return any(len(run) > 3 for run in runs) or (len(runs) == 1 and len(runs[0]) > 1)
-
-
-def _plain(words: str) -> str:
-    return " ".join(words.lower().split())
 
 
 def _sequence_starts(text: str) -> frozenset[int]:
@@ -233,14 +232,12 @@ def _sequence_starts(text: str) -> frozenset[int]:
     for position, character in enumerate(text):
         if character in "([{⦃⟨":
             opened.append(position)
-            if character in "⟨⦃":
-                starts.add(position)
         elif character in ")]}⦄⟩" and opened:
             opened.pop()
-        elif character in ",;" and opened:
-            starts.add(opened[-1])
         if len(opened) > MAX_DEPTH:
             raise Unreadable("nested too deeply")
+        if character in "⟨⦃,;" and opened:
+            starts.add(opened[-1])
     if sum(map(text.count, ",;")) > MAX_ITEMS:
         raise Unreadable("too many items")
     return frozenset(starts)
@@ -271,17 +268,14 @@ def _relation(sides: list[Form], operators: list[str]) -> Form:
 
 def _as_interval(sides: list[Form], operators: list[str]) -> Member | None:
     """a < x ≤ b and x ≤ b as membership of an interval."""
-    infinity, minus_infinity = Quantity(Constant.INFINITY), Quantity(negated(Constant.INFINITY))
     match sides, operators:
-        case [low, Quantity(Symbol(letter), None), high], [left, right]:
-            pass
-        case [Quantity(Symbol(letter), None), high], ["<" | "≤" as right]:
-            low, left = minus_infinity, "<"
-        case [low, Quantity(Symbol(letter), None)], ["<" | "≤" as left]:
-            high, right = infinity, "<"
+        case [Quantity(Symbol(), None), _], ["<" | "≤"]:
+            return _as_interval([Quantity(negated(Constant.INFINITY)), *sides], ["<", *operators])
+        case [_, Quantity(Symbol(), None)], ["<" | "≤"]:
+            return _as_interval([*sides, Quantity(Constant.INFINITY)], [*operators, "<"])
+        case [Quantity(low, None), Quantity(Symbol(letter), None), Quantity(high, None)], [left, right]:
+            brackets = ("(" if left == "<" else "[") + (")" if right == "<" else "]")
+            interval = Sequence(_SHAPES[brackets], (sides[0], sides[2]))
+            return None if symbols(low) | symbols(high) else Member(letter, interval)
         case _:
             return None
-    if not all(isinstance(end, Quantity) and not end.unit and not symbols(end.expression) for end in (low, high)):
-        return None
-    shape = _SHAPES[("(" if left == "<" else "[") + (")" if right == "<" else "]")]
-    return Member(letter, Sequence(shape, (low, high)))

@@ -4,7 +4,7 @@ The rules keep SAME an equivalence as far as answers allow. Where two answers ag
 (which unit, which letter, whether order matters), the verdict is UNKNOWN. The order of the two forms never matters.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from typing import Protocol, TypeVar
 
@@ -92,12 +92,14 @@ class Comparison:
         if a == b:
             return Verdict.SAME
         match a, b:
+            case (Quantity(_, str(unit)), Quantity(_, str(other))) | (Colon(_, str(unit)), Colon(_, str(other))) if (
+                unit != other
+            ):
+                return Verdict.UNKNOWN
             case Quantity() as a, Quantity() as b:
                 return self._quantities(a, b)
             case Words() as a, Words() as b:
                 return _words(a, b)
-            case Code(), Code():
-                return Verdict.DIFFERENT
             case Numeral() as a, Numeral() as b:
                 return Verdict.DIFFERENT if a.base == b.base else Verdict.UNKNOWN
             case Colon() as a, Colon() as b:
@@ -160,8 +162,6 @@ class Comparison:
         return Verdict.SAME if is_factorisation(a) == is_factorisation(b) else Verdict.UNKNOWN
 
     def _quantities(self, a: Quantity, b: Quantity) -> Verdict:
-        if a.unit and b.unit and a.unit != b.unit:
-            return Verdict.UNKNOWN
         verdict = self._expressions(a.expression, b.expression)
         bare = a if b.unit else b
         # `5m` may be the five metres that the other side writes with \text{m}.
@@ -169,8 +169,6 @@ class Comparison:
         return Verdict.UNKNOWN if may_hide_unit and verdict is Verdict.DIFFERENT else verdict
 
     def _colons(self, a: Colon, b: Colon) -> Verdict:
-        if a.unit and b.unit and a.unit != b.unit:
-            return Verdict.UNKNOWN
         verdict = _all(a.parts, b.parts, self._expressions)
         proportion = proportion_of(a.parts)
         # 5:7 and 10:14 are one ratio, but two times of day.
@@ -192,11 +190,9 @@ class Comparison:
 
     def _members(self, sequence: Sequence) -> tuple[Form, ...]:
         """Items, without the repetitions that mean nothing in a set."""
-        if sequence.shape is not Shape.SET:
-            return sequence.items
         members: list[Form] = []
         for item in sequence.items:
-            if all(self.forms(item, member) is not Verdict.SAME for member in members):
+            if sequence.shape is not Shape.SET or all(self.forms(item, other) is not Verdict.SAME for other in members):
                 members.append(item)
         return tuple(members)
 
@@ -259,11 +255,7 @@ def _all(a: tuple[_Item, ...], b: tuple[_Item, ...], compare: Callable[[_Item, _
     """SAME where all pairs are; one pair that differs makes the whole differ."""
     if len(a) != len(b):
         return Verdict.DIFFERENT
-    return _worst(compare(item_a, item_b) for item_a, item_b in zip(a, b, strict=True))
-
-
-def _worst(verdicts: Iterable[Verdict]) -> Verdict:
-    found = set(verdicts)
+    found = {compare(item_a, item_b) for item_a, item_b in zip(a, b, strict=True)}
     return next((verdict for verdict in (Verdict.DIFFERENT, Verdict.UNKNOWN) if verdict in found), Verdict.SAME)
 
 

@@ -108,10 +108,8 @@ class ScalarGrammar(Scanner):
             return self._letter_run() != ""
         if self.peek() in ("(", "[", "{", "π"):
             return True
-        if text := self.at(_TEXT):
-            return text[1] in ("e", "i")
-        command = self.at(_COMMAND)
-        return command is not None and command[1] in _COMMANDS
+        text, command = self.at(_TEXT), self.at(_COMMAND)
+        return text[1] in ("e", "i") if text else command is not None and command[1] in _COMMANDS
 
     def _letter_run(self) -> str:
         """The part of the coming letters that is one token of an expression; empty if they are a word or a unit."""
@@ -129,8 +127,6 @@ class ScalarGrammar(Scanner):
                 match self.take_any("^!%"):
                     case "^":
                         base = Operation("power", (base, self._exponent()))
-                        if self.peek() == "^":
-                            raise Unreadable("power of a power without brackets")
                     case "!":
                         base = Operation("factorial", (base,))
                     case "%":
@@ -150,10 +146,8 @@ class ScalarGrammar(Scanner):
     def _primary(self) -> Expression:
         if self.peek() in _CLOSING:
             return self._bracketed()
-        if self.take_any("π"):
-            return Constant.PI
-        if self.take_any("∞"):
-            return Constant.INFINITY
+        if sign := self.take_any("π∞"):
+            return Constant.PI if sign == "π" else Constant.INFINITY
         if text := self.take(_TEXT):
             return self._named(text[1])
         if command := self.take(_COMMAND):
@@ -189,10 +183,8 @@ class ScalarGrammar(Scanner):
         return Number(value)
 
     def _command(self, name: str) -> Expression:
-        if name == "frac":
-            return Operation("quotient", (self._argument(), self._argument()))
-        if name == "binom":
-            return Operation("binomial", (self._argument(), self._argument()))
+        if name in ("frac", "binom"):
+            return Operation("quotient" if name == "frac" else "binomial", (self._argument(), self._argument()))
         if name in _GREEK:
             return Symbol("\\" + name + self._subscript())
         if name not in _COMMANDS:

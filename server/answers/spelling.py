@@ -6,6 +6,7 @@ left for the grammar to accept or refuse. Digit groups joined by {,} or \\! beco
 """
 
 import re
+from itertools import accumulate
 
 MAX_LENGTH = 1_000
 """Longest text that is read; the longest answer in MATH has 60 characters."""
@@ -74,9 +75,15 @@ _GROUPED_DIGITS = re.compile(r"(?<=\d)(?:\{,\}\s*|,\\!\s*|\\[,; ])(?=\d{3}(?!\d)
 _MACRO = re.compile(r"\\([A-Za-z]+|.)", re.DOTALL)
 _WRAPPERS = tuple(
     re.compile(pattern, re.DOTALL)
-    for pattern in (r"\$\$(.*)\$\$", r"\$((?:[^$\\]|\\.)*)\$", r"\\\((.*)\\\)", r"\\\[(.*)\\\]", r"(.*[^.])\.")
+    for pattern in (
+        r"\$\$(.*)(?<!\\)\$\$",
+        r"\$((?:[^$\\]|\\.)*)(?<!\\)\$",
+        r"\\\((.*)(?<!\\)\\\)",
+        r"\\\[(.*)(?<!\\)\\\]",
+        r"(.*[^.\\])\.",
+    )
 )
-_BRACED_WRAPPER = re.compile(r"\\(?:boxed|fbox|text|mbox|textbf|mathrm|textrm)\s*(\{.*\})", re.DOTALL)
+_BRACED_WRAPPER = re.compile(r"\\(?:boxed|fbox|text|mbox|textbf|mathrm|textrm)\s*\{(.*)\}", re.DOTALL)
 
 
 def respelled(text: str) -> str | None:
@@ -95,27 +102,21 @@ def respelled(text: str) -> str | None:
 
 
 def _unwrapped(text: str) -> str:
-    """Peels whole-answer wrappers off until none is left."""
+    """Removes whole-answer wrappers until none is left."""
     while True:
         text = text.strip()
-        braced = _BRACED_WRAPPER.fullmatch(text)
-        if braced and _closing_brace(braced[1]) == len(braced[1]) - 1:
-            text = braced[1][1:-1]
-            continue
-        inner = next((match for wrapper in _WRAPPERS if (match := wrapper.fullmatch(text))), None)
-        if inner is None or inner[1].endswith("\\"):
+        wrapped = _BRACED_WRAPPER.fullmatch(text)
+        if not wrapped or not _is_balanced(wrapped[1]):
+            wrapped = next((match for wrapper in _WRAPPERS if (match := wrapper.fullmatch(text))), None)
+        if not wrapped:
             return text
-        text = inner[1]
+        text = wrapped[1]
 
 
-def _closing_brace(text: str) -> int:
-    """Where the brace that opens `text` closes; -1 if it does not."""
-    depth = 0
-    for position, character in enumerate(text):
-        depth += (character == "{") - (character == "}")
-        if depth == 0:
-            return position
-    return -1
+def _is_balanced(text: str) -> bool:
+    """Whether the braces inside pair up, so that the ones around the text belong together."""
+    depths = [*accumulate(((character == "{") - (character == "}") for character in text), initial=0)]
+    return min(depths) == 0 == depths[-1]
 
 
 def _without_dollars(text: str) -> str | None:

@@ -84,7 +84,6 @@ def unit(written: str) -> Unit:
 
 
 def _single(token: str) -> str:
-    if token in UNITS or token in _POWERS:
-        return UNITS.get(token, token)
-    stem = token[:-1] if len(token) > 3 and token.endswith("s") else token
+    is_plural = token not in UNITS and len(token) > 3 and token.endswith("s")
+    stem = token[:-1] if is_plural else token
     return UNITS.get(stem, stem)
