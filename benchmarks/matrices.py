@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.steps.report import Target, show, write
 from server.bundle.folders import bundled_models
 from server.engines.torch.checkpoint import load_policy
-from server.engines.torch.matrices import Precision, has_half_product, product
+from server.engines.torch.model import Precision, has_half_product, product
 
 ROWS = (1, 8, 16, 32, 64, 256, 1024)
 TURNS = 40

@@ -30,7 +30,7 @@ from search.format import prompt_segments
 from server.engines import self_check
 from server.engines.rendering import END_OF_TEXT, PathTokens, StepTokenizer
 from server.engines.torch.checkpoint import load_policy
-from server.engines.torch.matrices import Precision
+from server.engines.torch.model import Precision
 from training import rollouts, sft
 from training.policy_model import PolicyShape, new_policy, save_for_serving, save_tokenizer, train_tokenizer
 from training.ppm import (

@@ -22,12 +22,10 @@ from search import Budget, Judge, Parts, SearchConfig, SearchResult, search
 from search.protocols import Policy, StepScorer
 from server.answers.equality import EqualityPool
 from server.bundle.folders import ModelFolders
-from server.engines.choice import EngineOptions, make_engines
+from server.engines.choice import EngineOptions, make_engines, make_policy
 from server.engines.protocols import Sampling
-from server.engines.torch.checkpoint import load_policy
-from server.engines.torch.compute import ComputeThread
-from server.engines.torch.matrices import Precision
-from server.engines.torch.policy import TorchPolicyEngine
+from server.engines.torch.loop import ComputeThread
+from server.engines.torch.model import Precision
 from server.engines.torch.runtime import TorchRuntime
 from server.parts.runner import STEP_LIMITS, SandboxRunner
 
@@ -83,10 +81,10 @@ async def open_searcher(
     about a third more tokens a second on large batches, at the price of exact repetition.
     """
     runtime = TorchRuntime(compute=ComputeThread(threads=1), precision=precision)
+    options = EngineOptions(backend="torch", torch=runtime)
     if ppm_folder is None:
-        policy, scorer = TorchPolicyEngine(load_policy(policy_folder), runtime=runtime), None
+        policy, scorer = make_policy(policy_folder, options), None
     else:
-        options = EngineOptions(backend="torch", torch=runtime)
         engines = make_engines(ModelFolders(policy=policy_folder, ppm=ppm_folder), options)
         policy, scorer = engines.policy, engines.ppm
     async with AsyncExitStack() as stack:

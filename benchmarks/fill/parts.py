@@ -10,10 +10,9 @@ from search import CodeRunner
 from search.protocols import Policy
 from server.answers.equality import EqualityPool
 from server.bundle.folders import ModelFolders
-from server.engines.choice import make_engines
+from server.engines.choice import EngineOptions, make_engines
 from server.engines.completion_policy import CompletionPolicyEngine
 from server.engines.protocols import Engines, Sampling
-from server.engines.torch.engines import torch_engines
 from server.engines.torch.runtime import serving_runtime
 from server.engines.vllm.watchdog import marked
 from server.parts.engine_options import engine_options
@@ -50,7 +49,7 @@ async def open_parts(engine: str, folders: ModelFolders, settings: Settings, met
         await equality.warm_up()
         if engine == "torch":
             runtime = serving_runtime(lambda threads: TimedComputeThread(threads=threads))
-            engines = torch_engines(folders, runtime)
+            engines = make_engines(folders, EngineOptions(backend="torch", torch=runtime))
             clocks = shares(runtime.policy_threads, (runtime.compute,))
         else:
             from server.engines.vllm.engine import VllmEngine  # noqa: PLC0415  # may not be installed

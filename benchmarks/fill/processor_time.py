@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.engines.errors import EngineError
-from server.engines.torch.compute import ComputeThread, Workload
+from server.engines.torch.loop import ComputeThread, Workload
 
 KINDS = ("policy", "ppm", "sandbox", "search", "answers")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")

@@ -13,11 +13,13 @@ backend are imported only where it is chosen.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from server.bundle.folders import ModelFolders
-from server.engines.completion_policy import CompletionPolicyEngine, StepFormat, TrainedFormat
+from server.engines.completion_policy import Completer, CompletionPolicyEngine, StepFormat, TrainedFormat
 from server.engines.errors import CheckpointError
 from server.engines.model_folder import (
     VALUE_HEAD_FILE,
@@ -64,14 +66,14 @@ class EngineOptions:
 
 
 class _Backend(Protocol):
-    """A column of the table."""
+    """A column of the table. Raises `CheckpointError` for folders that it cannot serve."""
 
-    def policy(self, folder: ModelFolder) -> PolicyEngine:
-        """Raises `CheckpointError`."""
+    def completer(self, folder: ModelFolder, step_format: StepFormat) -> Completer:
+        """For a policy that is asked in `step_format`."""
         ...
 
-    def ppm(self, folder: ModelFolder, *, reads_policy_tokens: bool) -> ScorerEngine:
-        """`reads_policy_tokens`: whether policy and PPM share a tokenizer. Raises `CheckpointError`."""
+    def ppm(self, folder: ModelFolder, rendering: PathRendering) -> ScorerEngine:
+        """For a PPM that reads paths in `rendering`."""
         ...
 
 
@@ -81,18 +83,29 @@ def make_engines(folders: ModelFolders, options: EngineOptions) -> Engines:
     Example: `make_engines(bundled_models(), EngineOptions(backend="torch"))`.
     """
     policy, ppm = ModelFolder(folders.policy), ModelFolder(folders.ppm)
-    reads_policy_tokens = _reads_policy_tokens(policy, ppm)
-    backend = _backend(options, policy, ppm)
-    return Engines(policy=backend.policy(policy), ppm=backend.ppm(ppm, reads_policy_tokens=reads_policy_tokens))
+    rendering = ppm_rendering(ppm, reads_policy_tokens=_reads_policy_tokens(policy, ppm))
+    backend = _backend(options, {EngineName.POLICY: policy, EngineName.PPM: ppm})
+    return Engines(policy=_policy(backend, policy), ppm=backend.ppm(ppm, rendering))
 
 
-def _backend(options: EngineOptions, policy: ModelFolder, ppm: ModelFolder) -> _Backend:
+def make_policy(path: FilePath, options: EngineOptions) -> PolicyEngine:
+    """As `make_engines`, for searches without a PPM."""
+    folder = ModelFolder(path)
+    return _policy(_backend(options, {EngineName.POLICY: folder}), folder)
+
+
+def _policy(backend: _Backend, folder: ModelFolder) -> PolicyEngine:
+    step_format = step_format_of(folder)
+    return CompletionPolicyEngine(backend.completer(folder, step_format), step_format)
+
+
+def _backend(options: EngineOptions, models: Mapping[EngineName, ModelFolder]) -> _Backend:
     if options.backend == "openai":
         if options.remote is None:
             raise ValueError("the backend openai needs the addresses of its servers")
         return _Remote(options.remote)
     if options.backend == "vllm" or (options.backend == "auto" and suits_this_machine()):
-        return _Vllm(policy, ppm, options.vllm)
+        return _Vllm(models, options.vllm)
     return _Torch(options.torch)
 
 
@@ -117,58 +130,50 @@ class _Torch:
 
         self._runtime = runtime or serving_runtime()
 
-    def policy(self, folder: ModelFolder) -> PolicyEngine:
+    def completer(self, folder: ModelFolder, step_format: StepFormat) -> Completer:
         if folder.policy_kind is PolicyKind.INSTRUCT:
-            from server.engines.fewshot.format import read_format
             from server.engines.fewshot.transformers_completer import TransformersCompleter
 
-            few_shot = read_format(folder)
-            completer = TransformersCompleter(folder.path, few_shot, runtime=self._runtime)
-            return CompletionPolicyEngine(completer, few_shot)
+            return TransformersCompleter(folder, step_format.tokenizer, runtime=self._runtime)
         from server.engines.torch.checkpoint import load_policy
-        from server.engines.torch.policy import TorchPolicyEngine
+        from server.engines.torch.policy import TorchCompleter
 
-        return TorchPolicyEngine(load_policy(folder.path), runtime=self._runtime)
+        return TorchCompleter(load_policy(folder.path), runtime=self._runtime)
 
-    def ppm(self, folder: ModelFolder, *, reads_policy_tokens: bool) -> ScorerEngine:
-        if folder.ppm_kind is PpmKind.STANDARD and reads_policy_tokens:
+    def ppm(self, folder: ModelFolder, rendering: PathRendering) -> ScorerEngine:
+        if folder.ppm_kind is PpmKind.STANDARD and isinstance(rendering, PathTokens):
             from server.engines.torch.checkpoint import load_ppm
-            from server.engines.torch.ppm import TorchScorer
+            from server.engines.torch.ppm import torch_scorer
 
-            return TorchScorer(load_ppm(folder.path), runtime=self._runtime)
+            return torch_scorer(load_ppm(folder.path), runtime=self._runtime)
         from server.engines.prm.heads import read_head
-        from server.engines.prm.scorer import PrmScorer
+        from server.engines.prm.scorer import transformers_scorer
 
-        rendering = ppm_rendering(folder, reads_policy_tokens=reads_policy_tokens)
-        return PrmScorer(folder.path, rendering, read_head(folder), runtime=self._runtime)
+        return transformers_scorer(folder, rendering, read_head(folder), runtime=self._runtime)
 
 
 class _Vllm:
     """vLLM engines beside this process."""
 
-    def __init__(self, policy: ModelFolder, ppm: ModelFolder, options: VllmOptions) -> None:
+    def __init__(self, models: Mapping[EngineName, ModelFolder], options: VllmOptions) -> None:
         """Looks at the memory before anything is started. Raises `MemoryRefused`."""
-        check_memory(
-            {EngineName.POLICY: policy, EngineName.PPM: ppm},
-            {name: options.share(name) for name in EngineName},
-            tensor_parallel=options.tensor_parallel,
-        )
+        shares = {name: options.share(name) for name in models}
+        check_memory(models, shares, tensor_parallel=options.tensor_parallel)
         self._options = options
         self._turn = asyncio.Lock()
 
-    def policy(self, folder: ModelFolder) -> PolicyEngine:
+    def completer(self, folder: ModelFolder, step_format: StepFormat) -> Completer:
         from server.engines.vllm.completer import VllmCompleter
 
-        step_format = step_format_of(read_policy_folder(folder.path))
-        return CompletionPolicyEngine(VllmCompleter(folder, step_format, self._options, turn=self._turn), step_format)
+        read_policy_folder(folder.path)
+        return VllmCompleter(folder, step_format, self._options, turn=self._turn)
 
-    def ppm(self, folder: ModelFolder, *, reads_policy_tokens: bool) -> ScorerEngine:
+    def ppm(self, folder: ModelFolder, rendering: PathRendering) -> ScorerEngine:
         from server.engines.vllm.ppm import VllmScorer
 
         if folder.ppm_kind is PpmKind.STANDARD:
             read_ppm_folder(folder.path)
-        pooling, rendering = pooling_of(folder), ppm_rendering(folder, reads_policy_tokens=reads_policy_tokens)
-        return VllmScorer(folder, rendering, pooling, self._options, turn=self._turn)
+        return VllmScorer(folder, rendering, pooling_of(folder), self._options, turn=self._turn)
 
 
 class _Remote:
@@ -177,26 +182,18 @@ class _Remote:
     def __init__(self, options: RemoteOptions) -> None:
         self._options = options
 
-    def policy(self, folder: ModelFolder) -> PolicyEngine:
+    def completer(self, folder: ModelFolder, step_format: StepFormat) -> Completer:
         from server.engines.remote.completer import RemoteCompleter
 
-        step_format, options = step_format_of(folder), self._options
-        completer = RemoteCompleter(
-            options.policy, step_format, context_tokens=folder.context_tokens, limits=options.limits
-        )
-        return CompletionPolicyEngine(completer, step_format)
+        address, limits = self._options.policy, self._options.limits
+        return RemoteCompleter(address, step_format, context_tokens=folder.context_tokens, limits=limits)
 
-    def ppm(self, folder: ModelFolder, *, reads_policy_tokens: bool) -> ScorerEngine:
+    def ppm(self, folder: ModelFolder, rendering: PathRendering) -> ScorerEngine:
         from server.engines.remote.ppm import RemoteScorer
 
-        pooling, rendering = pooling_of(folder), ppm_rendering(folder, reads_policy_tokens=reads_policy_tokens)
-        return RemoteScorer(
-            self._options.ppm,
-            rendering,
-            pooling,
-            context_tokens=folder.context_tokens,
-            limits=self._options.limits,
-        )
+        address, limits = self._options.ppm, self._options.limits
+        pooling = pooling_of(folder)
+        return RemoteScorer(address, rendering, pooling, context_tokens=folder.context_tokens, limits=limits)
 
 
 def step_format_of(folder: ModelFolder) -> StepFormat:

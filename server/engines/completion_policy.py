@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from search.outcomes import CandidateStop
-from search.protocols import Candidate, Path
-from server.engines.policy_view import PolicyView, room_for_step
+from search.protocols import Candidate, Path, PathTooLong
 from server.engines.protocols import Engine, Sampling
-from server.engines.rendering import PathRendering, PathTokens, StepTokenizer
+from server.engines.rendering import PathRendering, PathSegments, PathTokens, StepTokenizer, joined
 from server.engines.stats import EngineStats
 
 
@@ -22,7 +21,8 @@ from server.engines.stats import EngineStats
 class CompletionRequest:
     """`n` continuations of one prompt."""
 
-    prompt: tuple[int, ...]
+    segments: PathSegments
+    """The prompt, cut where paths of one search part."""
     n: int
     seed: int
     """Decides all samples of the request; requests with different seeds share none."""
@@ -33,6 +33,11 @@ class CompletionRequest:
     """A continuation ends with the first of them, and keeps it."""
     stop_strings: tuple[str, ...] = ()
     """A continuation ends with the token that completes the first of them, and keeps it."""
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """The segments as one sequence."""
+        return joined(self.segments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,29 +97,37 @@ class CompletionPolicyEngine:
 
     def __init__(self, completer: Completer, step_format: StepFormat) -> None:
         self.completer = completer
-        self._format = step_format
+        self.step_format = step_format
 
-    def policy(self, sampling: Sampling) -> PolicyView:
+    def policy(self, sampling: Sampling) -> "PolicyView":
         """See `server.engines.protocols.PolicyEngine`."""
         return PolicyView(self, sampling)
 
     def prompt_tokens(self, problem: str) -> int:
         """Instruction and examples included, where the format has them."""
-        return len(self._format.token_ids(Path(problem=problem)))
+        return len(self.step_format.token_ids(Path(problem=problem)))
 
     async def propose(self, path: Path, n: int, *, seed: int, sampling: Sampling) -> Sequence[Candidate]:
         """See `PolicyView.propose`."""
-        prompt = self._format.token_ids(path)
+        if n < 1:
+            raise ValueError(f"expected n >= 1, got {n}")
+        segments = self.step_format.segments(path)
+        length = sum(map(len, segments))
+        if length >= self.context_tokens:
+            raise PathTooLong(f"the path has {length} tokens, the model's context {self.context_tokens}")
+        # Greedy samples are all the same, and vLLM refuses to make more than one.
+        copies = n if sampling.temperature == 0 else 1
         request = CompletionRequest(
-            prompt=prompt,
-            n=n,
+            segments=segments,
+            n=n // copies,
             seed=seed,
             sampling=sampling,
-            max_tokens=room_for_step(len(prompt), n, context_tokens=self.context_tokens, sampling=sampling),
-            stop_token_ids=self._format.stop_token_ids,
-            stop_strings=self._format.stop_strings,
+            max_tokens=min(self.context_tokens - length, sampling.max_step_tokens),
+            stop_token_ids=self.step_format.stop_token_ids,
+            stop_strings=self.step_format.stop_strings,
         )
-        return [self._format.candidate(completion, path) for completion in await self.completer.complete(request)]
+        completions = await self.completer.complete(request)
+        return [self.step_format.candidate(completion, path) for completion in completions] * copies
 
     @property
     def model_id(self) -> str:
@@ -139,6 +152,22 @@ class CompletionPolicyEngine:
 
     async def __aexit__(self, *_: object) -> None:
         await self.completer.__aexit__()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyView:
+    """`search.protocols.Policy` with one way of sampling. Any number of views share an engine, and its batch."""
+
+    engine: CompletionPolicyEngine
+    sampling: Sampling
+
+    async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
+        """`n` candidates, sampled from generators of their own.
+
+        A candidate's log-probability is that of everything the model wrote. Greedy candidates are all the same. Raises
+        `PathTooLong`, `EngineError`, and ValueError for n < 1 or for tokens of another model.
+        """
+        return await self.engine.propose(path, n, seed=seed, sampling=self.sampling)
 
 
 def vllm_seed(seed: int) -> int:

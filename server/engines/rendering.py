@@ -6,7 +6,7 @@ tokenised again. Training renders its examples through this module too.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path as FilePath
@@ -93,6 +93,11 @@ class StepTokenizer(SegmentTokenizer):
         return self.decode(token_ids[:-1] if ends else token_ids)
 
 
+def joined(segments: Iterable[Sequence[int]]) -> tuple[int, ...]:
+    """As one sequence."""
+    return tuple(chain.from_iterable(segments))
+
+
 class PathRendering(ABC):
     """How a model reads paths."""
 
@@ -107,7 +112,7 @@ class PathRendering(ABC):
 
     def token_ids(self, path: Path) -> tuple[int, ...]:
         """The path as one sequence; a reward model's score is that of its last token."""
-        return tuple(chain.from_iterable(self.segments(path)))
+        return joined(self.segments(path))
 
 
 class PathTokens(PathRendering):
@@ -133,4 +138,4 @@ class PathTokens(PathRendering):
         return self._encode(prompt_segments(problem))
 
     def _encode(self, segments: tuple[Segment, ...]) -> tuple[int, ...]:
-        return tuple(chain.from_iterable(map(self.tokenizer.encode, segments)))
+        return joined(map(self.tokenizer.encode, segments))

@@ -1,7 +1,6 @@
 """Completions from a vLLM server, token ids in and out."""
 
 from collections.abc import Sequence
-from itertools import repeat
 
 from server.engines.completion_policy import Completion, CompletionRequest, StepFormat, vllm_seed
 from server.engines.errors import RemoteUnavailable
@@ -35,25 +34,23 @@ class RemoteCompleter(RemoteEngine):
 
     async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
         """Raises what the client raises, and `RemoteMismatch` for an answer without token ids."""
-        # The server refuses more than one greedy sample, and all of them would be the same.
-        sampled = request.n if request.sampling.temperature > 0 else 1
         where = self._client.url + _PATH
-        with self.calling(sampled):
-            answer = await self._client.post(_PATH, self._body(request, n=sampled))
-            choices = in_order(objects(answer, "choices", where=where), where=where, expected=sampled)
+        with self.calling(request.n):
+            answer = await self._client.post(_PATH, self._body(request))
+            choices = in_order(objects(answer, "choices", where=where), where=where, expected=request.n)
             completions = [_completion(choice, where=where) for choice in choices]
         self.counters.tokens_generated += sum(len(completion.token_ids) for completion in completions)
         self._count_prompt(answer, length=len(request.prompt))
-        return completions if sampled == request.n else list(repeat(completions[0], request.n))
+        return completions
 
     async def _check(self) -> None:
         """Any model that has these tokens can be asked to complete."""
 
-    def _body(self, request: CompletionRequest, *, n: int) -> JsonObject:
+    def _body(self, request: CompletionRequest) -> JsonObject:
         return {
             "model": self.model.name,
             "prompt": request.prompt,
-            "n": n,
+            "n": request.n,
             "max_tokens": request.max_tokens,
             "seed": vllm_seed(request.seed),
             "temperature": request.sampling.temperature,

@@ -17,7 +17,7 @@ from torch import Tensor
 from server.engines.errors import CheckpointError
 from server.engines.model_folder import ModelFolder
 from server.engines.rendering import StepTokenizer
-from server.engines.torch.qwen2 import EMBEDDING, Qwen2Shape
+from server.engines.torch.model import EMBEDDING, Qwen2Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

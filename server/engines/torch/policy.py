@@ -1,121 +1,141 @@
-"""The torch policy: one engine over a local checkpoint that batches every search's requests, and its views.
+# pyright: basic
+"""The torch policy: continuous batching of every search's requests over a local checkpoint.
 
-The computing is done on the runtime's threads; a coroutine here only waits. With several lanes a request goes, whole,
-to one of them; all of them know what any has read of a path.
+Every step of a loop drops what was abandoned, admits waiting samples as far as there is room, runs the batch once and
+answers what is finished: nothing waits for the slowest sequence of another request. With several lanes a request goes,
+whole, to one of them; all of them know what any has read of a path.
 """
 
-import random
-import threading
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Self
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from search.protocols import Candidate, Path
-from server.engines.policy_view import PolicyView, room_for_step
-from server.engines.protocols import Sampling
-from server.engines.rendering import PathTokens
-from server.engines.stats import EngineStats, total
+import torch
+
+from server.engines.completion_policy import Completion, CompletionRequest
+from server.engines.stats import EngineCounters
+from server.engines.torch.batch import GROUP_SIZE, DecodeBatch, Row
+from server.engines.torch.cache import PathEncoder
 from server.engines.torch.checkpoint import Checkpoint
-from server.engines.torch.compute import ComputeThread
-from server.engines.torch.decode_loop import DecodeLoop, PolicyWeights, ProposeRequest, Sample
-from server.engines.torch.inbox import Reply
+from server.engines.torch.loop import Lane, ThreadEngine
+from server.engines.torch.model import Product, Qwen2
 from server.engines.torch.runtime import TorchRuntime
-from server.engines.torch.sampling import Rule
-from server.engines.torch.thread_engine import fault_of
+from server.engines.torch.sampling import Generation, GenerationLoop, Sample, generation
 
-_IN_ONE_LANE = 32
-"""Up to so many sequences stay together: two steps of half of them take as long side by side as one step of all, but
-twice the processor time, which the PPM and the sandbox have use for."""
+_ADMITTED_TOKENS = 4096
+"""Path tokens admitted before the next decoding step, reused ones included: bounds how long running sequences stall."""
 
 
-class TorchPolicyEngine:
-    """`server.engines.protocols.PolicyEngine` with a Qwen2-shaped model."""
+class _Group(NamedTuple):
+    """Samples of one call that join the batch together."""
+
+    call: Generation
+    samples: Sequence[Sample]
+
+
+class DecodeLoop(GenerationLoop):
+    """A batch of the policy's. Requests may differ in their sampling: each row keeps its own."""
+
+    def __init__(self, model: Qwen2, head: Product, encoder: PathEncoder, *, max_batch: int) -> None:
+        """Model, head and encoder may be shared with other loops."""
+        super().__init__()
+        self._head = head
+        self._encoder = encoder
+        self._max_batch = max_batch
+        self._batch = DecodeBatch(model)
+        self._waiting: deque[_Group] = deque()
+        self._running: dict[Row, tuple[Generation, Sample]] = {}
+
+    def step(self) -> None:
+        """See `Workload`."""
+        self._take_all()
+        self._leave_abandoned()
+        self._admit()
+        # Reading paths takes a while: whoever left meanwhile shall not have another token written.
+        self._leave_abandoned()
+        self._count_levels()
+        if self._running:
+            self._decode()
+        self._count_levels()
+
+    def _count_levels(self) -> None:
+        self.counters.running = len(self._running)
+        self.counters.waiting = sum(len(group.samples) for group in self._waiting)
+
+    def _take_all(self) -> None:
+        """Cut new calls into groups."""
+        size = min(GROUP_SIZE, self._max_batch)
+        while (call := self.take()) is not None:
+            for start in range(0, len(call.samples), size):
+                self._waiting.append(_Group(call, call.samples[start : start + size]))
+
+    def _leave_abandoned(self) -> None:
+        if abandoned := self.drop_abandoned():
+            self._waiting = deque(group for group in self._waiting if group.call not in abandoned)
+            self._leave([row for row, (call, _) in self._running.items() if call in abandoned])
+
+    def _admit(self) -> None:
+        """Start waiting groups, oldest first: each sample's first token follows from the path alone."""
+        admitted: list[_Group] = []
+        room, tokens = self._max_batch - len(self._batch), _ADMITTED_TOKENS
+        while self._waiting and len(self._waiting[0].samples) <= room:
+            path_tokens = sum(map(len, self._waiting[0].call.request.segments))
+            if admitted and path_tokens > tokens:
+                break
+            admitted.append(self._waiting.popleft())
+            room -= len(admitted[-1].samples)
+            tokens -= path_tokens
+        if not admitted:
+            return
+        nodes = self._encoder.encode([group.call.request.segments for group in admitted])
+        repeats = torch.tensor([len(group.samples) for group in admitted])
+        hidden = torch.stack([node.hidden for node in nodes]).repeat_interleave(repeats, dim=0)
+        self.write([sample for group in admitted for sample in group.samples], self._head(hidden))
+        for node, group in zip(nodes, admitted, strict=True):
+            unfinished = [sample for sample in group.samples if not sample.is_finished]
+            if unfinished:
+                rows = self._batch.join(node, [sample.token_ids[-1] for sample in unfinished])
+                self._running |= {row: (group.call, sample) for row, sample in zip(rows, unfinished, strict=True)}
+        self.answer_finished(group.call for group in admitted)
+
+    def _decode(self) -> None:
+        rows, hidden = self._batch.step()
+        self.counters.forward_passes += 1
+        self.counters.observe_batch(len(rows))
+        samples = [self._running[row][1] for row in rows]
+        self.write(samples, self._head(hidden))
+        for row, sample in zip(rows, samples, strict=True):
+            row.last_token = sample.token_ids[-1]
+        finished = [row for row, sample in zip(rows, samples, strict=True) if sample.is_finished]
+        calls = [self._running[row][0] for row in finished]
+        self._leave(finished)
+        self.answer_finished(calls)
+
+    def _leave(self, rows: Sequence[Row]) -> None:
+        self._batch.leave(rows)
+        for row in rows:
+            del self._running[row]
+
+
+class TorchCompleter(ThreadEngine):
+    """`server.engines.completion_policy.Completer` with a Qwen2-shaped model."""
 
     def __init__(self, checkpoint: Checkpoint, *, max_batch: int = 256, runtime: TorchRuntime | None = None) -> None:
         """`max_batch` bounds the sequences that run at once, of all requests together."""
         if max_batch < 1:
             raise ValueError(f"expected max_batch >= 1, got {max_batch}")
         self.model_id = checkpoint.model_id
-        self.path_tokens = PathTokens(checkpoint.tokenizer)
         self.context_tokens = checkpoint.shape.context_tokens
         runtime = runtime or TorchRuntime()
-        self._weights = PolicyWeights(checkpoint, runtime)
+        counters = EngineCounters()
+        model = runtime.model(checkpoint)
+        # Without the padding of the vocabulary, whose tokens have no text.
+        head = model.product(checkpoint.head[: checkpoint.tokenizer.size])
+        encoder = runtime.encoder(model, counters)
         threads = runtime.policy_threads[:max_batch]
-        self._lanes = [
-            _Lane(thread, DecodeLoop(self._weights, max_batch=max_batch // len(threads))) for thread in threads
-        ]
-        # Requests may come from several event loops: the count and the choice that rests on it belong together.
-        self._choosing = threading.Lock()
+        loops = [DecodeLoop(model, head, encoder, max_batch=max_batch // len(threads)) for _ in threads]
+        super().__init__([Lane(thread, loop) for thread, loop in zip(threads, loops, strict=True)], counters)
 
-    def policy(self, sampling: Sampling) -> PolicyView:
-        """See `server.engines.protocols.PolicyEngine`."""
-        return PolicyView(self, sampling)
-
-    def prompt_tokens(self, problem: str) -> int:
-        return len(self.path_tokens.token_ids(Path(problem=problem)))
-
-    async def propose(self, path: Path, n: int, *, seed: int, sampling: Sampling) -> Sequence[Candidate]:
-        """See `PolicyView.propose`."""
-        segments = self.path_tokens.segments(path)
-        length = sum(map(len, segments))
-        room = room_for_step(length, n, context_tokens=self.context_tokens, sampling=sampling)
-        request = ProposeRequest(
-            segments=segments,
-            path_length=length,
-            max_tokens=room,
-            rule=Rule(sampling.temperature, sampling.top_p),
-            # Seeded by a string: Random hashes it, so that neighbouring seeds and samples share nothing.
-            samples=tuple(Sample(random.Random(f"{seed}/{k}")) for k in range(n)),
-            reply=Reply(),
-        )
-        with self._lane_for(n) as lane:
-            lane.loop.inbox.put(request)
-            lane.thread.wake()
-            return await request.reply.wait()
-
-    @contextmanager
-    def _lane_for(self, sequences: int) -> "Generator[_Lane]":
-        with self._choosing:
-            in_one = (lane for lane in self._lanes if lane.sequences + sequences <= _IN_ONE_LANE)
-            lane = next(in_one, min(self._lanes, key=lambda lane: lane.sequences))
-            lane.sequences += sequences
-        try:
-            yield lane
-        finally:
-            with self._choosing:
-                lane.sequences -= sequences
-
-    @property
-    def fault(self) -> str | None:
-        """See `server.engines.protocols.Engine`."""
-        faults = (fault_of(lane.loop.inbox) for lane in self._lanes)
-        return next((fault for fault in faults if fault is not None), None)
-
-    @property
-    def stats(self) -> EngineStats:
-        counters = (self._weights.counters, *(lane.loop.counters for lane in self._lanes))
-        return total([counted.snapshot() for counted in counters])
-
-    async def __aenter__(self) -> Self:
-        for lane in self._lanes:
-            lane.thread.attach(lane.loop)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Refuse what is pending; requests from now on raise `EngineClosed`."""
-        for lane in self._lanes:
-            await lane.thread.detach(lane.loop)
-
-
-@dataclass(slots=True)
-class _Lane:
-    """A batch and the thread that runs it."""
-
-    thread: ComputeThread
-    loop: DecodeLoop
-    sequences: int = 0
-    """Asked for and not answered."""
+    async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
+        """Sample k draws from its own generator, seeded by (seed, k). See `Completer.complete`."""
+        return await self.ask(generation(request), sequences=request.n)

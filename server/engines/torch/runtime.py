@@ -5,12 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from server.engines.stats import EngineCounters
+from server.engines.torch.cache import PathEncoder
 from server.engines.torch.checkpoint import Checkpoint
-from server.engines.torch.compute import ComputeThread
-from server.engines.torch.matrices import Precision
+from server.engines.torch.loop import ComputeThread
+from server.engines.torch.model import Precision, Qwen2
 from server.engines.torch.openmp import default_threads
-from server.engines.torch.path_encoder import PathEncoder
-from server.engines.torch.qwen2 import Qwen2
 
 _BYTES_PER_MB = 1 << 20
 

@@ -1,25 +1,78 @@
 # pyright: basic
-"""Sampling: turns logits and uniform numbers into tokens. Draws nothing itself.
+"""Sampling: the sequences of a request while they are written, and how their next tokens are sampled from logits.
 
-A row's token depends on its own logits, numbers and rule alone, never on the rows beside it.
+A sequence's token depends on its own logits, numbers and `Sampling` alone, never on the rows beside it.
 """
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from server.engines.completion_policy import Completion, CompletionRequest
+from server.engines.protocols import Sampling
+from server.engines.torch.loop import Call, EngineLoop
+
 NUMBERS_PER_TOKEN = 2
 """Uniform numbers a row needs for one token: a draw, and the second one that a draw outside the nucleus needs."""
 
 
-class Rule(NamedTuple):
-    """How one row draws."""
+@dataclass(slots=True, eq=False)
+class Sample:
+    """One sequence of a request."""
 
-    temperature: float
-    """0 takes the likeliest token."""
-    top_p: float
+    request: CompletionRequest
+    rng: random.Random
+    token_ids: list[int] = field(default_factory=list[int])
+    logprob: float = 0.0
+    is_finished: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Generation(Call[list[Completion]]):
+    """One call of `Completer.complete`."""
+
+    request: CompletionRequest
+    samples: tuple[Sample, ...]
+
+
+def generation(request: CompletionRequest) -> Generation:
+    """To be made inside the call."""
+    # Seeded by a string: Random hashes it, so that neighbouring seeds and samples share nothing.
+    samples = tuple(Sample(request, random.Random(f"{request.seed}/{k}")) for k in range(request.n))
+    return Generation(request=request, samples=samples)
+
+
+class GenerationLoop(EngineLoop[Generation]):
+    """What loops share that write sequences."""
+
+    def drop_abandoned(self) -> set[Generation]:
+        """See `EngineLoop`. Their tokens are counted."""
+        abandoned = super().drop_abandoned()
+        self.counters.tokens_aborted += sum(len(sample.token_ids) for call in abandoned for sample in call.samples)
+        return abandoned
+
+    def write(self, samples: Sequence[Sample], logits_B_V: Tensor) -> None:
+        """Sample one more token for each, from the logits after its last one."""
+        numbers = [[sample.rng.random() for _ in range(NUMBERS_PER_TOKEN)] for sample in samples]
+        choice = choose(logits_B_V, numbers, [sample.request.sampling for sample in samples])
+        self.counters.tokens_generated += len(samples)
+        for sample, token, logprob in zip(samples, choice.tokens, choice.logprobs, strict=True):
+            sample.token_ids.append(token)
+            sample.logprob += logprob
+            request = sample.request
+            sample.is_finished = token in request.stop_token_ids or len(sample.token_ids) >= request.max_tokens
+
+    def answer_finished(self, calls: Iterable[Generation]) -> None:
+        """Answer those calls whose samples are all finished."""
+        for call in dict.fromkeys(calls):
+            if all(sample.is_finished for sample in call.samples):
+                self.held.discard(call)
+                completions = (Completion(token_ids=tuple(one.token_ids), logprob=one.logprob) for one in call.samples)
+                call.answer(list(completions))
 
 
 class Choice(NamedTuple):
@@ -30,18 +83,18 @@ class Choice(NamedTuple):
     """Natural log-probabilities at temperature 1, before any truncation."""
 
 
-def choose(logits_B_V: Tensor, numbers: Sequence[Sequence[float]], rules: Sequence[Rule]) -> Choice:
+def choose(logits_B_V: Tensor, numbers: Sequence[Sequence[float]], samplings: Sequence[Sampling]) -> Choice:
     """Nucleus sampling, row by row; the likeliest token where a row's temperature is 0, whatever its numbers.
 
     The first draw is from the whole distribution. A draw outside the nucleus is replaced by one from the nucleus, which
     gives every token of it the mass p + (1 - mass of the nucleus)·p / mass of the nucleus, as it should be, and spares
     sorting the rows (nearly all) whose first draw is good. Tokens as likely as the nucleus's last one belong to it.
     """
-    warm = [rule.temperature > 0 for rule in rules]
+    warm = [sampling.temperature > 0 for sampling in samplings]
     if not any(warm):
         tokens = logits_B_V.argmax(dim=-1, keepdim=True)
     else:
-        tokens = _sample(logits_B_V, torch.tensor(numbers, dtype=torch.float64).T, rules)
+        tokens = _sample(logits_B_V, torch.tensor(numbers, dtype=torch.float64).T, samplings)
         if not all(warm):
             likeliest = logits_B_V.argmax(dim=-1, keepdim=True)
             tokens = torch.where(torch.tensor(warm).unsqueeze(1), tokens, likeliest)
@@ -49,13 +102,13 @@ def choose(logits_B_V: Tensor, numbers: Sequence[Sequence[float]], rules: Sequen
     return Choice(tokens.squeeze(1).tolist(), logprobs.squeeze(1).tolist())
 
 
-def _sample(logits_B_V: Tensor, numbers_2_B: Tensor, rules: Sequence[Rule]) -> Tensor:
+def _sample(logits_B_V: Tensor, numbers_2_B: Tensor, samplings: Sequence[Sampling]) -> Tensor:
     """A token for every row; rows of temperature 0 get some token."""
-    temperatures_B = torch.tensor([rule.temperature or 1.0 for rule in rules])
+    temperatures_B = torch.tensor([sampling.temperature or 1.0 for sampling in samplings])
     probabilities = torch.softmax(logits_B_V / temperatures_B.unsqueeze(1), dim=-1)
     tokens = _draw(probabilities, numbers_2_B[0])
-    if any(rule.top_p < 1 for rule in rules):
-        top_ps_B = torch.tensor([rule.top_p for rule in rules])
+    if any(sampling.top_p < 1 for sampling in samplings):
+        top_ps_B = torch.tensor([sampling.top_p for sampling in samplings])
         likelier = probabilities > probabilities.gather(1, tokens)
         # The sum of a whole row may round up to 1: a row with top_p 1 is never redrawn.
         outside = ((probabilities * likelier).sum(dim=-1) >= top_ps_B) & (top_ps_B < 1)

@@ -29,11 +29,9 @@ class VllmCompleter(VllmEngine):
 
     async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
         """See `Completer.complete`."""
-        # Greedy samples are all the same, and vLLM refuses to make more than one.
-        copies = request.n if request.sampling.temperature == 0 else 1
         async with self.counted():
-            answer = await self.run(lambda llm, label: _generate(llm, label, request, n=request.n // copies))
-        return [_completion(output) for output in answer.outputs] * copies
+            answer = await self.run(lambda llm, label: _generate(llm, label, request))
+        return [_completion(output) for output in answer.outputs]
 
     def arguments(self) -> Mapping[str, object]:
         """vLLM needs a tokenizer only to find texts that end a step."""
@@ -41,16 +39,16 @@ class VllmCompleter(VllmEngine):
 
     async def prove(self, llm: "AsyncLLM") -> None:
         """See `VllmEngine.prove`."""
-        request = CompletionRequest(prompt=(0,), n=1, seed=0, sampling=Sampling(), max_tokens=2)
-        async for _ in _generate(llm, Label("first"), request, n=1):
+        request = CompletionRequest(segments=((0,),), n=1, seed=0, sampling=Sampling(), max_tokens=2)
+        async for _ in _generate(llm, Label("first"), request):
             pass
 
 
-def _generate(llm: "AsyncLLM", label: Label, request: CompletionRequest, *, n: int) -> "AsyncGenerator[RequestOutput]":
+def _generate(llm: "AsyncLLM", label: Label, request: CompletionRequest) -> "AsyncGenerator[RequestOutput]":
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
     params = SamplingParams(
-        n=n,
+        n=request.n,
         temperature=request.sampling.temperature,
         top_p=request.sampling.top_p,
         seed=vllm_seed(request.seed),

@@ -8,14 +8,25 @@ from server.bundle.folders import ModelFolders
 from server.engines.choice import EngineOptions, RemoteOptions, make_engines, pooling_of, ppm_rendering, step_format_of
 from server.engines.completion_policy import CompletionPolicyEngine, TrainedFormat
 from server.engines.model_folder import ModelFolder
-from server.engines.prm.scorer import PrmScorer
+from server.engines.prm.scorer import transformers_scorer
 from server.engines.protocols import Engines
 from server.engines.remote.client import RemoteAddress, RemoteLimits
 from server.engines.remote.completer import RemoteCompleter
 from server.engines.remote.ppm import RemoteScorer
 from server.engines.rendering import StepTokenizer
+from server.engines.torch.checkpoint import Checkpoint
+from server.engines.torch.policy import TorchCompleter
+from server.engines.torch.ppm import PathScorer
 from server.engines.torch.runtime import TorchRuntime
 from server.engines.vllm.arguments import VllmOptions
+
+
+def torch_policy(
+    checkpoint: Checkpoint, *, max_batch: int = 256, runtime: TorchRuntime | None = None
+) -> CompletionPolicyEngine:
+    """A policy of the step format on torch."""
+    completer = TorchCompleter(checkpoint, max_batch=max_batch, runtime=runtime)
+    return CompletionPolicyEngine(completer, TrainedFormat(checkpoint.tokenizer))
 
 
 def remote_engines(policy: RemoteAddress, ppm: RemoteAddress, folders: ModelFolders) -> Engines:
@@ -52,16 +63,18 @@ def few_shot_policy(path: FilePath, runtime: TorchRuntime) -> CompletionPolicyEn
     from server.engines.fewshot.transformers_completer import TransformersCompleter
 
     step_format = read_format(ModelFolder(path))
-    return CompletionPolicyEngine(TransformersCompleter(path, step_format, runtime=runtime), step_format)
+    return CompletionPolicyEngine(
+        TransformersCompleter(ModelFolder(path), step_format.tokenizer, runtime=runtime), step_format
+    )
 
 
-def prm_scorer(path: FilePath, runtime: TorchRuntime, *, reads_policy_tokens: bool) -> PrmScorer:
+def prm_scorer(path: FilePath, runtime: TorchRuntime, *, reads_policy_tokens: bool) -> PathScorer:
     """A PPM of any kind by transformers."""
     from server.engines.prm.heads import read_head
 
     folder = ModelFolder(path)
     rendering = ppm_rendering(folder, reads_policy_tokens=reads_policy_tokens)
-    return PrmScorer(path, rendering, read_head(folder), runtime=runtime)
+    return transformers_scorer(folder, rendering, read_head(folder), runtime=runtime)
 
 
 def vllm_policy_of(path: FilePath, options: VllmOptions) -> CompletionPolicyEngine:

@@ -24,13 +24,12 @@ from server.engines.completion_policy import CompletionPolicyEngine
 from server.engines.protocols import PolicyEngine, Sampling, ScorerEngine
 from server.engines.rendering import END_OF_TEXT
 from server.engines.torch.checkpoint import Checkpoint, load_policy, load_ppm
-from server.engines.torch.compute import ComputeThread
-from server.engines.torch.policy import TorchPolicyEngine
-from server.engines.torch.ppm import TorchScorer
+from server.engines.torch.loop import ComputeThread
+from server.engines.torch.ppm import torch_scorer
 from server.engines.torch.runtime import TorchRuntime, serving_runtime
 from server.engines.vllm.arguments import VllmOptions
 from server.engines.vllm.memory import MemoryShare
-from tests.server.engines.built import vllm_policy_of, vllm_scorer_of
+from tests.server.engines.built import torch_policy, vllm_policy_of, vllm_scorer_of
 from tests.server.engines.remote.stub_server import StubServer, stub_server
 from tests.server.engines.remote.vllm_server import open_remote_policy, open_remote_scorer
 from tests.server.engines.tiny_models import (
@@ -59,13 +58,13 @@ VLLM_OPTIONS = VllmOptions(policy=_SHARE, ppm=_SHARE)
 @asynccontextmanager
 async def open_torch_policy(folder: FilePath) -> AsyncGenerator[PolicyEngine]:
     runtime = TorchRuntime(compute=ComputeThread(threads=1))
-    async with TorchPolicyEngine(load_policy(folder), runtime=runtime) as engine:
+    async with torch_policy(load_policy(folder), runtime=runtime) as engine:
         yield engine
 
 
 @asynccontextmanager
 async def open_torch_policy_in_lanes(folder: FilePath) -> AsyncGenerator[PolicyEngine]:
-    async with TorchPolicyEngine(load_policy(folder), runtime=lanes_of_one_core()) as engine:
+    async with torch_policy(load_policy(folder), runtime=lanes_of_one_core()) as engine:
         yield engine
 
 
@@ -83,7 +82,7 @@ async def open_vllm_policy(folder: FilePath) -> AsyncGenerator[PolicyEngine]:
 @asynccontextmanager
 async def open_torch_scorer(folder: FilePath) -> AsyncGenerator[ScorerEngine]:
     runtime = TorchRuntime(compute=ComputeThread(threads=1))
-    async with TorchScorer(load_ppm(folder), runtime=runtime) as engine:
+    async with torch_scorer(load_ppm(folder), runtime=runtime) as engine:
         yield engine
 
 

@@ -11,9 +11,10 @@ import torch
 
 from server.bundle.folders import ModelFolders
 from server.engines.choice import BackendName, EngineOptions, RemoteOptions, make_engines
+from server.engines.completion_policy import CompletionPolicyEngine
 from server.engines.errors import EngineError, MemoryRefused
 from server.engines.remote.client import RemoteAddress, RemoteLimits
-from server.engines.torch.policy import TorchPolicyEngine
+from server.engines.torch.policy import TorchCompleter
 from server.engines.vllm.arguments import VllmOptions
 from server.engines.vllm.memory import MemoryShare
 
@@ -26,7 +27,9 @@ without_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, 
 def test_without_a_gpu_auto_is_torch(model_folders: ModelFolders, backend: BackendName) -> None:
     if backend == "auto" and torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    assert isinstance(make_engines(model_folders, EngineOptions(backend=backend)).policy, TorchPolicyEngine)
+    policy = make_engines(model_folders, EngineOptions(backend=backend)).policy
+    assert isinstance(policy, CompletionPolicyEngine)
+    assert isinstance(policy.completer, TorchCompleter)
 
 
 @without_vllm

@@ -93,7 +93,7 @@ async def test_a_stop_string_ends_a_completion_and_is_kept(
 
 async def complete(policy: CompletionPolicyEngine, tokens: FewShotFormat, *stop_strings: str) -> tuple[int, ...]:
     request = CompletionRequest(
-        prompt=tokens.token_ids(PATH), n=1, seed=1, sampling=GREEDY, max_tokens=24, stop_strings=stop_strings
+        segments=tokens.segments(PATH), n=1, seed=1, sampling=GREEDY, max_tokens=24, stop_strings=stop_strings
     )
     (completion,) = await policy.completer.complete(request)
     return completion.token_ids

@@ -15,7 +15,7 @@ from server.engines.prm_convert import convert_value_head, main
 from server.engines.rendering import PathTokens, StepTokenizer
 from server.engines.self_check import check_scores
 from server.engines.torch.checkpoint import load_ppm
-from server.engines.torch.ppm import TorchScorer
+from server.engines.torch.ppm import torch_scorer
 from server.engines.torch.runtime import TorchRuntime
 from tests.server.engines.built import prm_scorer
 from tests.server.engines.tiny_models import save_value_head_model
@@ -42,7 +42,7 @@ async def test_a_converted_model_scores_alike_on_every_engine(
             torch.tanh(model.eval()(torch.tensor([tokens.token_ids(path)])).logits[0, 0]).item() for path in PATHS
         ]
     assert by_transformers == pytest.approx(expected, abs=1e-5)
-    async with TorchScorer(load_ppm(target), runtime=one_thread) as scorer:
+    async with torch_scorer(load_ppm(target), runtime=one_thread) as scorer:
         assert list(await scorer.score(PATHS)) == pytest.approx(expected, abs=1e-4)
         await check_scores(scorer, target)
 

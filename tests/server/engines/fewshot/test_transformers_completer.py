@@ -40,14 +40,16 @@ class Opened(NamedTuple):
 async def opened(request: pytest.FixtureRequest, one_thread: TorchRuntime) -> AsyncGenerator[Opened]:
     folder = request.getfixturevalue(request.param)
     tokens = read_format(ModelFolder(folder))
-    completer = TransformersCompleter(folder, tokens, runtime=one_thread)
+    completer = TransformersCompleter(ModelFolder(folder), tokens.tokenizer, runtime=one_thread)
     async with CompletionPolicyEngine(completer, tokens) as engine:
         yield Opened(engine, completer, tokens, folder)
 
 
 def request(opened: Opened, *, n: int = 1, stop_strings: tuple[str, ...] = (), seed: int = 1) -> CompletionRequest:
-    prompt = opened.tokens.token_ids(PATH)
-    return CompletionRequest(prompt=prompt, n=n, seed=seed, sampling=GREEDY, max_tokens=16, stop_strings=stop_strings)
+    segments = opened.tokens.segments(PATH)
+    return CompletionRequest(
+        segments=segments, n=n, seed=seed, sampling=GREEDY, max_tokens=16, stop_strings=stop_strings
+    )
 
 
 def token_ids(candidates: list[Candidate]) -> list[tuple[int, ...]]:
@@ -147,7 +149,7 @@ async def test_an_engine_that_was_left_answers_nothing(chat_folder: FilePath, on
 
 
 async def test_a_model_that_breaks_answers_everybody_and_stays_broken(opened: Opened) -> None:
-    broken = dataclasses.replace(request(opened), prompt=(10**6,))
+    broken = dataclasses.replace(request(opened), segments=((10**6,),))
     for _ in range(2):
         with pytest.raises(EngineFailed, match="IndexError"):
             await opened.completer.complete(broken)

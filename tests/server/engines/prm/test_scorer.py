@@ -16,11 +16,11 @@ from server.engines.errors import CheckpointError, EngineClosed, EngineFailed
 from server.engines.model_folder import ModelFolder, PpmKind
 from server.engines.prm.heads import read_two_class_head, read_value_head
 from server.engines.prm.rendering import PrmTokens
-from server.engines.prm.scorer import PrmScorer
+from server.engines.prm.scorer import transformers_scorer
 from server.engines.remote.client import RemoteAddress
 from server.engines.rendering import PathTokens, StepTokenizer
 from server.engines.torch.checkpoint import load_ppm
-from server.engines.torch.ppm import TorchScorer
+from server.engines.torch.ppm import torch_scorer
 from server.engines.torch.runtime import TorchRuntime
 from tests.server.engines.built import prm_scorer, remote_scorer_of
 from tests.server.engines.tiny_models import CONTEXT_TOKENS, save_weights
@@ -83,7 +83,7 @@ async def test_a_value_head_gives_tanh_of_a_fifth_of_its_value(
 
 async def test_our_ppm_reads_another_policy_s_steps_as_text(ppm_folder: FilePath, one_thread: TorchRuntime) -> None:
     tokenizer = StepTokenizer(ppm_folder / "tokenizer.json")
-    async with TorchScorer(load_ppm(ppm_folder), runtime=one_thread) as own:
+    async with torch_scorer(load_ppm(ppm_folder), runtime=one_thread) as own:
         expected = await own.score([_encoded(path, tokenizer) for path in PATHS])
     async with prm_scorer(ppm_folder, one_thread, reads_policy_tokens=False) as scorer:
         found = await scorer.score(PATHS)
@@ -131,7 +131,7 @@ def broken_head(hidden_B_H: torch.Tensor) -> torch.Tensor:
 
 async def test_a_model_that_breaks_says_so_and_stays_broken(prm_folder: FilePath, one_thread: TorchRuntime) -> None:
     tokens = PrmTokens(prm_folder / "tokenizer.json")
-    async with PrmScorer(prm_folder, tokens, broken_head, runtime=one_thread) as scorer:
+    async with transformers_scorer(ModelFolder(prm_folder), tokens, broken_head, runtime=one_thread) as scorer:
         for _ in range(2):
             with pytest.raises(EngineFailed, match="ArithmeticError: no score"):
                 await scorer.score(PATHS)

@@ -19,9 +19,8 @@ from server.engines.remote.client import RemoteAddress
 from server.engines.remote.completer import RemoteCompleter
 from server.engines.rendering import PathTokens
 from server.engines.torch.checkpoint import load_policy, load_ppm
-from server.engines.torch.policy import TorchPolicyEngine
-from server.engines.torch.ppm import TorchScorer
-from tests.server.engines.built import remote_engines
+from server.engines.torch.ppm import torch_scorer
+from tests.server.engines.built import remote_engines, torch_policy
 from tests.server.engines.remote.stub_models import bundled_tokenizer
 from tests.server.engines.remote.vllm_server import vllm_server
 
@@ -79,7 +78,7 @@ async def metrics(address: RemoteAddress) -> dict[str, float]:
     return sums
 
 
-async def greedy_paths(engine: CompletionPolicyEngine | TorchPolicyEngine) -> list[Path]:
+async def greedy_paths(engine: CompletionPolicyEngine) -> list[Path]:
     """Two steps of each problem."""
     paths: list[Path] = []
     for problem in PROBLEMS:
@@ -93,7 +92,7 @@ async def greedy_paths(engine: CompletionPolicyEngine | TorchPolicyEngine) -> li
 async def test_greedy_steps_are_those_of_the_torch_engine(engines: Engines) -> None:
     assert isinstance(engines.policy, CompletionPolicyEngine)
     remote = await greedy_paths(engines.policy)
-    async with TorchPolicyEngine(load_policy(bundled_models().policy)) as torch_engine:
+    async with torch_policy(load_policy(bundled_models().policy)) as torch_engine:
         local = await greedy_paths(torch_engine)
     assert [path.steps[-1].token_ids for path in remote] == [path.steps[-1].token_ids for path in local]
     assert [path.steps[-1].text for path in remote] == [path.steps[-1].text for path in local]
@@ -103,7 +102,7 @@ async def test_greedy_steps_are_those_of_the_torch_engine(engines: Engines) -> N
 async def test_scores_are_those_of_the_torch_engine(engines: Engines) -> None:
     assert isinstance(engines.policy, CompletionPolicyEngine)
     paths = [Path(problem=PROBLEMS[0]), *await greedy_paths(engines.policy)]
-    async with TorchScorer(load_ppm(bundled_models().ppm)) as torch_engine:
+    async with torch_scorer(load_ppm(bundled_models().ppm)) as torch_engine:
         expected = await torch_engine.score(paths)
     found = await engines.ppm.score(paths)
     assert list(found) == pytest.approx(list(expected), abs=0.002)
@@ -146,7 +145,7 @@ async def test_cancelling_a_call_ends_the_generation_on_the_server(servers: Serv
     prompt = PathTokens(bundled_tokenizer()).token_ids(Path(problem="Go on."))
     # Without stops, and more tokens than any machine writes before it is asked twice.
     endless = CompletionRequest(
-        prompt=prompt, n=64, seed=1, sampling=Sampling(temperature=2.0), max_tokens=CONTEXT_TOKENS - len(prompt)
+        segments=(prompt,), n=64, seed=1, sampling=Sampling(temperature=2.0), max_tokens=CONTEXT_TOKENS - len(prompt)
     )
     async with RemoteCompleter(
         servers.policy, TrainedFormat(bundled_tokenizer()), context_tokens=CONTEXT_TOKENS

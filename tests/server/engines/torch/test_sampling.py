@@ -3,11 +3,13 @@
 
 import math
 import random
+from itertools import product
 
 import pytest
 import torch
 
-from server.engines.torch.sampling import Rule, choose
+from server.engines.protocols import Sampling
+from server.engines.torch.sampling import choose
 
 PROBABILITIES = [0.05, 0.4, 0.02, 0.3, 0.2, 0.03]
 LOGITS = torch.tensor([PROBABILITIES]).log()
@@ -16,7 +18,7 @@ LOGITS = torch.tensor([PROBABILITIES]).log()
 def frequencies(*, temperature: float = 1.0, top_p: float = 1.0, draws: int = 20_000) -> list[float]:
     rng = random.Random(0)
     numbers = [[rng.random(), rng.random()] for _ in range(draws)]
-    tokens = choose(LOGITS.expand(draws, -1), numbers, [Rule(temperature, top_p)] * draws).tokens
+    tokens = choose(LOGITS.expand(draws, -1), numbers, [Sampling(temperature=temperature, top_p=top_p)] * draws).tokens
     return [tokens.count(token) / draws for token in range(len(PROBABILITIES))]
 
 
@@ -45,20 +47,21 @@ def test_temperature_zero_takes_the_likeliest() -> None:
 @pytest.mark.parametrize("number", [0.0, 1 - 2**-53])
 def test_extreme_numbers_never_draw_an_impossible_token(number: float) -> None:
     logits = torch.tensor([[-math.inf, 1.0, -math.inf, 2.0, -math.inf]])
-    (token,) = choose(logits, [[number, number]], [Rule(1.0, 0.9)]).tokens
+    (token,) = choose(logits, [[number, number]], [Sampling(top_p=0.9)]).tokens
     assert token in {1, 3}
 
 
 def test_log_probabilities_are_those_at_temperature_one() -> None:
-    choice = choose(LOGITS, [[0.2, 0.5]], [Rule(0.3, 0.5)])
+    choice = choose(LOGITS, [[0.2, 0.5]], [Sampling(temperature=0.3, top_p=0.5)])
     assert math.exp(choice.logprobs[0]) == pytest.approx(PROBABILITIES[choice.tokens[0]])
 
 
-def test_each_row_keeps_its_own_rule() -> None:
+def test_each_row_keeps_its_own_sampling() -> None:
     rng = random.Random(1)
-    rules = [Rule(temperature, top_p) for temperature in (0.0, 0.5, 1.0, 2.0) for top_p in (0.4, 0.85, 1.0)] * 20
-    numbers = [[rng.random(), rng.random()] for _ in rules]
-    together = choose(LOGITS.expand(len(rules), -1), numbers, rules)
-    alone = [choose(LOGITS, [pair], [rule]) for pair, rule in zip(numbers, rules, strict=True)]
+    pairs = product((0.0, 0.5, 1.0, 2.0), (0.4, 0.85, 1.0))
+    samplings = [Sampling(temperature=temperature, top_p=top_p) for temperature, top_p in pairs] * 20
+    numbers = [[rng.random(), rng.random()] for _ in samplings]
+    together = choose(LOGITS.expand(len(samplings), -1), numbers, samplings)
+    alone = [choose(LOGITS, [pair], [sampling]) for pair, sampling in zip(numbers, samplings, strict=True)]
     assert together.tokens == [choice.tokens[0] for choice in alone]
     assert len(set(together.tokens)) == len(PROBABILITIES)

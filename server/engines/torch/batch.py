@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from server.engines.torch.prefix_cache import PrefixNode
-from server.engines.torch.qwen2 import Qwen2, Qwen2Shape
+from server.engines.torch.cache import PrefixNode
+from server.engines.torch.model import Qwen2, Qwen2Shape
 
 GROUP_SIZE = 8
 """Samples per group at most. Reading the path an eighth as often takes it off the profile, and a step over groups of

@@ -1,13 +1,23 @@
 # pyright: basic
-"""Products with weight matrices: what they lose, and what they do not depend on."""
+"""The Qwen2 forward pass against transformers' own, and what products with weight matrices lose and depend on."""
+
+from pathlib import Path as FilePath
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from server.engines.torch.matrices import Precision, has_half_product, product
+from server.engines.torch.model import Precision, has_half_product, product
+from tests.server.engines.torch.reference import Reference, tokens
 
+SHAPES = [
+    {},
+    {"num_key_value_heads": 1},
+    {"num_key_value_heads": 4},
+    {"head_dim": 16, "tie_word_embeddings": False},
+    {"max_position_embeddings": 64},
+]
 ROWS = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
 WEIGHT = torch.randn(384, 256, generator=torch.Generator().manual_seed(1)).bfloat16() / 16
 BIAS = torch.randn(384, generator=torch.Generator().manual_seed(2)).bfloat16()
@@ -16,6 +26,15 @@ TINY = WEIGHT * 2e-6
 HUGE = torch.full_like(WEIGHT, 1e6)
 FINE = WEIGHT.float() + torch.rand(384, 256, generator=torch.Generator().manual_seed(3)) * 2**-15
 """Between the numbers that two bytes can hold."""
+
+
+@pytest.mark.parametrize("changes", SHAPES)
+@torch.inference_mode()
+def test_logits_are_those_of_transformers(make_folder, tmp_path: FilePath, changes: dict[str, object]) -> None:
+    reference = Reference(make_folder(tmp_path / "model", "Qwen2ForCausalLM", seed=7, **changes))
+    ids = tokens(60, seed=1)
+    (node,) = reference.encoder.encode([(ids,)])
+    torch.testing.assert_close(reference.logits(node.hidden), reference.expected(ids), atol=1e-4, rtol=0)
 
 
 def exact(weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -1,0 +1,267 @@
+"""The compute loop: calls cross from coroutines to a compute thread, and their answers come back.
+
+A `ComputeThread` steps the loops that are attached to it, one after the other, away from the event loop. An
+`EngineLoop` holds the calls of one model and answers each of them once. A `ThreadEngine` is what coroutines see of it.
+Holds no model.
+"""
+
+import asyncio
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import torch
+
+from server.engines.errors import EngineClosed, EngineError, EngineFailed
+from server.engines.stats import EngineCounters, EngineStats, total
+from server.engines.torch.openmp import default_threads
+
+logger = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
+CallT = TypeVar("CallT", bound="Call[Any]")
+
+_IN_ONE_LANE = 32
+"""Up to so many sequences stay together: two steps of half of them take as long side by side as one step of all, but
+twice the processor time, which the PPM and the sandbox have use for."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Call(Generic[ResultT]):
+    """One call of an engine. A coroutine that leaves early cancels the future, and so abandons the call."""
+
+    future: Future[ResultT] = field(default_factory=Future[ResultT])
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Nobody waits any more."""
+        return self.future.cancelled()
+
+    def answer(self, result: ResultT) -> None:
+        with suppress(InvalidStateError):  # abandoned meanwhile
+            self.future.set_result(result)
+
+    def refuse(self, error: EngineError) -> None:
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
+
+
+class Workload(Protocol):
+    """Something to compute in short steps. Called on the compute thread only."""
+
+    def has_work(self) -> bool:
+        """Whether `step` has something to do."""
+        ...
+
+    def step(self) -> None:
+        """Do a piece of work of some milliseconds."""
+
+    def refuse(self, error: EngineError) -> None:
+        """Answer everything held, and everything to come, with `error`."""
+
+
+class ComputeThread:
+    """One thread that steps every attached workload in turn.
+
+    Policy and PPM may share one, so that they do not fight for the same cores. It lives from the first `attach` to the
+    last `detach`. A workload that raises is refused and dropped; the others go on.
+    """
+
+    def __init__(self, *, threads: int | None = None) -> None:
+        """`threads`: cores used inside a step; by default the usable ones, or 1 (see `server.engines.torch.openmp`)."""
+        self.threads = threads or default_threads()
+        self._changed = threading.Condition()
+        self._workloads: list[Workload] = []
+        self._leaving: list[Workload] = []
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread is not None
+
+    def attach(self, workload: Workload) -> None:
+        """Start stepping `workload`."""
+        with self._changed:
+            self._workloads.append(workload)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="engine-compute", daemon=True)
+                self._thread.start()
+
+    def wake(self) -> None:
+        """Look for work again: a workload was given some."""
+        with self._changed:
+            self._changed.notify_all()
+
+    async def detach(self, workload: Workload) -> None:
+        """Stop stepping `workload` after the step it is in, refuse what it holds; the last one ends the thread."""
+        await asyncio.to_thread(self._detach, workload)
+
+    def _detach(self, workload: Workload) -> None:
+        with self._changed:
+            thread = self._thread
+            if workload in self._workloads:
+                self._leaving.append(workload)
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: workload not in self._workloads)
+            is_ending = not self._workloads
+        if thread is not None and is_ending:
+            thread.join()
+
+    def _run(self) -> None:
+        torch.set_num_threads(self.threads)
+        with torch.inference_mode():
+            while ready := self._wait_for_work():
+                for workload in ready:
+                    self._step(workload)
+
+    def _wait_for_work(self) -> list[Workload]:
+        """The workloads with something to do; empty when none is left and the thread is to end."""
+        with self._changed:
+            while True:
+                for workload in self._leaving:
+                    self._drop(workload, EngineClosed("the engine was closed"))
+                self._leaving.clear()
+                if not self._workloads:
+                    self._thread = None
+                    return []
+                if ready := [workload for workload in self._workloads if workload.has_work()]:
+                    return ready
+                self._changed.wait()
+
+    def _step(self, workload: Workload) -> None:
+        try:
+            workload.step()
+        except Exception as error:  # The boundary: whatever a step raises must reach the waiting callers.
+            logger.exception("an engine failed")
+            failure = EngineFailed(f"the engine's loop raised {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            with self._changed:
+                self._drop(workload, failure)
+
+    def _drop(self, workload: Workload, error: EngineError) -> None:
+        if workload in self._workloads:
+            self._workloads.remove(workload)
+            workload.refuse(error)
+            self._changed.notify_all()
+
+
+class EngineLoop(ABC, Generic[CallT]):
+    """The workload of one model: a call is held from the moment it is taken until it is answered or abandoned."""
+
+    def __init__(self, counters: EngineCounters | None = None) -> None:
+        self.counters = counters or EngineCounters()
+        self.held: set[CallT] = set()
+        """Also while a step is at it, so that a failure reaches whoever waits."""
+        self.refusal: EngineError | None = None
+        """Why nothing is accepted; None while the engine is well."""
+        # Guards one invariant: a call is either in the queue or was refused, also when both happen at once.
+        self._lock = threading.Lock()
+        self._queue: deque[CallT] = deque()
+
+    def put(self, call: CallT) -> None:
+        """Queue a call, on whatever thread. Raises the refusal where there is one."""
+        with self._lock:
+            if self.refusal is not None:
+                raise type(self.refusal)(*self.refusal.args) from self.refusal
+            self._queue.append(call)
+
+    def has_work(self) -> bool:
+        """See `Workload`."""
+        return bool(self.held or self._queue)
+
+    @abstractmethod
+    def step(self) -> None:
+        """See `Workload`."""
+
+    def refuse(self, error: EngineError) -> None:
+        """See `Workload`."""
+        with self._lock:
+            self.refusal = error
+            refused = [*self._queue, *self.held]
+            self._queue.clear()
+        self.held.clear()
+        for call in refused:
+            call.refuse(error)
+
+    def take(self) -> CallT | None:
+        """The next call in order of arrival, None where there is none."""
+        if not self._queue:
+            return None
+        call = self._queue.popleft()
+        self.counters.requests += 1
+        self.held.add(call)
+        return call
+
+    def drop_abandoned(self) -> set[CallT]:
+        """The calls that were abandoned since; they are not held any more."""
+        abandoned = {call for call in self.held if call.is_abandoned}
+        self.held -= abandoned
+        self.counters.aborted += len(abandoned)
+        return abandoned
+
+
+@dataclass(slots=True)
+class Lane:
+    """A loop and the thread that runs it."""
+
+    thread: ComputeThread
+    loop: EngineLoop[Any]
+    sequences: int = 0
+    """Asked for and not answered."""
+
+
+class ThreadEngine:
+    """`server.engines.protocols.Engine`, but for the model's own properties. Each call goes to one of the lanes."""
+
+    def __init__(self, lanes: Sequence[Lane], *counters: EngineCounters) -> None:
+        """`counters`: what the lanes count together, apart from their own."""
+        self._lanes = lanes
+        self._counters = (*counters, *(lane.loop.counters for lane in lanes))
+        # Calls may come from several event loops: the count and the choice that rests on it belong together.
+        self._choosing = threading.Lock()
+
+    async def ask(self, call: Call[ResultT], *, sequences: int = 1) -> ResultT:
+        """The answer to `call`. Cancelling abandons it."""
+        with self._lane_for(sequences) as lane:
+            lane.loop.put(call)
+            lane.thread.wake()
+            return await asyncio.wrap_future(call.future)
+
+    @contextmanager
+    def _lane_for(self, sequences: int) -> Generator[Lane]:
+        with self._choosing:
+            in_one = (lane for lane in self._lanes if lane.sequences + sequences <= _IN_ONE_LANE)
+            lane = next(in_one, min(self._lanes, key=lambda lane: lane.sequences))
+            lane.sequences += sequences
+        try:
+            yield lane
+        finally:
+            with self._choosing:
+                lane.sequences -= sequences
+
+    @property
+    def fault(self) -> str | None:
+        """See `server.engines.protocols.Engine`. Being closed is no fault."""
+        refusals = (lane.loop.refusal for lane in self._lanes)
+        failure = next((refusal for refusal in refusals if isinstance(refusal, EngineFailed)), None)
+        return None if failure is None else f"{failure}; see the log, and restart the server"
+
+    @property
+    def stats(self) -> EngineStats:
+        return total([counters.snapshot() for counters in self._counters])
+
+    async def __aenter__(self) -> Self:
+        for lane in self._lanes:
+            lane.thread.attach(lane.loop)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Refuse what is pending; calls from now on raise `EngineClosed`."""
+        for lane in self._lanes:
+            await lane.thread.detach(lane.loop)
