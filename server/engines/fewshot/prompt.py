@@ -6,8 +6,9 @@ The examples' programs print what is written here. A model's own chat template s
 never goes through it, but is put in afterwards, as untrusted text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path as FilePath
 
 import jinja2
@@ -107,21 +108,11 @@ class Frame:
     """Up to and including the mark that opens the code."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One turn of a conversation."""
-
-    is_user: bool
-    text: str
-
-
-def conversation(problem: str) -> Sequence[Message]:
-    """The prompt as turns of a chat; the instruction stands in the first one, since some models know no system."""
-    turns: list[Message] = []
-    for example in EXAMPLES:
-        turns += [Message(is_user=True, text=example.problem), Message(is_user=False, text=example.text())]
-    first = Message(is_user=True, text=f"{INSTRUCTION}\n\n{turns[0].text}")
-    return [first, *turns[1:], Message(is_user=True, text=problem)]
+def conversation(problem: str) -> Sequence[Mapping[str, str]]:
+    """The prompt as messages of a chat; the instruction stands in the first, since some models know no system."""
+    texts = [text for example in EXAMPLES for text in (example.problem, example.text())]
+    texts = [f"{INSTRUCTION}\n\n{texts[0]}", *texts[1:], problem]
+    return [{"role": role, "content": text} for role, text in zip(cycle(("user", "assistant")), texts, strict=False)]
 
 
 def plain_frame() -> Frame:
@@ -138,13 +129,10 @@ def frame_of(folder: FilePath) -> Frame:
         raise CheckpointError(f"{folder}: transformers cannot read the tokenizer ({error})") from error
     if not tokenizer.chat_template:
         return plain_frame()
-    messages = [
-        {"role": "user" if turn.is_user else "assistant", "content": turn.text} for turn in conversation(_PLACEHOLDER)
-    ]
     try:
         # A model that thinks first would use up its tokens before the first step; other templates ignore the switch.
         text = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+            conversation(_PLACEHOLDER), tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
     except jinja2.TemplateError as error:
         raise CheckpointError(

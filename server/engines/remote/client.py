@@ -29,6 +29,15 @@ _QUOTED_CHARS = 300
 """Of an answer that is quoted in an error."""
 _TOO_MANY_REQUESTS = 429
 _NOT_IMPLEMENTED = 501
+_SET_KEY = "set the API key that the server was started with"
+_REMEDIES = {
+    401: _SET_KEY,
+    403: _SET_KEY,
+    404: "check the address, the model's name and that the server runs the right kind of model",
+    413: "raise the limit on request bodies of the gateway in front of it",
+    _NOT_IMPLEMENTED: "the server cannot do this; it has to be a vLLM server of release 0.32 or later",
+}
+"""What to do about a refusal, by its status."""
 
 
 def _no_headers() -> Mapping[str, str]:
@@ -253,16 +262,8 @@ def _quoted(response: httpx.Response) -> str:
 
 
 def _remedy(status: int) -> str:
-    match status:
-        case 401 | 403:
-            return "set the API key that the server was started with"
-        case 404:
-            return "check the address, the model's name and that the server runs the right kind of model"
-        case 413:
-            return "raise the limit on request bodies of the gateway in front of it"
-        case 501:
-            return "the server cannot do this; it has to be a vLLM server of release 0.32 or later"
-        case _ if status < 400:
-            return "give the address that it redirects to"
-        case _:
-            return "the server and this client do not agree; check the server's release (0.32 or later) and model"
+    if status < 400:
+        return "give the address that it redirects to"
+    return _REMEDIES.get(
+        status, "the server and this client do not agree; check the server's release (0.32 or later) and model"
+    )

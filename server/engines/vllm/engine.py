@@ -168,15 +168,16 @@ class VllmEngine(ABC):
             self.restarts += 1
 
     async def _start(self) -> None:
-        async with self._turn:
-            self._llm = await self._constructed()
         try:
-            # An engine that dies over its very first question never answers it: hence the limit.
+            async with self._turn:
+                self._llm = await self._constructed()
+            # An engine that dies over its very first request never answers it: hence the limit.
             async with asyncio.timeout(_ANSWERING_S):
                 await self.prove(self._llm)
         except Exception as error:
             await self._end()
-            raise self._not_started(error) from error
+            reason = f"{type(error).__name__}: {error}"
+            raise EngineFailed(f"the {self._name}'s engine could not be started: {reason}") from error
 
     async def _constructed(self) -> "AsyncLLM":
         starting = asyncio.get_running_loop().run_in_executor(None, self._construct)
@@ -191,8 +192,6 @@ class VllmEngine(ABC):
                 self._llm = starting.result()
                 await self._end()
             raise
-        except Exception as error:
-            raise self._not_started(error) from error
 
     def _construct(self) -> "AsyncLLM":
         """Blocks until the engine has loaded its model. Not on the event loop's thread."""
@@ -207,12 +206,6 @@ class VllmEngine(ABC):
         arguments: Any = {**common, **self.arguments()}
         with environment(engine_variables(self.mark, self._options, on_cpu=on_cpu)):
             return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[stat_logger(self.counters)])
-
-    def _not_started(self, error: Exception) -> EngineError:
-        """What a start raises for `error`."""
-        if isinstance(error, EngineError):
-            return error
-        return EngineFailed(f"the {self._name}'s engine could not be started: {type(error).__name__}: {error}")
 
     async def _end(self) -> None:
         """End the processes, dead or alive; requests in flight are refused."""

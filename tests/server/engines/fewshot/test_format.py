@@ -40,10 +40,7 @@ def copied(folder: FilePath, target: FilePath, **changes: object) -> FilePath:
 
 def test_the_prompt_follows_the_chat_template(chat_folder: FilePath) -> None:
     reference = transformers.AutoTokenizer.from_pretrained(chat_folder)
-    messages = [
-        {"role": "user" if turn.is_user else "assistant", "content": turn.text} for turn in conversation(PROBLEM)
-    ]
-    expected = reference.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    expected = reference.apply_chat_template(conversation(PROBLEM), tokenize=False, add_generation_prompt=True)
     tokens = tokens_of(chat_folder)
     text = tokens.decode(tokens.token_ids(Path(problem=PROBLEM)))
     assert text == f"{expected}Let's think step by step and solve the problem with code.<code>"

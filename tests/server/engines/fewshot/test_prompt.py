@@ -38,7 +38,7 @@ def test_the_instruction_explains_every_mark(mark: str) -> None:
 
 def test_turns_alternate_and_end_with_the_problem() -> None:
     turns = conversation("What now?")
-    assert [turn.is_user for turn in turns] == [True, False] * len(EXAMPLES) + [True]
-    assert turns[-1].text == "What now?"
-    assert turns[0].text.startswith(INSTRUCTION)
-    assert turns[0].text.endswith(EXAMPLES[0].problem)
+    assert [turn["role"] for turn in turns] == ["user", "assistant"] * len(EXAMPLES) + ["user"]
+    assert turns[-1]["content"] == "What now?"
+    assert turns[0]["content"].startswith(INSTRUCTION)
+    assert turns[0]["content"].endswith(EXAMPLES[0].problem)
