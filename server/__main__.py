@@ -31,7 +31,6 @@ from server.observability.version import running_version
 from server.parts.opening import open_local_parts
 from server.settings.settings import Settings
 from server.settings.sources import SettingsRefused, load_settings, settings_as_toml
-from server.solving.admission import limits_from
 from server.solving.solver import Solver
 
 logger = logging.getLogger("server")  # the module's own name is __main__ here
@@ -83,8 +82,7 @@ def _serve(settings: Settings, folders: ModelFolders, listener: socket.socket, t
 
     solver = Solver(
         partial(open_local_parts, folders, settings),
-        limits=limits_from(settings),
-        record_folder=settings.record_folder,
+        settings,
         on_ready=lambda: _announce(url),
         on_failure=fail,
     )

@@ -1,8 +1,8 @@
 """App: the HTTP application over a solver and its settings, put together.
 
 Around the routes lie layers, from the outside in: request ids, unread bodies, traces, access log, security headers,
-CORS where it is on, authentication. They lie around the framework's own handling of errors too, so that they see every
-response.
+CORS and authentication where they are on. They lie around the framework's own handling of errors too, so that they see
+every response.
 """
 
 from functools import cache
@@ -41,8 +41,8 @@ def create_app(solver: Solver, settings: Settings, *, tracer: Tracer = NO_TRACER
 
 
 def _layered(app: ASGIApp, settings: Settings, tracer: Tracer) -> ASGIApp:
-    keys = None if settings.api_keys is None else read_api_keys(settings.api_keys.get_secret_value())
-    app = Authentication(app, keys)
+    if settings.api_keys is not None:
+        app = Authentication(app, read_api_keys(settings.api_keys.get_secret_value()))
     if settings.cors_origins:
         # Outside authentication: a browser asks for permission without a key, and shows pages no 401 that lacks it.
         app = Cors(app, settings.cors_origins)

@@ -16,7 +16,6 @@ from server.http.schemas import SolveRequest
 from server.parts.fakes import fake_parts, opening
 from server.parts.serving import OpenParts
 from server.settings.settings import Settings
-from server.solving.admission import limits_from
 from server.solving.request import SearchRequest
 from server.solving.solver import Solver
 
@@ -50,7 +49,7 @@ async def seconds_per_node(*, requests: int) -> float:
 async def _served(open_parts: OpenParts, settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
     """A client of the application, without a network between the two."""
     ready = asyncio.Event()
-    solver = Solver(open_parts, limits=limits_from(settings), on_ready=ready.set)
+    solver = Solver(open_parts, settings, on_ready=ready.set)
     transport = httpx.ASGITransport(create_app(solver, settings))
     async with solver.running(), httpx.AsyncClient(transport=transport, base_url="http://fake", timeout=None) as client:
         await ready.wait()

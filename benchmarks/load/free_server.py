@@ -17,7 +17,6 @@ from server.app import create_app
 from server.observability.logs import configure_logging
 from server.parts.fakes import fake_parts, opening
 from server.settings.sources import load_settings
-from server.solving.admission import limits_from
 from server.solving.solver import Solver
 
 _SCORE = 0.1
@@ -40,7 +39,7 @@ def main() -> None:
     host, port = listener.getsockname()
     solver = Solver(
         opening(fake_parts(policy=free_parts().policy, scorer=_Indifferent())),
-        limits=limits_from(settings),
+        settings,
         on_ready=lambda: print(f"Serving on http://{host}:{port};", flush=True),
     )
     config = uvicorn.Config(

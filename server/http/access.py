@@ -19,34 +19,23 @@ from server.solving.refusals import Refusal, RefusalKind
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/health", "/metrics", "/version", "/openapi.json"})
 """For probes, scrapers and readers of the interface; nothing there tells of a problem."""
 
-METHODS = ("GET", "POST")
-"""All methods that any route takes."""
-SENT = ("authorization", "content-type", *TRACE_HEADERS, "x-api-key", REQUEST_ID)
-"""Headers that pages of allowed origins may send, besides those that every page may."""
-EXPOSED = ("retry-after", REQUEST_ID)
-"""Headers that they may read, besides those that every page may."""
-
 
 class Authentication(Layer):
-    """Lets requests through that show one of the operator's API keys, and names the client of each.
+    """Lets requests through that show one of the operator's API keys, and names the client of each."""
 
-    Without keys everybody may pass, and a client is known by its address.
-    """
-
-    def __init__(self, app: ASGIApp, keys: ApiKeys | None) -> None:
+    def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
         super().__init__(app)
         self._keys = keys
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._keys is not None:
-            shown = list(_shown_keys(Headers(scope=scope)))
-            owner = next(filter(None, map(self._keys.owner_of, shown)), None)
-            if owner is None and scope["path"] not in OPEN_PATHS:
-                reason = "the API key is not one of this server's" if shown else "no API key was sent"
-                detail = f"{reason}; send one as Authorization: Bearer <key>, or as X-API-Key: <key>"
-                await send_problem(Refusal(RefusalKind.UNAUTHORIZED, detail), scope, receive, send)
-                return
-            scope.setdefault("state", {})["client"] = owner
+        shown = list(_shown_keys(Headers(scope=scope)))
+        owner = next(filter(None, map(self._keys.owner_of, shown)), None)
+        if owner is None and scope["path"] not in OPEN_PATHS:
+            reason = "the API key is not one of this server's" if shown else "no API key was sent"
+            detail = f"{reason}; send one as Authorization: Bearer <key>, or as X-API-Key: <key>"
+            await send_problem(Refusal(RefusalKind.UNAUTHORIZED, detail), scope, receive, send)
+            return
+        scope.setdefault("state", {})["client"] = owner
         await self.app(scope, receive, send)
 
 
@@ -66,7 +55,14 @@ class Cors(CORSMiddleware):
     """
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
-        super().__init__(app, allow_origins=origins, allow_methods=METHODS, allow_headers=SENT, expose_headers=EXPOSED)
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=("GET", "POST"),  # all that any route takes
+            # Headers that pages may send and read, besides those that every page may.
+            allow_headers=("authorization", "content-type", *TRACE_HEADERS, "x-api-key", REQUEST_ID),
+            expose_headers=("retry-after", REQUEST_ID),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""

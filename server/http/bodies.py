@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -12,51 +11,44 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from server.http.layers import Layer, on_response
+from server.settings.settings import Settings
 from server.solving.refusals import Refusal, RefusalKind, over_limit
 
 CLIENT_LEFT = 499
 """Status of a response that nobody reads; the logs of proxies use this number."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BodyLimits:
-    """What an operator allows."""
-
-    size_bytes: int
-    time_s: float
-    """From the request's head to the last byte of its body."""
-
-
-async def read_body(request: Request, limits: BodyLimits) -> bytes:
+async def read_body(request: Request, settings: Settings) -> bytes:
     """The whole body, which is not empty. Raises a `Refusal`, or `ClientDisconnect` if the client leaves before."""
+    timeout_s, most = settings.body_timeout_s, settings.max_body_bytes
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         detail = f"expected content-type application/json, got {media_type!r}"
         raise Refusal(RefusalKind.UNSUPPORTED_MEDIA_TYPE, detail)
     declared = request.headers.get("content-length", "")
     if declared.isdecimal():
-        _check_size(int(declared), limits)
+        _check_size(int(declared), most)
     body = bytearray()
     try:
-        async with asyncio.timeout(limits.time_s):
+        async with asyncio.timeout(timeout_s):
             async for part in request.stream():
                 body += part
-                _check_size(len(body), limits)
+                _check_size(len(body), most)
     except TimeoutError:
-        detail = f"the body was not complete {limits.time_s:g} s after the head of the request"
+        detail = f"the body was not complete {timeout_s:g} s after the head of the request"
         raise Refusal(RefusalKind.BODY_TIMEOUT, detail) from None
     if not body:
         raise Refusal(RefusalKind.MALFORMED_BODY, "a JSON object is required, got an empty body")
     return bytes(body)
 
 
-def _check_size(size: int, limits: BodyLimits) -> None:
-    if size > limits.size_bytes:
-        error = over_limit("", size, limit=limits.size_bytes, unit=" bytes")
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        error = over_limit("", size, limit=most, unit=" bytes")
         raise Refusal(RefusalKind.BODY_TOO_LARGE, error.detail, errors=(error,))
 
 
-def bounded_route(limits: BodyLimits) -> type[APIRoute]:
+def bounded_route(settings: Settings) -> type[APIRoute]:
     """A route that reads the body within limits before the framework does."""
 
     class BoundedRoute(APIRoute):
@@ -65,7 +57,7 @@ def bounded_route(limits: BodyLimits) -> type[APIRoute]:
 
             async def handle_bounded(request: Request) -> Response:
                 try:
-                    body = await read_body(request, limits)
+                    body = await read_body(request, settings)
                 except ClientDisconnect:
                     return Response(status_code=CLIENT_LEFT)
                 return await handle(_with_body(request, body))

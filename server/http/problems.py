@@ -4,7 +4,7 @@ This is the only place that decides which status and title a kind of refusal get
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NamedTuple, cast
 
@@ -47,7 +47,6 @@ PROBLEMS: Mapping[RefusalKind, Problem] = {
     RefusalKind.STOPPING: Problem(503, "The server is shutting down"),
 }
 
-_HEADERS = {RefusalKind.UNAUTHORIZED: {"www-authenticate": "Bearer"}}
 _SHOWN_CHARS = 80
 """Of a value sent back: enough to recognise it."""
 _LARGE = 1e15
@@ -80,7 +79,9 @@ def problem_details(refusal: Refusal, request: Request) -> ProblemDetails:
 def problem_response(refusal: Refusal, request: Request, *, headers: Mapping[str, str] | None = None) -> Response:
     """The response for a refusal."""
     details = problem_details(refusal, request)
-    all_headers = {**_HEADERS.get(refusal.kind, {}), **(headers or {})}
+    all_headers = dict(headers or {})
+    if refusal.kind is RefusalKind.UNAUTHORIZED:
+        all_headers["www-authenticate"] = "Bearer"
     if refusal.retry_after_s is not None:
         all_headers["retry-after"] = str(refusal.retry_after_s)
     return Response(
@@ -112,7 +113,11 @@ def _refusal_for(error: Exception, request: Request) -> Refusal:
         case Refusal():
             return error
         case RequestValidationError():
-            return _invalid_body(cast("Sequence[Mapping[str, object]]", error.errors()))
+            first, *_ = details = error.errors()
+            if first["type"] == "json_invalid":
+                detail = f"{first['ctx']['error']}, at character {first['loc'][-1]}"
+                return Refusal(RefusalKind.MALFORMED_BODY, detail)
+            return invalid(*map(_field_error, details))
         case HTTPException(status_code=400):
             return Refusal(RefusalKind.MALFORMED_BODY, "the body cannot be read as JSON in UTF-8")
         case HTTPException():
@@ -122,15 +127,6 @@ def _refusal_for(error: Exception, request: Request) -> Refusal:
             return Refusal(kind, f"{request.method} {request.url.path}: {phrase}")
         case _:
             return internal_error()  # the server raises the exception again afterwards, into the log
-
-
-def _invalid_body(details: Sequence[Mapping[str, object]]) -> Refusal:
-    for detail in details:
-        if detail["type"] == "json_invalid":
-            position = cast("tuple[object, ...]", detail["loc"])[-1]
-            reason = cast("Mapping[str, object]", detail["ctx"])["error"]
-            return Refusal(RefusalKind.MALFORMED_BODY, f"{reason}, at character {position}")
-    return invalid(*(_field_error(detail) for detail in details))
 
 
 def _field_error(detail: Mapping[str, object]) -> FieldError:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from server.http.bodies import CLIENT_LEFT, BodyLimits, bounded_route
+from server.http.bodies import CLIENT_LEFT, bounded_route
 from server.http.layers import client_of
 from server.http.openapi import CANCEL_RESPONSES, METRICS_RESPONSES, READYZ_RESPONSES, SOLVE_RESPONSES
 from server.http.problems import problem_response
@@ -26,7 +26,9 @@ SOLVE = "/solve"
 def make_router(solver: Solver, settings: Settings) -> APIRouter:
     """The endpoints over one solver."""
     router = APIRouter()
+    bounded = APIRouter(route_class=bounded_route(settings))
 
+    @bounded.post(SOLVE, response_model=None, responses=SOLVE_RESPONSES)
     async def solve(request: Request, body: SolveRequest) -> Response:
         """Search for the answer to a problem. With `stream` the response is text/event-stream."""
         running = solver.start(
@@ -38,6 +40,7 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
             return EventStream(running.watch(events=True), request, heartbeat_s=settings.heartbeat_s)
         return await _response(running.watch(), request)
 
+    @router.post("/solve/{search_id}/cancel", responses=CANCEL_RESPONSES)
     async def cancel(request: Request, search_id: Annotated[str, Path(min_length=1, max_length=256)]) -> Cancellation:
         """End a search. Everyone who waits for it gets its best answer so far. May be repeated.
 
@@ -48,68 +51,56 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
         client = None if settings.api_keys is None else client_of(request.scope)
         return Cancellation(id=search_id, state=solver.cancel(search_id, client=client))
 
+    @router.get("/healthz")
+    @router.get("/health", include_in_schema=False)
     async def healthz() -> Health:
         """The process answers."""
         return Health(status="ok")
 
+    @router.get("/metrics", response_model=None, responses=METRICS_RESPONSES)
+    async def metrics() -> Response:
+        """Everything that is counted and timed, in Prometheus's text format."""
+        return Response(solver.metrics.page(), media_type=CONTENT_TYPE)
+
+    @router.get("/readyz", response_model=Readiness, responses=READYZ_RESPONSES)
     async def readyz() -> Response:
         """Whether every part works and the server is not about to stop, and the state of each part."""
         parts = {str(part): state for part, state in solver.states.items()}
         if solver.is_draining:
             parts["server"] = DRAINING
-        readiness = Readiness(ready=solver.is_ready, parts=parts, sandbox_level=solver.sandbox_level)
+        sandbox = None if solver.parts is None else solver.parts.sandbox_status()
+        level = None if sandbox is None else sandbox.level
+        readiness = Readiness(ready=solver.is_ready, parts=parts, sandbox_level=level)
         status = 200 if readiness.ready else 503
         return Response(json_bytes(readiness.model_dump()), status_code=status, media_type="application/json")
 
-    async def metrics() -> Response:
-        """Everything that is counted and timed, in Prometheus's text format."""
-        return Response(solver.metrics.page(), media_type=CONTENT_TYPE)
-
+    @router.get("/version")
     async def version() -> Version:
         """The version of the server, and the models that it has loaded."""
-        ids = solver.models
-        return Version(
-            version=running_version(), models=None if ids is None else Models(policy=ids.policy, ppm=ids.ppm)
-        )
+        ids = None if solver.parts is None else solver.parts.models
+        return Version(version=running_version(), models=ids and Models(policy=ids.policy, ppm=ids.ppm))
 
-    router.add_api_route(
-        SOLVE,
-        solve,
-        methods=["POST"],
-        response_model=None,
-        responses=SOLVE_RESPONSES,
-        route_class_override=bounded_route(
-            BodyLimits(size_bytes=settings.max_body_bytes, time_s=settings.body_timeout_s)
-        ),
-    )
-    router.add_api_route("/solve/{search_id}/cancel", cancel, methods=["POST"], responses=CANCEL_RESPONSES)
-    router.add_api_route("/healthz", healthz, methods=["GET"])
-    router.add_api_route("/health", healthz, methods=["GET"], include_in_schema=False)
-    router.add_api_route("/metrics", metrics, methods=["GET"], response_model=None, responses=METRICS_RESPONSES)
-    router.add_api_route("/readyz", readyz, methods=["GET"], responses=READYZ_RESPONSES, response_model=Readiness)
-    router.add_api_route("/version", version, methods=["GET"])
+    router.include_router(bounded)
     return router
 
 
 async def _response(watcher: Watcher, request: Request) -> Response:
-    """Wait for the end of the search, or for the client to leave."""
+    """Wait for the end of the search, which comes soon after the client has left."""
     try:
         async with asyncio.TaskGroup() as group:
-            waiting = group.create_task(watcher.ending())
-            leaving = group.create_task(_client_leaves(request))
-            await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (waiting, leaving):
-                task.cancel()
-        if waiting.cancelled():
-            return Response(status_code=CLIENT_LEFT)
+            leaving = group.create_task(_leave_with_client(watcher, request))
+            ending = await watcher.search.ending()
+            leaving.cancel()
     finally:
         watcher.leave()
-    ending = waiting.result()
+    if not leaving.cancelled():
+        return Response(status_code=CLIENT_LEFT)
     if isinstance(ending, Refusal):
         return problem_response(ending, request)
     return Response(await response_body(ending), media_type="application/json")
 
 
-async def _client_leaves(request: Request) -> None:
+async def _leave_with_client(watcher: Watcher, request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    watcher.leave()

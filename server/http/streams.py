@@ -93,7 +93,7 @@ def read_frames(lines: Iterable[str]) -> Iterator[ServerEvent]:
 
 
 async def _last_frame(watcher: Watcher, request: Request) -> bytes:
-    ending = await watcher.ending()
+    ending = await watcher.search.ending()
     if isinstance(ending, Refusal):
         return _error_frame(ending, request)
     return frame("done", await response_body(ending))

@@ -10,8 +10,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic
 
-from server.settings.settings import Settings
 from server.solving.refusals import Refusal, RefusalKind
 
 FIRST_GUESS_S = 5.0
@@ -19,25 +19,6 @@ FIRST_GUESS_S = 5.0
 SMOOTHING = 0.2
 """Weight of the newest search in the mean length, from which clients are told when to retry."""
 LONGEST_RETRY_S = 120
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much is admitted."""
-
-    slots: int
-    """Searches that run at once."""
-    queued: int
-    """Searches that wait; 0 refuses whatever cannot start at once."""
-    per_client: int | None = None
-    """Searches of one client, running and waiting; None: no limit."""
-
-
-def limits_from(settings: Settings) -> Limits:
-    """The limits that the operator has set."""
-    return Limits(
-        slots=settings.concurrent_searches, queued=settings.queued_searches, per_client=settings.max_searches_per_key
-    )
 
 
 class Ticket:
@@ -74,8 +55,13 @@ class _Client:
 class Admission:
     """The slots and the queue of one server. Use it within one event loop."""
 
-    def __init__(self, limits: Limits, *, now: Callable[[], float]) -> None:
-        self.limits = limits
+    def __init__(
+        self, *, slots: int, queued: int, per_client: int | None = None, now: Callable[[], float] = monotonic
+    ) -> None:
+        """`slots` searches run at once and `queued` wait. A client has at most `per_client` in all, if it is given."""
+        self._slots = slots
+        self._queued = queued
+        self._per_client = per_client
         self._now = now
         self._clients: dict[str, _Client] = {}
         self._served = 0
@@ -94,13 +80,13 @@ class Admission:
     @property
     def retry_after_s(self) -> int:
         """When a search that is refused now would find a place: the queue's length in searches of the usual length."""
-        return self._retry_after_s((self.waiting + 1) / self.limits.slots)
+        return self._retry_after_s((self.waiting + 1) / self._slots)
 
     def admit(self, client_name: str) -> Ticket:
         """A place in the queue, or a slot. `release` it in the end. Raises a `Refusal` where there is none."""
         client = self._client(client_name)
         self._check_quota(client)
-        if self.waiting >= self.limits.queued and self.running >= self.limits.slots:
+        if self.waiting >= self._queued and self.running >= self._slots:
             self._make_room(client)
         ticket = Ticket(client_name)
         client.waiting.append(ticket)
@@ -123,7 +109,7 @@ class Admission:
         return self._clients.get(name) or _Client(served=self._served)
 
     def _check_quota(self, client: _Client) -> None:
-        limit = self.limits.per_client
+        limit = self._per_client
         if limit is not None and client.running + len(client.waiting) >= limit:
             detail = f"at most {limit} searches at a time, running and waiting, are allowed to one client"
             raise Refusal(RefusalKind.QUOTA_EXCEEDED, detail, retry_after_s=self._retry_after_s(1))
@@ -141,7 +127,7 @@ class Admission:
 
     def _fill_slots(self) -> None:
         """Give free slots to those whose turn it is. Clients without searches are dropped: they cost no memory."""
-        while self.running < self.limits.slots and (clients := [c for c in self._clients.values() if c.waiting]):
+        while self.running < self._slots and (clients := [c for c in self._clients.values() if c.waiting]):
             client = min(clients, key=lambda waiting: (waiting.running, waiting.served))
             self._served += 1
             client.served = self._served

@@ -1,10 +1,10 @@
 """Observed search: runs one search on the server's parts, with metrics, spans and a record of it."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 from search import Event, NodeAdded, OnEvent, Parts, SearchResult, SearchStarted, Strategy, listening, search
 from server.observability.calls import measuring, tracing
@@ -22,7 +22,6 @@ async def run_observed(
     seconds: float,
     metrics: Metrics,
     record_folder: Path | None,
-    now: Callable[[], float],
 ) -> SearchResult:
     """Search for at most so many seconds. Ends at once, with the best answer so far, when the search is asked to.
 
@@ -37,17 +36,19 @@ async def run_observed(
             async with asyncio.timeout(seconds):
                 runner = await stack.enter_async_context(parts.open_runner(request.seed))
             ours = Parts(policy=parts.policy(sampling), runner=runner, equality=parts.equality, scorer=parts.scorer)
-            ours = listening(ours, measuring(metrics, now=now, on_tokens=running.count_tokens))
+            ours = listening(ours, measuring(metrics, now=monotonic, on_tokens=running.count_tokens))
             ours = listening(ours, tracing) if is_recorded() else ours
-            record = stack.enter_context(recording(record_folder, search_id=running.id))
+            record = None
+            if record_folder is not None:
+                record = stack.enter_context(recording(record_folder, search_id=running.id))
             result = await search(
                 request.problem,
                 parts=ours,
                 config=request.config,
                 budget=replace(request.budget, seconds=seconds),
                 seed=request.seed,
-                now=now,
-                on_event=_publisher(running, metrics, now),
+                now=monotonic,
+                on_event=_publisher(running, metrics),
                 stop=running.stop,
                 record=record,
             )
@@ -57,13 +58,13 @@ async def run_observed(
     return result
 
 
-def _publisher(running: RunningSearch, metrics: Metrics, now: Callable[[], float]) -> OnEvent:
+def _publisher(running: RunningSearch, metrics: Metrics) -> OnEvent:
     """Counts the events of the search and passes them on to its watchers."""
     has_candidate = False
 
     def publish(event: Event) -> None:
         nonlocal has_candidate
-        waited_s = now() - running.arrived_s
+        waited_s = monotonic() - running.arrived_s
         if isinstance(event, SearchStarted):
             metrics.first_event.observe(waited_s)
         elif isinstance(event, NodeAdded) and not has_candidate:

@@ -16,10 +16,13 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def recording(folder: Path | None, *, search_id: str) -> Generator[OnLine | None]:
-    """Writes the lines of a record to a file named after the search; None where there is no folder."""
-    file = None if folder is None else _open(folder, search_id)
-    if file is None:
+def recording(folder: Path, *, search_id: str) -> Generator[OnLine | None]:
+    """Writes the lines of a record to a file in the folder; None if it cannot be made. Ids hold no path separators."""
+    path = folder / f"{search_id}.jsonl"
+    try:
+        file = path.open("x", encoding="ascii", buffering=1 << 16)
+    except OSError as error:
+        logger.warning("the search %s is not recorded: %s: %s", search_id, path, error.strerror)
         yield None
         return
     writer = RecordWriter(file)
@@ -27,20 +30,6 @@ def recording(folder: Path | None, *, search_id: str) -> Generator[OnLine | None
         yield lambda line: writer.write(dump_line(line))
     finally:
         writer.close()
-
-
-def record_path(folder: Path, search_id: str) -> Path:
-    """Where the record of a search lies. Ids hold no path separators."""
-    return folder / f"{search_id}.jsonl"
-
-
-def _open(folder: Path, search_id: str) -> IO[str] | None:
-    path = record_path(folder, search_id)
-    try:
-        return path.open("x", encoding="ascii", buffering=1 << 16)
-    except OSError as error:
-        logger.warning("the search %s is not recorded: %s: %s", search_id, path, error.strerror)
-        return None
 
 
 class RecordWriter:

@@ -3,7 +3,7 @@
 A refusal is raised where the reason is found. `server.http.problems` alone turns it into a response.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -54,17 +54,16 @@ class FieldError:
     """What was given; the length, where the limit is one of length."""
 
 
+@dataclass(eq=False)
 class Refusal(Exception):
     """The request gets no result."""
 
-    def __init__(
-        self, kind: RefusalKind, detail: str, *, errors: tuple[FieldError, ...] = (), retry_after_s: int | None = None
-    ) -> None:
-        super().__init__(kind, detail)
-        self.kind = kind
-        self.detail = detail
-        self.errors = errors
-        self.retry_after_s = retry_after_s
+    kind: RefusalKind
+    detail: str
+    """For the client, in a sentence."""
+    errors: tuple[FieldError, ...] = field(default=(), kw_only=True)
+    retry_after_s: int | None = field(default=None, kw_only=True)
+    """When another try may succeed."""
 
 
 def invalid(*errors: FieldError) -> Refusal:

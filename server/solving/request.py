@@ -31,7 +31,7 @@ class SearchRequest:
 
         It depends on all that shapes the tree, and neither on the budget nor on when the search stops.
         """
-        shaping = replace(self.config, stop_when_decided=False, stop_at_confidence=None)
-        drawn = [self.sampling.temperature, self.sampling.top_p, self.seed]
-        shape = [self.problem, asdict(shaping), drawn, models.policy, models.ppm]
+        config = replace(self.config, stop_when_decided=False, stop_at_confidence=None)
+        sampled = [self.sampling.temperature, self.sampling.top_p, self.seed]
+        shape = [self.problem, asdict(config), sampled, models.policy, models.ppm]
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:24]

@@ -1,20 +1,35 @@
-"""Searches: each with its watchers and the events on their way to them, and found again by its id.
+"""Searches: those of one server, each with its watchers and the events on their way to them.
 
 A search ends by itself, or because it is asked to: by a cancel request, when its last watcher leaves, or when the
 server stops. In every case it ends with its best answer so far.
 """
 
 import asyncio
+import logging
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 
-from search import AnswerChanged, Event, NodeAdded, SearchStarted, Stop
+from search import (
+    AnswerChanged,
+    Event,
+    NodeAdded,
+    PhaseSeconds,
+    SearchResult,
+    SearchStarted,
+    Stop,
+    StopReason,
+    Tree,
+    Usage,
+)
+from server.parts.serving import ModelIds
 from server.solving.admission import Ticket
 from server.solving.refusals import Refusal, RefusalKind
 from server.solving.request import SearchRequest
-from server.solving.result import FinishedSearch, SearchEnding
+
+logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
 """About the time that loading small models, or restarting an engine or the server, takes."""
@@ -22,6 +37,44 @@ REMEMBERED = 4096
 """Ended searches whose ids are still known, so that cancelling one of them is no error: some hundred kilobytes."""
 CAPACITY = 256
 """A few expansions of the widest search; at some hundred bytes an event far less than one search's tree."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedSearch:
+    """A search that came to a result, if only to the best one so far."""
+
+    search_id: str
+    request: SearchRequest
+    result: SearchResult
+    models: ModelIds
+    problem_tokens: int
+    """Length of the problem as the policy reads it."""
+    queue_s: float
+    """Seconds in the queue."""
+    total_s: float
+    """Seconds from the request's arrival to the result."""
+
+
+SearchEnding = FinishedSearch | Refusal
+"""What everyone who waits for a search gets in the end."""
+
+
+def cancelled_in_queue(problem: str) -> SearchResult:
+    """The result of a search that was cancelled before its turn came."""
+    nothing = Usage(
+        trajectories=0, cached_trajectories=0, policy_tokens=0, ppm_calls=0, ppm_step_tokens=0, code_steps=0
+    )
+    return SearchResult(
+        tree=Tree(problem),
+        answers=(),
+        answer=None,
+        confidence=0.0,
+        best_path=(),
+        trajectories_to_answer=None,
+        stop_reason=StopReason.CANCELLED,
+        usage=nothing,
+        phase_seconds=PhaseSeconds(policy=0.0, sandbox=0.0, ppm=0.0),
+    )
 
 
 class Watcher:
@@ -66,10 +119,6 @@ class Watcher:
         self._events.clear()
         return taken
 
-    async def ending(self) -> SearchEnding:
-        """The result, once there is one, or why there is none."""
-        return await self.search.ending()
-
     def leave(self) -> None:
         """Stop watching. Has no effect the second time."""
         self.search.remove(self)
@@ -97,13 +146,12 @@ class RunningSearch:
         self.tokens = 0
         """Tokens of the candidates that it has received so far."""
         self._watchers: list[Watcher] = []
-        self._ending: SearchEnding | None = None
-        self._ended = asyncio.Event()
+        self._ending: asyncio.Future[SearchEnding] = asyncio.get_running_loop().create_future()
 
     @property
     def is_typical(self) -> bool:
         """Whether it ended with a result and without being asked to."""
-        return isinstance(self._ending, FinishedSearch) and not self.stop.is_asked
+        return isinstance(self._ending.result(), FinishedSearch) and not self.stop.is_asked
 
     def watch(self, *, events: bool = False) -> Watcher:
         """A new watcher, which gets the events from now on if it wants them. It has to leave in the end."""
@@ -116,7 +164,7 @@ class RunningSearch:
         if watcher not in self._watchers:
             return
         self._watchers.remove(watcher)
-        if not self._watchers and not self._ended.is_set():
+        if not self._watchers and not self._ending.done():
             self.is_abandoned = True
             self.ask_to_end()
 
@@ -136,16 +184,12 @@ class RunningSearch:
 
     async def ending(self) -> SearchEnding:
         """The result, once there is one, or why there is none."""
-        await self._ended.wait()
-        if self._ending is None:
-            detail = "the server stopped before the search could end"
-            return Refusal(RefusalKind.STOPPING, detail, retry_after_s=RETRY_AFTER_S)
-        return self._ending
+        return await asyncio.shield(self._ending)
 
-    def finish(self, ending: SearchEnding | None) -> None:
-        """Nothing of it runs any more, or it is given up: None."""
-        self._ending = ending
-        self._ended.set()
+    def finish(self, ending: SearchEnding) -> None:
+        """Give the ending to everyone who waits for it. Has no effect the second time."""
+        if not self._ending.done():
+            self._ending.set_result(ending)
         for watcher in self._watchers:
             watcher.close()
 
@@ -160,22 +204,26 @@ class CancelState(StrEnum):
 
 
 class Searches:
-    """The searches of one server by their ids. Each client sees its own."""
+    """The tasks of all searches of one server. Clients find their searches by id."""
 
-    def __init__(self) -> None:
-        self._running: dict[str, RunningSearch] = {}
+    def __init__(self, *, bound_s: float) -> None:
+        """`bound_s` is the time in which a search ends that was asked to, or was cancelled."""
+        self._bound_s = bound_s
+        self._tasks: dict[asyncio.Task[SearchEnding], RunningSearch] = {}
         self._ended: OrderedDict[str, str] = OrderedDict()
 
-    def add(self, running: RunningSearch) -> None:
+    def add(self, task: asyncio.Task[SearchEnding], running: RunningSearch) -> None:
         """A search begins."""
-        self._running[running.id] = running
+        self._tasks[task] = running
 
-    def remove(self, running: RunningSearch) -> None:
-        """A search has ended. Its id stays known for some time."""
-        self._running.pop(running.id, None)
+    def finish(self, task: asyncio.Task[SearchEnding]) -> RunningSearch:
+        """Nothing of the search runs any more. Its id stays known for some time."""
+        running = self._tasks.pop(task)
+        running.finish(_cut_off() if task.cancelled() else task.result())
         self._ended[running.id] = running.ticket.client
         if len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
+        return running
 
     def cancel(self, name: str, *, client: str | None) -> CancelState | None:
         """End the client's search of that id, or those that its request of that id began; None if there never were any.
@@ -190,12 +238,47 @@ class Searches:
             request_id = search_id.rpartition("-")[0]  # see new_search_id
             return owner == client and name in {search_id, request_id}
 
-        found = [one for one in self._running.values() if is_meant(one.id, one.ticket.client)]
+        found = [running for running in self._tasks.values() if is_meant(running.id, running.ticket.client)]
         for running in found:
             running.ask_to_end()
         if found:
             return CancelState.STOPPING
         return CancelState.ENDED if any(is_meant(*ended) for ended in self._ended.items()) else None
+
+    def ask_all_to_end(self) -> None:
+        """End every search with its best answer so far."""
+        for running in self._tasks.values():
+            running.ask_to_end()
+
+    async def drain(self, seconds: float) -> None:
+        """Let the searches end by themselves, and ask those to end that take longer."""
+        await self._still_running(seconds)
+        self.ask_all_to_end()
+        await self._still_running(self._bound_s)
+
+    async def end_all(self) -> None:
+        """Ask all searches to end, and cancel one that does not, because a part holds it up.
+
+        A search that outlives even that is given up: everyone who waits for it gets a refusal.
+        """
+        self.ask_all_to_end()
+        for task in await self._still_running(self._bound_s):
+            task.cancel()
+        for task in await self._still_running(self._bound_s):
+            running = self._tasks[task]
+            logger.error("search %s does not end, although it was cancelled; its parts are closed under it", running.id)
+            running.finish(_cut_off())
+
+    async def _still_running(self, seconds: float) -> list[asyncio.Task[SearchEnding]]:
+        """The searches that have not ended after so long."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        return list(self._tasks)
+
+
+def _cut_off() -> Refusal:
+    detail = "the server stopped before the search could end"
+    return Refusal(RefusalKind.STOPPING, detail, retry_after_s=RETRY_AFTER_S)
 
 
 def new_search_id(request_id: str) -> str:

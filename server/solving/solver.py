@@ -9,7 +9,6 @@ import logging
 import traceback
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from time import monotonic
 
 from sandbox import SandboxError
@@ -18,13 +17,21 @@ from server.engines.errors import EngineError, RemoteMismatch, RemoteRefused
 from server.observability.metrics import CLIENT_LEFT, Metrics
 from server.observability.tracing import span
 from server.parts.metrics import PartsCollector
-from server.parts.serving import ModelIds, OpenParts, Part, PartsUnavailable, ServingParts
-from server.solving.admission import Admission, Limits
+from server.parts.serving import OpenParts, Part, PartsUnavailable, ServingParts
+from server.settings.settings import Settings
+from server.solving.admission import Admission
 from server.solving.observed_search import run_observed
 from server.solving.refusals import FieldError, Refusal, RefusalKind, invalid
 from server.solving.request import SearchRequest
-from server.solving.result import FinishedSearch, SearchEnding, cancelled_in_queue
-from server.solving.searches import RETRY_AFTER_S, CancelState, RunningSearch, Searches
+from server.solving.searches import (
+    RETRY_AFTER_S,
+    CancelState,
+    FinishedSearch,
+    RunningSearch,
+    SearchEnding,
+    Searches,
+    cancelled_in_queue,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,37 +46,37 @@ DRAINING = "draining"
 class Solver:
     """All searches of one server; `running()` spans its life."""
 
-    def __init__(  # noqa: PLR0913  # what a server is put together from
+    def __init__(
         self,
         open_parts: OpenParts,
+        settings: Settings,
         *,
-        limits: Limits,
-        record_folder: Path | None = None,
         on_ready: Callable[[], None] = lambda: None,
         on_failure: Callable[[str], None] = lambda _: None,
-        now: Callable[[], float] = monotonic,
         last_bound_s: float = LAST_BOUND_S,
     ) -> None:
         """`on_failure` gets the reason why the parts could not be opened; the server is of no use then."""
         self._open_parts = open_parts
         self._on_ready = on_ready
         self._on_failure = on_failure
-        self._now = now
-        self._last_bound_s = last_bound_s
-        self._record_folder = record_folder
-        self._parts: ServingParts | None = None
+        self._record_folder = settings.record_folder
+        self.parts: ServingParts | None = None
+        """None until they are open."""
         self._states: dict[Part, str] = dict.fromkeys(Part, STARTING)
         self._group: asyncio.TaskGroup | None = None
-        self._admission = Admission(limits, now=now)
-        self._searches = Searches()
-        self._tasks: dict[asyncio.Task[SearchEnding], RunningSearch] = {}
+        self._admission = Admission(
+            slots=settings.concurrent_searches,
+            queued=settings.queued_searches,
+            per_client=settings.max_searches_per_key,
+        )
+        self._searches = Searches(bound_s=last_bound_s)
         self.is_draining = False
         """Whether the server is about to stop and takes no new searches."""
         self._may_close_parts = asyncio.Event()
         self.metrics = Metrics()
         self.metrics.follow(running=lambda: self._admission.running, waiting=lambda: self._admission.waiting)
         self.metrics.read(
-            PartsCollector(lambda: self._parts, lambda: {part: state == READY for part, state in self.states.items()})
+            PartsCollector(lambda: self.parts, lambda: {part: state == READY for part, state in self.states.items()})
         )
 
     @asynccontextmanager
@@ -82,43 +89,30 @@ class Solver:
                 yield
             finally:
                 self.stop()
-                await self._end_all()
+                await self._searches.end_all()
                 self._may_close_parts.set()
-                if self._parts is None:
+                if self.parts is None:
                     holding.cancel()
-
-    @property
-    def models(self) -> ModelIds | None:
-        """None until they are loaded."""
-        return None if self._parts is None else self._parts.models
-
-    @property
-    def sandbox_level(self) -> str | None:
-        """How well code steps are confined; None until the sandbox is open."""
-        status = None if self._parts is None else self._parts.sandbox_status()
-        return None if status is None else status.level
 
     @property
     def states(self) -> Mapping[Part, str]:
         """`ready`, `starting` or a fault, part by part."""
-        return self._states if self._parts is None else {**self._states, **self._parts.faults()}
+        return self._states if self.parts is None else {**self._states, **self.parts.faults()}
 
     @property
     def is_ready(self) -> bool:
         """Whether a search would be accepted, as far as the parts are concerned."""
-        return self._parts is not None and not self.is_draining and not self._parts.faults()
+        return self.parts is not None and not self.is_draining and not self.parts.faults()
 
     async def drain(self, seconds: float) -> None:
         """Refuse new searches and let those that run end by themselves; after `seconds` with their best answers."""
         self.is_draining = True
-        await self._still_running(seconds)
-        self._ask_all_to_end()
-        await self._still_running(self._last_bound_s)
+        await self._searches.drain(seconds)
 
     def stop(self) -> None:
         """Refuse new searches and end those that run, each with its best answer so far."""
         self.is_draining = True
-        self._ask_all_to_end()
+        self._searches.ask_all_to_end()
 
     def start(self, request: SearchRequest, *, search_id: str, client: str = "") -> RunningSearch:
         """Begin a search, or queue it. Raises a `Refusal`."""
@@ -146,20 +140,19 @@ class Solver:
             raise invalid(FieldError(field="problem", detail=detail, limit=limit, value=tokens))
         assert self._group is not None
         ticket = self._admission.admit(client)
-        running = RunningSearch(search_id, request, ticket, arrived_s=self._now())
-        self._searches.add(running)
+        running = RunningSearch(search_id, request, ticket, arrived_s=monotonic())
         task = self._group.create_task(self._run(running, parts))
-        self._tasks[task] = running
+        self._searches.add(task, running)
         task.add_done_callback(self._finish)
         return running
 
     def _working_parts(self) -> ServingParts:
         if self.is_draining:
             raise Refusal(RefusalKind.STOPPING, "no new searches are taken", retry_after_s=RETRY_AFTER_S)
-        if self._parts is None or not self.is_ready:
+        if self.parts is None or not self.is_ready:
             lacking = ", ".join(f"{part}: {state}" for part, state in self.states.items() if state != READY)
             raise Refusal(RefusalKind.NOT_READY, lacking, retry_after_s=RETRY_AFTER_S)
-        return self._parts
+        return self.parts
 
     async def _run(self, running: RunningSearch, parts: ServingParts) -> SearchEnding:
         """The outermost frame of a search: whatever a part raises becomes the ending, and is logged."""
@@ -179,17 +172,12 @@ class Solver:
     async def _solve(self, running: RunningSearch, parts: ServingParts) -> FinishedSearch:
         request = running.request
         has_turn = await self._turn(running)
-        queue_s = self._now() - running.arrived_s
+        queue_s = monotonic() - running.arrived_s
         self.metrics.queue_wait.observe(queue_s)
         if has_turn:
             left_s = max(request.timeout_s - queue_s, 0.001)
             result = await run_observed(
-                running,
-                parts,
-                seconds=left_s,
-                metrics=self.metrics,
-                record_folder=self._record_folder,
-                now=self._now,
+                running, parts, seconds=left_s, metrics=self.metrics, record_folder=self._record_folder
             )
         elif self.is_draining:
             detail = "the server stops before this search had its turn"
@@ -203,7 +191,7 @@ class Solver:
             models=parts.models,
             problem_tokens=parts.prompt_tokens(request.problem),
             queue_s=queue_s,
-            total_s=self._now() - running.arrived_s,
+            total_s=monotonic() - running.arrived_s,
         )
         self._report(running, finished)
         return finished
@@ -249,41 +237,15 @@ class Solver:
 
     def _finish(self, task: asyncio.Task[SearchEnding]) -> None:
         """Nothing of the search runs any more: tell everyone who waits for it, and free its slot."""
-        running = self._tasks.pop(task)
-        running.finish(None if task.cancelled() else task.result())
+        running = self._searches.finish(task)
         self._admission.release(running.ticket, is_typical=running.is_typical)
-        self._searches.remove(running)
-
-    def _ask_all_to_end(self) -> None:
-        for running in self._tasks.values():
-            running.ask_to_end()
-
-    async def _end_all(self) -> None:
-        """Searches that were asked to end do so at once. One whose part holds it up is cancelled after a while.
-
-        A search that outlives even that is given up: everyone who waits for it is told, and the parts are closed.
-        """
-        for end in (asyncio.Task[SearchEnding].cancel, self._give_up):
-            for task in await self._still_running(self._last_bound_s):
-                end(task)
-
-    async def _still_running(self, seconds: float) -> list[asyncio.Task[SearchEnding]]:
-        """The searches that have not ended after so long."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-        return list(self._tasks)
-
-    def _give_up(self, task: asyncio.Task[SearchEnding]) -> None:
-        running = self._tasks[task]
-        logger.error("search %s does not end, although it was cancelled; its parts are closed under it", running.id)
-        running.finish(None)
 
     async def _hold_parts(self) -> None:
         """Open the parts, hold them until the server stops, close them: all in one task."""
         try:
             async with self._open_parts(lambda part: self._states.update({part: READY})) as parts:
                 self._states = dict.fromkeys(Part, READY)
-                self._parts = parts
+                self.parts = parts
                 self._on_ready()
                 await self._may_close_parts.wait()
         except PartsUnavailable as error:
@@ -295,7 +257,7 @@ class Solver:
             logger.exception("the server could not start")
             self._on_failure(f"{type(error).__name__}: {error}")
         finally:
-            self._parts = None
+            self.parts = None
 
 
 def _may_recover(error: BaseException) -> bool:

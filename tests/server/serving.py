@@ -14,7 +14,6 @@ from server.http.schemas import SolveRequest
 from server.parts.fakes import fake_parts, opening
 from server.parts.serving import OpenParts
 from server.settings.settings import Settings
-from server.solving.admission import limits_from
 from server.solving.request import SearchRequest
 from server.solving.solver import Solver
 
@@ -42,8 +41,7 @@ async def serve(
     ready = asyncio.Event()
     solver = Solver(
         open_parts or opening(fake_parts()),
-        limits=limits_from(settings),
-        record_folder=settings.record_folder,
+        settings,
         on_ready=ready.set,
     )
     app = create_app(solver, settings)

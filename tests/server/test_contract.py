@@ -24,7 +24,6 @@ from search.testing.fakes import ArithmeticPolicy
 from server.app import create_app
 from server.parts.fakes import fake_parts, opening
 from server.settings.settings import Settings
-from server.solving.admission import limits_from
 from server.solving.solver import Solver
 
 OPERATOR = Settings(max_trajectories=20, max_candidates=8, max_problem_chars=200, access_log=False)
@@ -41,7 +40,7 @@ class AnyProblem:
 def _serve(operator: Settings) -> Iterator[str]:
     """A server in a thread of its own, until the tests are done."""
     ready = threading.Event()
-    solver = Solver(opening(fake_parts(policy=AnyProblem())), limits=limits_from(operator), on_ready=ready.set)
+    solver = Solver(opening(fake_parts(policy=AnyProblem())), operator, on_ready=ready.set)
     config = uvicorn.Config(create_app(solver, operator), port=0, log_level="error", lifespan="on", http="h11")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)

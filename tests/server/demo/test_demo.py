@@ -25,7 +25,6 @@ from server.demo.server import DemoFailed, started_server
 from server.http.streams import ServerEvent
 from server.parts.fakes import fake_parts, opening
 from server.settings.settings import Settings
-from server.solving.admission import Limits
 from server.solving.solver import Solver
 from training.problems import Family, Split
 
@@ -38,7 +37,7 @@ def _fake_server(_: Callable[[Mapping[str, str]], None]) -> Generator[str]:
     """A server of this process over fake parts that make no mistakes."""
     ready = threading.Event()
     parts = opening(fake_parts(policy=ArithmeticPolicy(error_rate=0.0)))
-    solver = Solver(parts, limits=Limits(slots=1, queued=8), on_ready=ready.set)
+    solver = Solver(parts, Settings(concurrent_searches=1), on_ready=ready.set)
     config = uvicorn.Config(create_app(solver, Settings()), port=0, log_config=None, lifespan="on")
     server = uvicorn.Server(config)
     listener = config.bind_socket()

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
-from server.http.bodies import BodyLimits, UnreadBodies, read_body
+from server.http.bodies import UnreadBodies, read_body
 from server.settings.settings import Settings
 from server.solving.refusals import Refusal, RefusalKind
 from tests.server.http.asgi_call import AsgiCall
@@ -36,7 +36,7 @@ async def _read(*messages: Message, time_s: float = 60.0) -> bytes:
     for message in messages:
         coming.put_nowait(message)
     request = Request({"type": "http", "headers": [(b"content-type", b"application/json")]}, coming.get)
-    return await read_body(request, BodyLimits(size_bytes=10, time_s=time_s))
+    return await read_body(request, Settings(max_body_bytes=10, body_timeout_s=time_s))
 
 
 async def test_the_parts_of_a_body_are_joined() -> None:

@@ -22,7 +22,7 @@ from search.testing.fakes import (
 from server.http.responses import json_bytes, response_body, solve_response, split_comment
 from server.http.schemas import SolveResponse
 from server.parts.fakes import FAKE_MODELS, fake_parts, opening
-from server.solving.result import FinishedSearch
+from server.solving.searches import FinishedSearch
 from tests.server.serving import a_request, serve
 
 FIRST = "# Add the numbers\n# one by one\nx = 3 + 4\nx"

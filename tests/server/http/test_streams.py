@@ -14,8 +14,7 @@ from server.http.streams import HEARTBEAT, ServerEvent, frame, read_frames, stre
 from server.parts.fakes import FAKE_MODELS, GatedPolicy, fake_parts, opening
 from server.settings.settings import Settings
 from server.solving.admission import Ticket
-from server.solving.result import FinishedSearch, cancelled_in_queue
-from server.solving.searches import RunningSearch
+from server.solving.searches import FinishedSearch, RunningSearch, cancelled_in_queue
 from tests.server.http.asgi_call import AsgiCall
 from tests.server.serving import a_request, serve
 

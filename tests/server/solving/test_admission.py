@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from server.solving.admission import LONGEST_RETRY_S, Admission, Limits, Ticket
+from server.solving.admission import LONGEST_RETRY_S, Admission, Ticket
 from server.solving.refusals import Refusal, RefusalKind
 
 
@@ -20,7 +20,7 @@ class Clock:
 
 def admission(*, slots: int = 1, queued: int = 8, per_client: int | None = None) -> tuple[Admission, Clock]:
     clock = Clock()
-    return Admission(Limits(slots=slots, queued=queued, per_client=per_client), now=clock), clock
+    return Admission(slots=slots, queued=queued, per_client=per_client, now=clock), clock
 
 
 def is_running(ticket: Ticket) -> bool:

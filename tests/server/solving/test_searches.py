@@ -17,9 +17,11 @@ from search import (
 )
 from server.solving.admission import Ticket
 from server.solving.refusals import Refusal, RefusalKind
-from server.solving.searches import CAPACITY, RunningSearch, Watcher
+from server.solving.searches import CAPACITY, RunningSearch, SearchEnding, Searches, Watcher
 from tests.server.serving import a_request
 
+LONG_S = 60.0
+"""Never waited for."""
 STARTED = SearchStarted(problem="1", strategy=Strategy.MCTS, cached_trajectories=0)
 
 
@@ -111,8 +113,16 @@ async def test_a_watcher_that_wants_no_events_keeps_none() -> None:
 
 
 async def test_a_search_cut_off_by_a_stop_gets_retry_after() -> None:
-    running = _running()
-    running.finish(None)
+    async def search() -> SearchEnding:
+        await asyncio.sleep(LONG_S)
+        raise AssertionError
+
+    running, searches = _running(), Searches(bound_s=LONG_S)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(search())
+        searches.add(task, running)
+        task.add_done_callback(searches.finish)
+        task.cancel()
     refusal = await running.ending()
     assert isinstance(refusal, Refusal)
     assert refusal.kind is RefusalKind.STOPPING

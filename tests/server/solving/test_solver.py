@@ -8,13 +8,11 @@ from dataclasses import replace
 import pytest
 
 from search import AnswerChanged, Budget, StopReason
-from server.parts.fakes import FAKE_MODELS, GatedPolicy, fake_parts, opening
+from server.parts.fakes import GatedPolicy, fake_parts, opening
 from server.parts.serving import OpenParts, Part, PartsUnavailable, ServingParts
 from server.settings.settings import Settings
-from server.solving.admission import Limits
 from server.solving.refusals import Refusal, RefusalKind
-from server.solving.result import FinishedSearch
-from server.solving.searches import CancelState
+from server.solving.searches import CancelState, FinishedSearch
 from server.solving.solver import Solver
 from tests.server.serving import a_request, serve
 
@@ -55,7 +53,10 @@ async def test_until_all_parts_are_open_searches_are_refused() -> None:
         gate.set()
         await served.ready.wait()
         assert served.solver.is_ready
-        assert served.solver.models == FAKE_MODELS
+        assert (await served.client.get("/version")).json()["models"] == {
+            "policy": "arithmetic@fake",
+            "ppm": "constant@fake",
+        }
     assert closed.is_set()
 
 
@@ -74,7 +75,7 @@ async def test_parts_that_do_not_open_are_reported_with_the_reason(error: Except
         yield
 
     failures: asyncio.Queue[str] = asyncio.Queue()
-    solver = Solver(open_parts, limits=Limits(slots=1, queued=8), on_failure=failures.put_nowait)
+    solver = Solver(open_parts, Settings(), on_failure=failures.put_nowait)
     async with asyncio.timeout(10), solver.running():
         assert (await failures.get()).endswith("no such model folder")
         assert not solver.is_ready
@@ -152,7 +153,7 @@ async def test_a_cancelled_search_gives_its_best_answer_so_far() -> None:
             pass
         policy.gate.clear()
         assert served.solver.cancel("r1", client="ann") is CancelState.STOPPING
-        ending = await watcher.ending()
+        ending = await watcher.search.ending()
         assert isinstance(ending, FinishedSearch)
         assert ending.result.stop_reason in (StopReason.CANCELLED, StopReason.EXHAUSTED)
         assert ending.result.answer is not None
@@ -186,7 +187,7 @@ async def test_leaving_after_the_end_changes_nothing() -> None:
     async with serve() as served, asyncio.timeout(10):
         running = served.solver.start(REQUEST, search_id="s1")
         watcher = running.watch()
-        ending = await watcher.ending()
+        ending = await watcher.search.ending()
         watcher.leave()
         assert not running.is_abandoned
         assert await running.ending() == ending

@@ -14,7 +14,7 @@ from server.answers.equality import EqualityUnavailable
 from server.engines.errors import EngineError, RemoteRefused
 from server.parts.fakes import GatedPolicy, fake_parts, opening
 from server.parts.serving import Part, ServingParts
-from server.solving.admission import Limits
+from server.settings.settings import Settings
 from server.solving.refusals import Refusal, RefusalKind
 from server.solving.searches import RunningSearch
 from server.solving.solver import Solver
@@ -84,8 +84,7 @@ async def test_parts_that_do_not_close_are_no_failure_to_start(caplog: pytest.Lo
 
     failures: list[str] = []
     ready = asyncio.Event()
-    limits = Limits(slots=1, queued=8)
-    solver = Solver(open_parts, limits=limits, on_ready=ready.set, on_failure=failures.append)
+    solver = Solver(open_parts, Settings(), on_ready=ready.set, on_failure=failures.append)
     async with asyncio.timeout(10), solver.running():
         await ready.wait()
     assert failures == []
@@ -109,7 +108,7 @@ async def test_a_search_that_does_not_end_is_given_up(caplog: pytest.LogCaptureF
         closed.set()
 
     ready = asyncio.Event()
-    solver = Solver(open_parts, limits=Limits(slots=1, queued=8), on_ready=ready.set, last_bound_s=0.05)
+    solver = Solver(open_parts, Settings(), on_ready=ready.set, last_bound_s=0.05)
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
 
         async def serve_once() -> RunningSearch:
