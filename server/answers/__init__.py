@@ -1,1 +1,1 @@
-"""Reads and compares answers."""
+"""Answers: reads the answers of trajectories and decides whether two of them are equal."""

@@ -1,4 +1,4 @@
-"""Scanner: a position in a text, the steps forward from it, and the limits that keep reading it cheap."""
+"""Scanner: a position in a text, the steps forward from it, and the limit on nesting."""
 
 import re
 from collections.abc import Generator

@@ -1,8 +1,8 @@
-"""Spelling: brings the many ways to write one answer in LaTeX or plain text to one, without reading its meaning.
+"""Spelling: gives the many ways to write one answer in LaTeX or plain text one spelling, without reading its meaning.
 
-Wrappers ($, \\boxed, a final full stop) go, sizes and spaces go, and macros become single characters:
-* / ^ ± ≤ ≥ ≠ ∈ ∪ ∞ π ° | ⟨ ⟩, ⦃ ⦄ for set braces, ⏎ for a new matrix row, ¤ for a currency sign. What stays a macro is
-left for the grammar to accept or refuse. Digit groups joined by {,} or \\! become one number; bare commas need context.
+Removes wrappers ($, \\boxed, a final full stop), sizes and spaces, and turns macros into single characters:
+* / ^ ± ≤ ≥ ≠ ∈ ∪ ∞ π ° | ⟨ ⟩, ⦃ ⦄ for set braces, ⏎ for a new matrix row, ¤ for a currency sign. The grammar accepts or
+refuses the macros that are left. Digit groups joined by {,} or \\! become one number; bare commas need context.
 """
 
 import re
@@ -120,7 +120,7 @@ def _is_balanced(text: str) -> bool:
 
 
 def _without_dollars(text: str) -> str | None:
-    """Paired dollar signs are maths mode and go; a single one in front of a number is money."""
+    """Removes paired dollar signs, which are maths mode. A single one in front of a number is money."""
     bare = re.findall(r"(?<!\\)\$", text)
     if len(bare) % 2 == 0:
         return re.sub(r"(?<!\\)\$", " ", text) if bare else text

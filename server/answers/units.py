@@ -1,4 +1,4 @@
-"""Units: which words behind a number are its unit, and under which name. Open: an unknown longer word is one too."""
+"""Units: reads the words behind a number as a scale and a unit. Unknown words of four letters or more are units too."""
 
 import re
 from fractions import Fraction

@@ -1,7 +1,7 @@
 """Answers of every kind that competition problems have, each with other spellings of it and with near misses.
 
 All of them were written for this table. `same` holds spellings that must be equal to the answer, `different` holds
-answers that must not be. The common wrappers and LaTeX variants are tried on every answer by `test_forms.py`.
+answers that must not be. `test_comparison_forms.py` also tries the common wrappers and LaTeX variants on every answer.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The comparison of two answers, as a table: what is the same, what is not, and what cannot be told."""
+"""The comparison of two answers, as tables of pairs: the same, different, and unknown."""
 
 from fractions import Fraction
 
@@ -225,25 +225,25 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("a", "b", "verdict"), TABLE)
-def test_the_verdict_on_a_pair_in_both_orders(a: str, b: str, verdict: Verdict) -> None:
+def test_pair_has_its_verdict_in_both_orders(a: str, b: str, verdict: Verdict) -> None:
     assert (compare(a, b), compare(b, a)) == (verdict, verdict)
 
 
 @pytest.mark.parametrize("answer", sorted({answer for pair in TABLE for answer in pair[:2]}))
-def test_every_answer_equals_itself(answer: str) -> None:
+def test_answer_equals_itself(answer: str) -> None:
     assert compare(answer, answer) is Verdict.SAME
     assert compare(f" {answer}\n", answer) is Verdict.SAME
 
 
-def test_exact_decisions_agree_with_the_comparison_and_cover_the_common_pairs() -> None:
+def test_exact_decisions_agree_and_cover_most_pairs() -> None:
     decided = {(a, b): decide_exactly(a, b) for a, b, _ in TABLE}
     assert all(decided[a, b] in (verdict, None) for a, b, verdict in TABLE)
     assert sum(verdict is not None for verdict in decided.values()) > 0.75 * len(TABLE)
 
 
 @pytest.mark.parametrize("every", [12, pytest.param(1, marks=pytest.mark.slow)])
-def test_nothing_in_the_table_contradicts_transitivity(every: int) -> None:
-    """What is the same as one of two equal answers is not different from the other, where exact arithmetic tells."""
+def test_equal_answers_agree_about_every_third_answer(every: int) -> None:
+    """An answer that equals one of two equal answers is not different from the other."""
     answers = sorted({answer for pair in TABLE for answer in pair[:2]})[::every]
     for a, b in SAME:
         for c in answers:
@@ -273,7 +273,7 @@ def _spelled_numbers(draw: st.DrawFn) -> tuple[Fraction, str]:
 
 @given(_spelled_numbers(), _spelled_numbers())
 @settings(max_examples=200, deadline=None, derandomize=True)
-def test_spelled_numbers_are_same_exactly_when_equal(a: tuple[Fraction, str], b: tuple[Fraction, str]) -> None:
+def test_spelled_numbers_are_the_same_only_if_equal(a: tuple[Fraction, str], b: tuple[Fraction, str]) -> None:
     expected = Verdict.SAME if a[0] == b[0] else Verdict.DIFFERENT
     assert compare(a[1], b[1]) is expected
     assert compare(b[1], a[1]) is expected

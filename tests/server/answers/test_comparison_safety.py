@@ -2,6 +2,7 @@
 
 import ast
 import random
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -38,7 +39,7 @@ def _programs(target: Path) -> list[str]:
     ]
 
 
-def test_an_answer_that_is_a_program_does_nothing(tmp_path: Path) -> None:
+def test_answer_that_is_a_program_does_nothing(tmp_path: Path) -> None:
     target = tmp_path / "proof"
     for program in _programs(target):
         assert compare(program, program) is Verdict.SAME
@@ -47,7 +48,7 @@ def test_an_answer_that_is_a_program_does_nothing(tmp_path: Path) -> None:
     assert not target.exists()
 
 
-async def test_a_program_sent_to_the_pool_does_nothing_either(tmp_path: Path) -> None:
+async def test_program_sent_to_the_pool_does_nothing(tmp_path: Path) -> None:
     target = tmp_path / "proof"
     async with EqualityPool() as equality:
         for program in _programs(target):
@@ -56,7 +57,7 @@ async def test_a_program_sent_to_the_pool_does_nothing_either(tmp_path: Path) ->
     assert not target.exists()
 
 
-def test_no_module_of_the_comparison_names_an_evaluator_or_a_parser_of_sympy() -> None:
+def test_no_module_names_an_evaluator_or_a_sympy_parser() -> None:
     forbidden = {"eval", "exec", "compile", "__import__", "sympify", "parse_expr", "parse_latex", "latex2sympy", "S"}
     names: set[str] = set()
     for module in _PACKAGE.glob("*.py"):
@@ -70,10 +71,8 @@ def test_no_module_of_the_comparison_names_an_evaluator_or_a_parser_of_sympy() -
     assert names & forbidden == set()
 
 
-def test_deciding_exactly_does_not_import_sympy() -> None:
+def test_pool_does_not_import_sympy() -> None:
     """The server process reads answers without it. Looked up in a fresh interpreter, since other tests import it."""
-    import subprocess
-
     source = "import sys; from server.answers.equality import EqualityPool; sys.exit('sympy' in sys.modules)"
     root = _PACKAGE.parent.parent
     assert subprocess.run([sys.executable, "-c", source], cwd=root, check=False).returncode == 0
@@ -109,13 +108,13 @@ _LONG = [
 
 
 @pytest.mark.parametrize(("a", "b"), _LONG)
-def test_the_time_spent_in_the_server_process_is_bounded(a: str, b: str) -> None:
+def test_time_spent_in_the_server_process_is_bounded(a: str, b: str) -> None:
     started = time.process_time()
     decide_exactly(a, b)
     assert time.process_time() - started < 0.5
 
 
-def test_any_text_is_read_or_refused_without_an_exception() -> None:
+def test_any_text_is_read_or_refused_without_exception() -> None:
     rng = random.Random(20)
     pieces = [*"0123456789xyzabie+-*/^(){}[],.;:=<>!%$\\ |_±√π'\"", r"\frac", r"\sqrt", r"\text{", r"\pm", r"\sin "]
     pieces += [
