@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from server.engines.errors import EngineError
-from server.engines.torch.loop import ComputeThread, Workload
+from server.engines.torch.loop import ComputeThread, EngineLoop
 
 KINDS = ("policy", "ppm", "sandbox", "search", "answers")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -82,27 +82,18 @@ def _seconds_of(process: int) -> float:
 
 
 class TimedComputeThread(ComputeThread):
-    """Also knows for how long it stepped its workloads, of which it may have one."""
+    """Also knows for how long it stepped its loops."""
 
     def __init__(self, *, threads: int) -> None:
         super().__init__(threads=threads)
-        self._timed: _Timed | None = None
-
-    @property
-    def stepped_s(self) -> float:
+        self.stepped_s = 0.0
         """Wall time."""
-        return 0.0 if self._timed is None else self._timed.stepped_s
 
-    def attach(self, workload: Workload) -> None:
+    def step(self, loop: EngineLoop[Any]) -> None:
         """See `ComputeThread`."""
-        assert self._timed is None
-        self._timed = _Timed(workload)
-        super().attach(self._timed)
-
-    async def detach(self, workload: Workload) -> None:
-        """See `ComputeThread`."""
-        assert self._timed is not None
-        await super().detach(self._timed)
+        began_s = time.perf_counter()
+        super().step(loop)
+        self.stepped_s += time.perf_counter() - began_s
 
 
 def shares(policy: Sequence[ComputeThread], ppm: Sequence[ComputeThread]) -> tuple[Clock, Clock]:
@@ -134,24 +125,3 @@ class _Division:
 
 def _stepped_s(thread: ComputeThread) -> float:
     return thread.stepped_s if isinstance(thread, TimedComputeThread) else 0.0
-
-
-class _Timed:
-    """A workload whose steps are timed."""
-
-    def __init__(self, workload: Workload) -> None:
-        self.workload = workload
-        self.stepped_s = 0.0
-
-    def has_work(self) -> bool:
-        return self.workload.has_work()
-
-    def step(self) -> None:
-        began_s = time.perf_counter()
-        try:
-            self.workload.step()
-        finally:
-            self.stepped_s += time.perf_counter() - began_s
-
-    def refuse(self, error: EngineError) -> None:
-        self.workload.refuse(error)

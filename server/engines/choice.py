@@ -21,14 +21,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from server.bundle.folders import ModelFolders
 from server.engines.completion_policy import Completer, CompletionPolicyEngine, StepFormat, TrainedFormat
 from server.engines.errors import CheckpointError
-from server.engines.model_folder import (
-    VALUE_HEAD_FILE,
-    ModelFolder,
-    PolicyKind,
-    PpmKind,
-    read_policy_folder,
-    read_ppm_folder,
-)
+from server.engines.model_folder import VALUE_HEAD_FILE, ModelFolder, PolicyKind, PpmKind
 from server.engines.prm.pooling import RAW_SCORE, STEP_PROBABILITY, Pooling
 from server.engines.prm.rendering import PrmTokens, StepTextTokens
 from server.engines.protocols import EngineName, Engines, PolicyEngine, ScorerEngine
@@ -165,14 +158,14 @@ class _Vllm:
     def completer(self, folder: ModelFolder, step_format: StepFormat) -> Completer:
         from server.engines.vllm.completer import VllmCompleter
 
-        read_policy_folder(folder.path)
+        folder.check_architecture("ForCausalLM", "policy")
         return VllmCompleter(folder, step_format, self._options, turn=self._turn)
 
     def ppm(self, folder: ModelFolder, rendering: PathRendering) -> ScorerEngine:
         from server.engines.vllm.ppm import VllmScorer
 
         if folder.ppm_kind is PpmKind.STANDARD:
-            read_ppm_folder(folder.path)
+            folder.check_single_label()
         return VllmScorer(folder, rendering, pooling_of(folder), self._options, turn=self._turn)
 
 

@@ -137,26 +137,17 @@ class ModelFolder:
             f"{VALUE_HEAD_FILE}, found {', '.join(self.architectures) or 'none'}"
         )
 
+    def check_architecture(self, ending: str, kind: str) -> None:
+        """Raise `CheckpointError` where no architecture has that ending."""
+        if not any(name.endswith(ending) for name in self.architectures):
+            found = ", ".join(self.architectures) or "none"
+            raise CheckpointError(
+                f"{self.path}: not a {kind}: expected an architecture that ends in {ending}, found {found}"
+            )
 
-def read_policy_folder(path: FilePath) -> ModelFolder:
-    """A folder of a `*ForCausalLM` model. Raises `CheckpointError`."""
-    return _with_architecture(ModelFolder(path), "ForCausalLM", "policy")
-
-
-def read_ppm_folder(path: FilePath) -> ModelFolder:
-    """A folder of a `*ForSequenceClassification` model with one label. Raises `CheckpointError`."""
-    folder = _with_architecture(ModelFolder(path), "ForSequenceClassification", "PPM")
-    # transformers writes the labels only where there are not two of them.
-    labels = len(cast(Mapping[str, str], folder.config.get("id2label", {"0": "", "1": ""})))
-    if labels != 1:
-        raise CheckpointError(f"{path}: expected a PPM with 1 label, found {labels}")
-    return folder
-
-
-def _with_architecture(folder: ModelFolder, ending: str, kind: str) -> ModelFolder:
-    if not any(name.endswith(ending) for name in folder.architectures):
-        found = ", ".join(folder.architectures) or "none"
-        raise CheckpointError(
-            f"{folder.path}: not a {kind}: expected an architecture that ends in {ending}, found {found}"
-        )
-    return folder
+    def check_single_label(self) -> None:
+        """Raise `CheckpointError` for a `*ForSequenceClassification` model with more or fewer labels than one."""
+        # transformers writes the labels only where there are not two of them.
+        labels = len(cast(Mapping[str, str], self.config.get("id2label", {"0": "", "1": ""})))
+        if labels != 1:
+            raise CheckpointError(f"{self.path}: expected a PPM with 1 label, found {labels}")

@@ -46,7 +46,7 @@ class CompletionLoop(GenerationLoop):
         self._running: _Running | None = None
 
     def step(self) -> None:
-        """See `Workload`."""
+        """See `EngineLoop`."""
         self.drop_abandoned()
         if self._running is not None and self._running.call in self.held:
             self._write(self._running)

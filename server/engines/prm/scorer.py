@@ -14,7 +14,7 @@ from server.engines.errors import CheckpointError
 from server.engines.model_folder import ModelFolder
 from server.engines.prm.heads import RewardHead
 from server.engines.rendering import PathRendering, PathSegments, joined
-from server.engines.stats import EngineCounters
+from server.engines.stats import EngineStats
 from server.engines.torch.ppm import PathScorer
 from server.engines.torch.runtime import TorchRuntime
 
@@ -27,7 +27,7 @@ def transformers_scorer(
     Reads the backbone from the folder; takes seconds. Code that came with it is never run. Raises `CheckpointError`.
     """
     runtime = runtime or TorchRuntime()
-    counters = EngineCounters()
+    counters = EngineStats()
     model = _backbone(folder.path, dtype=getattr(torch, runtime.precision.value)).eval()
 
     def score_paths(paths: Sequence[PathSegments]) -> list[float]:

@@ -20,7 +20,7 @@ from server.engines.health import HealthWatch, watching
 from server.engines.protocols import EngineName
 from server.engines.remote.client import RemoteAddress, RemoteClient, RemoteLimits, objects
 from server.engines.rendering import END_OF_TEXT, SegmentTokenizer
-from server.engines.stats import EngineCounters, EngineStats
+from server.engines.stats import EngineStats
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class RemoteEngine(ABC):
         end_ids: Collection[int] = (),
     ) -> None:
         """`context_tokens`: of the model; the server may serve fewer. `end_ids`: see `sample_tokens`."""
-        self.counters = EngineCounters()
+        self.counters = EngineStats()
         self._client = RemoteClient(address, limits=limits)
         self._name = name
         self._model_tokens = context_tokens

@@ -8,8 +8,8 @@ and PPM alike, and never looks at what a token means.
 """
 
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from server.engines.rendering import PathSegments, TokenSegment
-from server.engines.stats import EngineCounters
+from server.engines.stats import EngineStats
+from server.engines.torch.loop import take_fitting
 from server.engines.torch.model import Qwen2
 
 _PASS_TOKENS = 1024
@@ -165,7 +166,7 @@ class _TreeAttention:
 class PathEncoder:
     """Gives paths their nodes in the prefix cache. Several threads may ask; they take turns."""
 
-    def __init__(self, model: Qwen2, *, cache_bytes: int, counters: EngineCounters) -> None:
+    def __init__(self, model: Qwen2, *, cache_bytes: int, counters: EngineStats) -> None:
         shape = model.shape
         self._model = model
         self._counters = counters
@@ -186,18 +187,18 @@ class PathEncoder:
             self._cache.trim()
             return nodes
 
-    def _missing(self, paths: Sequence[PathSegments]) -> list[_Branch]:
+    def _missing(self, paths: Sequence[PathSegments]) -> deque[_Branch]:
         """What is not held yet, each branch once, siblings adjacent."""
         branches: dict[PrefixNode, dict[PathSegments, _Branch]] = {}
         for path in paths:
             parent, depth = self._cache.deepest(path)
             if depth < len(path):
                 branches.setdefault(parent, {})[path[depth:]] = _Branch(parent=parent, segments=path[depth:])
-        return [branch for siblings in branches.values() for branch in siblings.values()]
+        return deque(branch for siblings in branches.values() for branch in siblings.values())
 
-    def _run(self, branches: list[_Branch]) -> None:
-        for batch in _passes(branches):
-            self._run_pass(batch)
+    def _run(self, branches: deque[_Branch]) -> None:
+        while branches:
+            self._run_pass(take_fitting(branches, lambda branch: branch.length, most=_PASS_TOKENS))
 
     def _run_pass(self, branches: list[_Branch]) -> None:
         ids = [token for branch in branches for segment in branch.segments for token in segment]
@@ -214,20 +215,6 @@ class PathEncoder:
                 start, end = end, end + len(segment)
                 kept = key_values[:, :, :, start:end].clone()
                 node = self._cache.add(node, segment, key_values=kept, hidden=hidden[end - 1].clone())
-
-
-def _passes(branches: list[_Branch]) -> Iterator[list[_Branch]]:
-    """Cut the branches into passes of about `_PASS_TOKENS` rows; a longer branch runs alone."""
-    batch: list[_Branch] = []
-    rows = 0
-    for branch in branches:
-        if batch and rows + branch.length > _PASS_TOKENS:
-            yield batch
-            batch, rows = [], 0
-        batch.append(branch)
-        rows += branch.length
-    if batch:
-        yield batch
 
 
 def _families(branches: list[_Branch]) -> list[_Family]:

@@ -33,18 +33,20 @@ class Checkpoint:
     tokenizer: StepTokenizer
 
 
-def load_policy(path: FilePath, *, context_tokens: int | None = None) -> Checkpoint:
-    """A `Qwen2ForCausalLM` folder; `context_tokens` serves a shorter context than the model's own."""
-    weights = _load_weights(ModelFolder(path))
+def load_policy(path: FilePath) -> Checkpoint:
+    """A `Qwen2ForCausalLM` folder."""
+    folder = ModelFolder(path)
+    weights = _load_weights(folder)
     head = weights.get("lm_head.weight", weights.get(EMBEDDING))
     if head is None or "score.weight" in weights:
         raise CheckpointError(f"{path}: not a policy: expected lm_head.weight or a tied embedding, and no score.weight")
-    return _checkpoint(ModelFolder(path), weights, head, context_tokens=context_tokens)
+    return _checkpoint(folder, weights, head)
 
 
-def load_ppm(path: FilePath, *, context_tokens: int | None = None) -> Checkpoint:
+def load_ppm(path: FilePath) -> Checkpoint:
     """A `Qwen2ForSequenceClassification` folder with one label."""
-    weights = _load_weights(ModelFolder(path))
+    folder = ModelFolder(path)
+    weights = _load_weights(folder)
     head = weights.get("score.weight")
     if head is None:
         raise CheckpointError(
@@ -52,14 +54,11 @@ def load_ppm(path: FilePath, *, context_tokens: int | None = None) -> Checkpoint
         )
     if head.shape[0] != 1:
         raise CheckpointError(f"{path}: expected a PPM with 1 label, found {head.shape[0]}")
-    return _checkpoint(ModelFolder(path), weights, head, context_tokens=context_tokens)
+    return _checkpoint(folder, weights, head)
 
 
-def _checkpoint(
-    folder: ModelFolder, weights: Mapping[str, Tensor], head: Tensor, *, context_tokens: int | None
-) -> Checkpoint:
-    shape = _shape(folder, context_tokens=context_tokens)
-    tokenizer = folder.step_tokenizer
+def _checkpoint(folder: ModelFolder, weights: Mapping[str, Tensor], head: Tensor) -> Checkpoint:
+    shape, tokenizer = _shape(folder), folder.step_tokenizer
     for name, expected in shape.weight_shapes().items():
         found = list(weights[name].shape) if name in weights else None
         if found != list(expected):
@@ -85,7 +84,7 @@ def _load_weights(folder: ModelFolder) -> dict[str, Tensor]:
     return weights
 
 
-def _shape(folder: ModelFolder, *, context_tokens: int | None) -> Qwen2Shape:
+def _shape(folder: ModelFolder) -> Qwen2Shape:
     config = folder.config
     if config.get("model_type") != "qwen2":
         raise CheckpointError(f"{folder.path}: expected model_type qwen2, found {config.get('model_type')!r}")
@@ -93,10 +92,6 @@ def _shape(folder: ModelFolder, *, context_tokens: int | None) -> Qwen2Shape:
         raise CheckpointError(
             f"{folder.path}: sliding-window attention is not supported; set use_sliding_window to false"
         )
-    limit = folder.context_tokens
-    context = limit if context_tokens is None else context_tokens
-    if not 0 < context <= limit:
-        raise CheckpointError(f"{folder.path}: a context of {context} tokens was asked for, the model has 1 to {limit}")
     return Qwen2Shape(
         layers=folder.number("num_hidden_layers"),
         hidden_size=folder.number("hidden_size"),
@@ -107,7 +102,7 @@ def _shape(folder: ModelFolder, *, context_tokens: int | None) -> Qwen2Shape:
         rope_theta=_rope_theta(folder),
         norm_epsilon=float(cast(float, config.get("rms_norm_eps", 1e-6))),
         vocabulary_size=folder.number("vocab_size"),
-        context_tokens=context,
+        context_tokens=folder.context_tokens,
     )
 
 

@@ -10,21 +10,22 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 
 from server.engines.errors import EngineClosed, EngineError, EngineFailed
-from server.engines.stats import EngineCounters, EngineStats, total
+from server.engines.stats import EngineStats, total
 from server.engines.torch.openmp import default_threads
 
 logger = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
+ItemT = TypeVar("ItemT")
 CallT = TypeVar("CallT", bound="Call[Any]")
 
 _IN_ONE_LANE = 32
@@ -52,110 +53,14 @@ class Call(Generic[ResultT]):
             self.future.set_exception(error)
 
 
-class Workload(Protocol):
-    """Something to compute in short steps. Called on the compute thread only."""
+class EngineLoop(ABC, Generic[CallT]):
+    """The work on one model, done in short steps.
 
-    def has_work(self) -> bool:
-        """Whether `step` has something to do."""
-        ...
-
-    def step(self) -> None:
-        """Do a piece of work of some milliseconds."""
-
-    def refuse(self, error: EngineError) -> None:
-        """Answer everything held, and everything to come, with `error`."""
-
-
-class ComputeThread:
-    """One thread that steps every attached workload in turn.
-
-    Policy and PPM may share one, so that they do not fight for the same cores. It lives from the first `attach` to the
-    last `detach`. A workload that raises is refused and dropped; the others go on.
+    A call is held from the moment it is taken until it is answered or abandoned.
     """
 
-    def __init__(self, *, threads: int | None = None) -> None:
-        """`threads`: cores used inside a step; by default the usable ones, or 1 (see `server.engines.torch.openmp`)."""
-        self.threads = threads or default_threads()
-        self._changed = threading.Condition()
-        self._workloads: list[Workload] = []
-        self._leaving: list[Workload] = []
-        self._thread: threading.Thread | None = None
-
-    @property
-    def is_running(self) -> bool:
-        return self._thread is not None
-
-    def attach(self, workload: Workload) -> None:
-        """Start stepping `workload`."""
-        with self._changed:
-            self._workloads.append(workload)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="engine-compute", daemon=True)
-                self._thread.start()
-
-    def wake(self) -> None:
-        """Look for work again: a workload was given some."""
-        with self._changed:
-            self._changed.notify_all()
-
-    async def detach(self, workload: Workload) -> None:
-        """Stop stepping `workload` after the step it is in, refuse what it holds; the last one ends the thread."""
-        await asyncio.to_thread(self._detach, workload)
-
-    def _detach(self, workload: Workload) -> None:
-        with self._changed:
-            thread = self._thread
-            if workload in self._workloads:
-                self._leaving.append(workload)
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: workload not in self._workloads)
-            is_ending = not self._workloads
-        if thread is not None and is_ending:
-            thread.join()
-
-    def _run(self) -> None:
-        torch.set_num_threads(self.threads)
-        with torch.inference_mode():
-            while ready := self._wait_for_work():
-                for workload in ready:
-                    self._step(workload)
-
-    def _wait_for_work(self) -> list[Workload]:
-        """The workloads with something to do; empty when none is left and the thread is to end."""
-        with self._changed:
-            while True:
-                for workload in self._leaving:
-                    self._drop(workload, EngineClosed("the engine was closed"))
-                self._leaving.clear()
-                if not self._workloads:
-                    self._thread = None
-                    return []
-                if ready := [workload for workload in self._workloads if workload.has_work()]:
-                    return ready
-                self._changed.wait()
-
-    def _step(self, workload: Workload) -> None:
-        try:
-            workload.step()
-        except Exception as error:  # The boundary: whatever a step raises must reach the waiting callers.
-            logger.exception("an engine failed")
-            failure = EngineFailed(f"the engine's loop raised {type(error).__name__}: {error}")
-            failure.__cause__ = error
-            with self._changed:
-                self._drop(workload, failure)
-
-    def _drop(self, workload: Workload, error: EngineError) -> None:
-        if workload in self._workloads:
-            self._workloads.remove(workload)
-            workload.refuse(error)
-            self._changed.notify_all()
-
-
-class EngineLoop(ABC, Generic[CallT]):
-    """The workload of one model: a call is held from the moment it is taken until it is answered or abandoned."""
-
-    def __init__(self, counters: EngineCounters | None = None) -> None:
-        self.counters = counters or EngineCounters()
+    def __init__(self, counters: EngineStats | None = None) -> None:
+        self.counters = counters or EngineStats()
         self.held: set[CallT] = set()
         """Also while a step is at it, so that a failure reaches whoever waits."""
         self.refusal: EngineError | None = None
@@ -172,15 +77,15 @@ class EngineLoop(ABC, Generic[CallT]):
             self._queue.append(call)
 
     def has_work(self) -> bool:
-        """See `Workload`."""
+        """Whether `step` has something to do."""
         return bool(self.held or self._queue)
 
     @abstractmethod
     def step(self) -> None:
-        """See `Workload`."""
+        """Do a piece of work of some milliseconds, on the compute thread."""
 
     def refuse(self, error: EngineError) -> None:
-        """See `Workload`."""
+        """Answer everything held, and everything to come, with `error`; on the compute thread."""
         with self._lock:
             self.refusal = error
             refused = [*self._queue, *self.held]
@@ -206,6 +111,97 @@ class EngineLoop(ABC, Generic[CallT]):
         return abandoned
 
 
+class ComputeThread:
+    """One thread that steps every attached loop in turn.
+
+    Policy and PPM may share one, so that they do not fight for the same cores. It lives from the first `attach` to the
+    last `detach`. A loop that raises is dropped, and refuses its calls; the others go on.
+    """
+
+    def __init__(self, *, threads: int | None = None) -> None:
+        """`threads`: cores used inside a step; by default the usable ones, or 1 (see `server.engines.torch.openmp`)."""
+        self.threads = threads or default_threads()
+        self._changed = threading.Condition()
+        self._loops: list[EngineLoop[Any]] = []
+        self._leaving: list[EngineLoop[Any]] = []
+        self._thread: threading.Thread | None = None
+
+    def attach(self, loop: EngineLoop[Any]) -> None:
+        """Start stepping `loop`."""
+        with self._changed:
+            self._loops.append(loop)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="engine-compute", daemon=True)
+                self._thread.start()
+
+    def wake(self) -> None:
+        """Look for work again: a loop was given some."""
+        with self._changed:
+            self._changed.notify_all()
+
+    async def detach(self, loop: EngineLoop[Any]) -> None:
+        """Stop stepping `loop` after the step it is in, refuse what it holds; the last one ends the thread."""
+        await asyncio.to_thread(self._detach, loop)
+
+    def _detach(self, loop: EngineLoop[Any]) -> None:
+        with self._changed:
+            thread = self._thread
+            if loop in self._loops:
+                self._leaving.append(loop)
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: loop not in self._loops)
+            is_ending = not self._loops
+        if thread is not None and is_ending:
+            thread.join()
+
+    def _run(self) -> None:
+        torch.set_num_threads(self.threads)
+        with torch.inference_mode():
+            while ready := self._wait_for_work():
+                for loop in ready:
+                    self.step(loop)
+
+    def _wait_for_work(self) -> list[EngineLoop[Any]]:
+        """The loops with something to do; empty when none is left and the thread is to end."""
+        with self._changed:
+            while True:
+                for loop in self._leaving:
+                    self._drop(loop, EngineClosed("the engine was closed"))
+                self._leaving.clear()
+                if not self._loops:
+                    self._thread = None
+                    return []
+                if ready := [loop for loop in self._loops if loop.has_work()]:
+                    return ready
+                self._changed.wait()
+
+    def step(self, loop: EngineLoop[Any]) -> None:
+        """One step of one loop, on this thread."""
+        try:
+            loop.step()
+        except Exception as error:  # The boundary: whatever a step raises must reach the waiting callers.
+            logger.exception("an engine failed")
+            failure = EngineFailed(f"the engine's loop raised {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            with self._changed:
+                self._drop(loop, failure)
+
+    def _drop(self, loop: EngineLoop[Any], error: EngineError) -> None:
+        if loop in self._loops:
+            self._loops.remove(loop)
+            loop.refuse(error)
+            self._changed.notify_all()
+
+
+def take_fitting(waiting: deque[ItemT], size: Callable[[ItemT], int], *, most: int) -> list[ItemT]:
+    """Take from the front as many as have this size together, and at least one where there is one."""
+    taken: list[ItemT] = []
+    while waiting and (not taken or size(waiting[0]) <= most):
+        most -= size(waiting[0])
+        taken.append(waiting.popleft())
+    return taken
+
+
 @dataclass(slots=True)
 class Lane:
     """A loop and the thread that runs it."""
@@ -219,7 +215,7 @@ class Lane:
 class ThreadEngine:
     """`server.engines.protocols.Engine`, but for the model's own properties. Each call goes to one of the lanes."""
 
-    def __init__(self, lanes: Sequence[Lane], *counters: EngineCounters) -> None:
+    def __init__(self, lanes: Sequence[Lane], *counters: EngineStats) -> None:
         """`counters`: what the lanes count together, apart from their own."""
         self._lanes = lanes
         self._counters = (*counters, *(lane.loop.counters for lane in lanes))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from server.engines.completion_policy import Completion, CompletionRequest
-from server.engines.stats import EngineCounters
+from server.engines.stats import EngineStats
 from server.engines.torch.batch import GROUP_SIZE, DecodeBatch, Row
 from server.engines.torch.cache import PathEncoder
 from server.engines.torch.checkpoint import Checkpoint
@@ -47,7 +47,7 @@ class DecodeLoop(GenerationLoop):
         self._running: dict[Row, tuple[Generation, Sample]] = {}
 
     def step(self) -> None:
-        """See `Workload`."""
+        """See `EngineLoop`."""
         self._take_all()
         self._leave_abandoned()
         self._admit()
@@ -127,7 +127,7 @@ class TorchCompleter(ThreadEngine):
         self.model_id = checkpoint.model_id
         self.context_tokens = checkpoint.shape.context_tokens
         runtime = runtime or TorchRuntime()
-        counters = EngineCounters()
+        counters = EngineStats()
         model = runtime.model(checkpoint)
         # Without the padding of the vocabulary, whose tokens have no text.
         head = model.product(checkpoint.head[: checkpoint.tokenizer.size])

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 
 from search.protocols import Path, PathTooLong
 from server.engines.rendering import PathRendering, PathSegments, PathTokens
-from server.engines.stats import EngineCounters
+from server.engines.stats import EngineStats
 from server.engines.torch.checkpoint import Checkpoint
-from server.engines.torch.loop import Call, ComputeThread, EngineLoop, Lane, ThreadEngine
+from server.engines.torch.loop import Call, ComputeThread, EngineLoop, Lane, ThreadEngine, take_fitting
 from server.engines.torch.runtime import TorchRuntime
 
 _STEP_TOKENS = 4096
@@ -50,18 +50,18 @@ class _Waiting(NamedTuple):
 class ScoreLoop(EngineLoop[_Scoring]):
     """Scores waiting paths in order of arrival, those of several calls in one batch."""
 
-    def __init__(self, score_paths: ScorePaths, counters: EngineCounters) -> None:
+    def __init__(self, score_paths: ScorePaths, counters: EngineStats) -> None:
         super().__init__(counters)
         self._score_paths = score_paths
         self._waiting: deque[_Waiting] = deque()
 
     def step(self) -> None:
-        """See `Workload`."""
+        """See `EngineLoop`."""
         while (call := self.take()) is not None:
             self._waiting.extend(_Waiting(call, index) for index in range(len(call.paths)))
         if abandoned := self.drop_abandoned():
             self._waiting = deque(path for path in self._waiting if path.call not in abandoned)
-        batch = self._next_batch()
+        batch = take_fitting(self._waiting, lambda path: sum(map(len, path.segments)), most=_STEP_TOKENS)
         self.counters.waiting = len(self._waiting)
         if batch:
             self.counters.running = len(batch)
@@ -78,16 +78,6 @@ class ScoreLoop(EngineLoop[_Scoring]):
                 self.held.discard(call)
                 call.answer(scores)
 
-    def _next_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        tokens = 0
-        while self._waiting:
-            tokens += sum(map(len, self._waiting[0].segments))
-            if batch and tokens > _STEP_TOKENS:
-                break
-            batch.append(self._waiting.popleft())
-        return batch
-
 
 class PathScorer(ThreadEngine):
     """`server.engines.protocols.ScorerEngine` on a compute thread."""
@@ -100,7 +90,7 @@ class PathScorer(ThreadEngine):
         model_id: str,
         context_tokens: int,
         thread: ComputeThread,
-        counters: EngineCounters,
+        counters: EngineStats,
     ) -> None:
         """`counters`: where `score_paths` counts what it does."""
         super().__init__([Lane(thread, ScoreLoop(score_paths, counters))])
@@ -122,7 +112,7 @@ class PathScorer(ThreadEngine):
 def torch_scorer(checkpoint: Checkpoint, *, runtime: TorchRuntime | None = None) -> PathScorer:
     """A Qwen2-shaped PPM: tanh of the scalar head at the path's very last token."""
     runtime = runtime or TorchRuntime()
-    counters = EngineCounters()
+    counters = EngineStats()
     encoder = runtime.encoder(runtime.model(checkpoint), counters)
     head = checkpoint.head.float()
 

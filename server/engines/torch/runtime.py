@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from server.engines.stats import EngineCounters
+from server.engines.stats import EngineStats
 from server.engines.torch.cache import PathEncoder
 from server.engines.torch.checkpoint import Checkpoint
 from server.engines.torch.loop import ComputeThread
@@ -35,7 +35,7 @@ class TorchRuntime:
     def model(self, checkpoint: Checkpoint) -> Qwen2:
         return Qwen2(checkpoint.shape, checkpoint.weights, precision=self.precision)
 
-    def encoder(self, model: Qwen2, counters: EngineCounters) -> PathEncoder:
+    def encoder(self, model: Qwen2, counters: EngineStats) -> PathEncoder:
         return PathEncoder(model, cache_bytes=self.prefix_cache_mb * _BYTES_PER_MB, counters=counters)
 
 

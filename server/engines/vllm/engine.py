@@ -19,7 +19,7 @@ from server.engines.errors import EngineClosed, EngineError, EngineFailed
 from server.engines.health import HealthWatch, watching
 from server.engines.model_folder import ModelFolder
 from server.engines.protocols import EngineName
-from server.engines.stats import EngineCounters, EngineStats
+from server.engines.stats import EngineStats
 from server.engines.vllm.arguments import Label, VllmOptions, engine_arguments, engine_variables, environment
 from server.engines.vllm.watchdog import Watchdog, kill_marked
 
@@ -51,7 +51,7 @@ class VllmEngine(ABC):
         """Its processes are known by it: see `server.engines.vllm.watchdog`."""
         self.restarts = 0
         """Starts after the first one."""
-        self.counters = EngineCounters()
+        self.counters = EngineStats()
         self._model = model
         self._name = name
         self._options = options
@@ -222,7 +222,7 @@ class VllmEngine(ABC):
         await asyncio.to_thread(kill_marked, self.mark)
 
 
-def stat_logger(counters: EngineCounters) -> "type[PrometheusStatLogger]":
+def stat_logger(counters: EngineStats) -> "type[PrometheusStatLogger]":
     """A logger class that adds up into `counters`, on the event loop's thread.
 
     vLLM's own loggers share one registry, from which a second engine in the process removes the first one's series.
@@ -250,7 +250,7 @@ def stat_logger(counters: EngineCounters) -> "type[PrometheusStatLogger]":
     return CountingLogger
 
 
-def _add(counters: EngineCounters, stats: "SchedulerStats") -> None:
+def _add(counters: EngineStats, stats: "SchedulerStats") -> None:
     """Count one pass of the engine. Prompts give a token each as soon as they are read, so both kinds of row count."""
     counters.running = stats.num_running_reqs
     counters.waiting = stats.num_waiting_reqs + stats.num_skipped_waiting_reqs

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sandbox import Sandbox
 from server.engines.protocols import EngineName
-from server.engines.stats import EngineCounters, EngineStats
+from server.engines.stats import EngineStats
 from server.parts.fakes import fake_parts, opening
 from server.parts.runner import STEP_LIMITS
 from server.parts.serving import Part
@@ -17,7 +17,7 @@ from tests.server.serving import serve
 
 
 def engine_stats() -> Mapping[EngineName, EngineStats]:
-    counters = EngineCounters(requests=3, aborted=1, forward_passes=5, tokens_generated=70, running=2, waiting=4)
+    counters = EngineStats(requests=3, aborted=1, forward_passes=5, tokens_generated=70, running=2, waiting=4)
     for size in (1, 4, 4, 300):
         counters.observe_batch(size)
     return dict.fromkeys(EngineName, counters.snapshot())

@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 import torch
 from torch import Tensor
 
-from server.engines.stats import EngineCounters
+from server.engines.stats import EngineStats
 from server.engines.torch.cache import PathEncoder
 from server.engines.torch.checkpoint import load_policy
 from server.engines.torch.model import Precision, Qwen2
@@ -22,7 +22,7 @@ class Reference:
         checkpoint = load_policy(folder)
         self.model = Qwen2(checkpoint.shape, checkpoint.weights, precision=Precision.FLOAT32)
         self.head = self.model.product(checkpoint.head)
-        self.counters = EngineCounters()
+        self.counters = EngineStats()
         self.encoder = PathEncoder(self.model, cache_bytes=1 << 20, counters=self.counters)
         self._reference = transformers.Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 

@@ -6,7 +6,7 @@ from pathlib import Path as FilePath
 import pytest
 import torch
 
-from server.engines.stats import EngineCounters
+from server.engines.stats import EngineStats
 from server.engines.torch.cache import PathEncoder, PrefixCache, PrefixNode
 from tests.server.engines.torch.reference import Reference, tokens
 
@@ -116,7 +116,7 @@ def test_only_the_new_step_of_a_child_is_computed(reference: Reference) -> None:
 @torch.inference_mode()
 def test_a_path_larger_than_the_cache_is_still_right(policy_folder: FilePath) -> None:
     reference = Reference(policy_folder)
-    reference.encoder = PathEncoder(reference.model, cache_bytes=1, counters=EngineCounters())
+    reference.encoder = PathEncoder(reference.model, cache_bytes=1, counters=EngineStats())
     path = (tokens(50, seed=4), tokens(5, seed=5), tokens(6, seed=6))
     ids = tuple(token for segment in path for token in segment)
     for _ in range(2):

@@ -83,16 +83,6 @@ def test_policy_and_ppm_cannot_be_exchanged(policy_folder: FilePath, ppm_folder:
         load_policy(ppm_folder)
 
 
-@pytest.mark.parametrize("context_tokens", [0, 1025])
-def test_a_context_the_model_does_not_have_is_refused(policy_folder: FilePath, context_tokens: int) -> None:
-    with pytest.raises(CheckpointError, match=f"a context of {context_tokens} tokens was asked for, .* 1 to 1024"):
-        load_policy(policy_folder, context_tokens=context_tokens)
-
-
-def test_a_shorter_context_can_be_served(policy_folder: FilePath) -> None:
-    assert load_policy(policy_folder, context_tokens=128).shape.context_tokens == 128
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -48,6 +48,7 @@ async def test_closing_refuses_what_is_pending_and_ends_the_thread(endless_check
 async def test_a_failing_loop_fails_its_own_requests_only(
     policy_checkpoint: Checkpoint, ppm_checkpoint: Checkpoint, runtime: TorchRuntime
 ) -> None:
+    before = compute_threads()
     broken = dataclasses.replace(policy_checkpoint, head=policy_checkpoint.head[:, :-1])
     async with (
         torch_policy(broken, runtime=runtime) as policy,
@@ -64,7 +65,7 @@ async def test_a_failing_loop_fails_its_own_requests_only(
             await policy.policy(ENDLESS).propose(Path(problem="p"), 2, seed=0)
         assert scorer.fault is None
         assert len(await scorer.score([Path(problem="p")])) == 1
-    assert not runtime.compute.is_running
+    assert compute_threads() == before
 
 
 async def test_two_engines_on_one_thread_do_not_change_each_other(

@@ -5,7 +5,7 @@ from pathlib import Path as FilePath
 
 import pytest
 
-from server.engines.model_folder import read_policy_folder, read_ppm_folder
+from server.engines.model_folder import ModelFolder
 from server.engines.protocols import EngineName
 from server.engines.vllm.arguments import VllmOptions, engine_arguments, engine_variables, environment
 from server.engines.vllm.memory import MemoryShare
@@ -19,8 +19,8 @@ OPTIONS = VllmOptions(
 
 
 def test_on_gpus_each_engine_gets_its_fraction(policy_folder: FilePath, ppm_folder: FilePath) -> None:
-    policy = engine_arguments(read_policy_folder(policy_folder), EngineName.POLICY, OPTIONS, on_cpu=False)
-    ppm = engine_arguments(read_ppm_folder(ppm_folder), EngineName.PPM, OPTIONS, on_cpu=False)
+    policy = engine_arguments(ModelFolder(policy_folder), EngineName.POLICY, OPTIONS, on_cpu=False)
+    ppm = engine_arguments(ModelFolder(ppm_folder), EngineName.PPM, OPTIONS, on_cpu=False)
     assert (policy["gpu_memory_utilization"], ppm["gpu_memory_utilization"]) == (0.6, 0.3)
     assert (policy["runner"], ppm["runner"]) == ("generate", "pooling")
     assert policy["tensor_parallel_size"] == ppm["tensor_parallel_size"] == 2
@@ -29,8 +29,8 @@ def test_on_gpus_each_engine_gets_its_fraction(policy_folder: FilePath, ppm_fold
 
 
 def test_on_a_cpu_each_engine_gets_its_bytes_and_short_blocks(policy_folder: FilePath, ppm_folder: FilePath) -> None:
-    policy = engine_arguments(read_policy_folder(policy_folder), EngineName.POLICY, OPTIONS, on_cpu=True)
-    ppm = engine_arguments(read_ppm_folder(ppm_folder), EngineName.PPM, OPTIONS, on_cpu=True)
+    policy = engine_arguments(ModelFolder(policy_folder), EngineName.POLICY, OPTIONS, on_cpu=True)
+    ppm = engine_arguments(ModelFolder(ppm_folder), EngineName.PPM, OPTIONS, on_cpu=True)
     assert (policy["kv_cache_memory_bytes"], ppm["kv_cache_memory_bytes"]) == (2_000_000_000, 1_000_000_000)
     for arguments in (policy, ppm):
         assert arguments["enable_prefix_caching"] is True
@@ -39,7 +39,7 @@ def test_on_a_cpu_each_engine_gets_its_bytes_and_short_blocks(policy_folder: Fil
 
 
 def test_a_path_is_never_cut_on_a_cpu(policy_folder: FilePath) -> None:
-    arguments = engine_arguments(read_policy_folder(policy_folder), EngineName.POLICY, OPTIONS, on_cpu=True)
+    arguments = engine_arguments(ModelFolder(policy_folder), EngineName.POLICY, OPTIONS, on_cpu=True)
     assert arguments["max_num_batched_tokens"] == 4096
     assert arguments["max_model_len"] == 1024
 

@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 import pytest
 
 from server.engines.errors import MemoryRefused
-from server.engines.model_folder import read_policy_folder
+from server.engines.model_folder import ModelFolder
 from server.engines.protocols import EngineName
 from server.engines.vllm.memory import (
     GB,
@@ -31,7 +31,7 @@ CARD = GPUMemory(free=80 * GB, total=80 * GB)
 def models(policy_folder: FilePath) -> Mapping[EngineName, ModelMemory]:
     """Of the shape of a model of 7 billion parameters."""
     model = dataclasses.replace(
-        memory_of(read_policy_folder(policy_folder)),
+        memory_of(ModelFolder(policy_folder)),
         context_tokens=4096,
         key_values_per_token=28_672,
         bytes_on_disk=15 * GB,
