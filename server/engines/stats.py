@@ -1,7 +1,9 @@
 """Engine statistics: what an exporter reads. Written by one thread alone, read through snapshots."""
 
+import asyncio
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 BATCH_SIZE_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -34,6 +36,21 @@ class EngineStats:
     """Sequences or paths in the batch now."""
     waiting: int = 0
     """Sequences or paths that wait for a place in it."""
+    in_flight: int = 0
+    """Calls that were accepted and not answered."""
+
+    @contextmanager
+    def calling(self) -> Generator[None]:
+        """Around one call: counts it, and whether its caller left before the end."""
+        self.requests += 1
+        self.in_flight += 1
+        try:
+            yield
+        except asyncio.CancelledError:
+            self.aborted += 1
+            raise
+        finally:
+            self.in_flight -= 1
 
     def observe_batch(self, size: int) -> None:
         """Count one batch of `size`."""
@@ -59,4 +76,5 @@ def total(parts: Sequence[EngineStats]) -> EngineStats:
         batch_size_sum=sum(part.batch_size_sum for part in parts),
         running=sum(part.running for part in parts),
         waiting=sum(part.waiting for part in parts),
+        in_flight=sum(part.in_flight for part in parts),
     )

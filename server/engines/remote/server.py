@@ -65,7 +65,6 @@ class RemoteEngine(ABC):
             f"the {name} server",
             is_up=self._answered_lately,
             start=self._probe_twice,
-            restarts=lambda: 0,
             unavailable=RemoteUnavailable,
             look_s=self._client.limits.probe_s / 5,
             patience_s=self._client.limits.start_s,
@@ -121,14 +120,10 @@ class RemoteEngine(ABC):
         """Around one call of the engine, for `units` sequences or paths: counts it, and tells the watch how it went."""
         if self._is_closed:
             raise EngineClosed("the engine was closed")
-        self.counters.requests += 1
         self.counters.running += units
         try:
-            with self._watch.calling():
+            with self.counters.calling(), self._watch.calling():
                 yield
-        except asyncio.CancelledError:
-            self.counters.aborted += 1
-            raise
         except (RemoteUnavailable, RuntimeError) as error:
             # A client that was closed under the call ends it as a broken connection, or refuses to try again.
             if self._is_closed:

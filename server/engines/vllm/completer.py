@@ -29,7 +29,7 @@ class VllmCompleter(VllmEngine):
 
     async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
         """See `Completer.complete`."""
-        async with self.counted():
+        with self.counters.calling():
             answer = await self.run(lambda llm, label: _generate(llm, label, request))
         return [_completion(output) for output in answer.outputs]
 

@@ -11,7 +11,7 @@ import importlib
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, aclosing
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -21,7 +21,7 @@ from server.engines.model_folder import ModelFolder
 from server.engines.protocols import EngineName
 from server.engines.stats import EngineStats
 from server.engines.vllm.arguments import Label, VllmOptions, engine_arguments, engine_variables, environment
-from server.engines.vllm.watchdog import Watchdog, kill_marked
+from server.engines.vllm.watchdog import kill_marked, watchdog
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -58,7 +58,6 @@ class VllmEngine(ABC):
         self._turn = turn
         self._llm: AsyncLLM | None = None
         self._closed: str | None = "is not open"
-        self._in_flight = 0
         self._stack = AsyncExitStack()
         self._watch = HealthWatch(
             f"the {name}'s engine",
@@ -80,7 +79,7 @@ class VllmEngine(ABC):
 
     @property
     def stats(self) -> EngineStats:
-        if not self._in_flight:  # vLLM only tells while it works, and would stay at the levels before an abort
+        if not self.counters.in_flight:  # vLLM only tells while it works, and would stay at the levels before an abort
             self.counters.running = self.counters.waiting = 0
         return self.counters.snapshot()
 
@@ -89,9 +88,9 @@ class VllmEngine(ABC):
         async with AsyncExitStack() as starting:
             # vLLM's object is part of a cycle, and complains when it is only collected as the interpreter goes down.
             starting.push_async_callback(asyncio.to_thread, gc.collect)
-            watchdog = ExitStack()
-            watchdog.enter_context(Watchdog(self.mark))
-            starting.push_async_callback(asyncio.to_thread, watchdog.close)
+            watching_processes = ExitStack()
+            watching_processes.enter_context(watchdog(self.mark))
+            starting.push_async_callback(asyncio.to_thread, watching_processes.close)
             starting.push_async_callback(self._end)
             await self._start()
             await starting.enter_async_context(watching([self._watch]))
@@ -122,19 +121,6 @@ class VllmEngine(ABC):
                 raise self._refusal("died while it worked on the request") from error
         assert output is not None, "vLLM ended a request without an output"
         return output
-
-    @asynccontextmanager
-    async def counted(self) -> AsyncGenerator[None]:
-        """Around one call: counts it, and whether its caller left early."""
-        self.counters.requests += 1
-        self._in_flight += 1
-        try:
-            yield
-        except asyncio.CancelledError:
-            self.counters.aborted += 1
-            raise
-        finally:
-            self._in_flight -= 1
 
     @abstractmethod
     def arguments(self) -> Mapping[str, object]:

@@ -45,27 +45,13 @@ class MemoryShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelMemory:
-    """What a model needs."""
+    """What a model needs in the type that it computes in."""
 
+    weights_bytes: int
+    path_bytes: int
+    """Keys and values of the longest sequence."""
     context_tokens: int
-    """The longest sequence."""
-    key_values_per_token: int
-    """Numbers that attention keeps of one token."""
-    bytes_on_disk: int
-    """Of the weights."""
-    dtype: str
-    """The type of the weights on disk."""
-
-    def key_value_bytes(self, dtype: str) -> int:
-        """Memory of one token's keys and values in that type; `auto` is the type on disk."""
-        return self.key_values_per_token * self._bytes_per_number(dtype)
-
-    def weights_bytes(self, dtype: str) -> int:
-        """Memory of the weights in that type."""
-        return self.bytes_on_disk * self._bytes_per_number(dtype) // self._bytes_per_number("auto")
-
-    def _bytes_per_number(self, dtype: str) -> int:
-        return _BYTES_PER_NUMBER.get(self.dtype if dtype == "auto" else dtype, 2)
+    """Length of that."""
 
 
 class GPUMemory(NamedTuple):
@@ -95,22 +81,24 @@ def check_memory(
         raise EngineError("the vllm engine was asked for, but vLLM is not installed in this environment")
     from vllm.platforms import current_platform
 
-    models = {name: memory_of(folder) for name, folder in folders.items()}
+    models = {name: memory_of(folder, shares[name].dtype) for name, folder in folders.items()}
     if current_platform.is_cpu():
         check_cpu_memory(models, shares, available=available_cpu_bytes())
     else:
         check_gpu_memory(models, shares, ask_gpus(), tensor_parallel=tensor_parallel)
 
 
-def memory_of(folder: ModelFolder) -> ModelMemory:
-    """Raises `CheckpointError` where the folder does not say it."""
+def memory_of(folder: ModelFolder, dtype: str) -> ModelMemory:
+    """In that type; `auto` is the folder's. Raises `CheckpointError` where the folder does not say what is needed."""
     config = folder.config
+    own = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+    own_bytes, number_bytes = (_BYTES_PER_NUMBER.get(name, 2) for name in (own, own if dtype == "auto" else dtype))
     shared = "num_key_value_heads" if "num_key_value_heads" in config else "num_attention_heads"
+    numbers_per_token = 2 * folder.number("num_hidden_layers") * folder.number(shared) * folder.head_size
     return ModelMemory(
+        weights_bytes=sum(file.stat().st_size for file in folder.weight_files) * number_bytes // own_bytes,
+        path_bytes=folder.context_tokens * numbers_per_token * number_bytes,
         context_tokens=folder.context_tokens,
-        key_values_per_token=2 * folder.number("num_hidden_layers") * folder.number(shared) * folder.head_size,
-        bytes_on_disk=sum(file.stat().st_size for file in folder.weight_files),
-        dtype=str(config.get("dtype") or config.get("torch_dtype") or "bfloat16"),
     )
 
 
@@ -119,17 +107,13 @@ def check_cpu_memory(
 ) -> None:
     """Raise `MemoryRefused` where a share holds no whole path, or all of it together more than `available` bytes."""
     for name, model in models.items():
-        whole_path = model.context_tokens * model.key_value_bytes(shares[name].dtype)
-        if shares[name].cpu_bytes < whole_path:
+        if shares[name].cpu_bytes < model.path_bytes:
             raise MemoryRefused(
                 f"{_gigabytes(shares[name].cpu_bytes)} for the {name}'s keys and values hold no path of its "
-                f"{model.context_tokens} tokens, which takes {_gigabytes(whole_path)}; "
+                f"{model.context_tokens} tokens, which takes {_gigabytes(model.path_bytes)}; "
                 f"raise RSTAR_VLLM_{name.upper()}_KV_GB"
             )
-    needed = sum(
-        model.weights_bytes(shares[name].dtype) + shares[name].cpu_bytes + _WORKING_BYTES
-        for name, model in models.items()
-    )
+    needed = sum(model.weights_bytes + shares[name].cpu_bytes + _WORKING_BYTES for name, model in models.items())
     if needed > available:
         raise MemoryRefused(
             f"policy and PPM on vLLM need {_gigabytes(needed)} of memory, {_gigabytes(available)} are free; "
@@ -150,7 +134,7 @@ def check_gpu_memory(
     for index, gpu in enumerate(gpus[:tensor_parallel]):
         for name, model in models.items():
             share = shares[name].gpu_fraction * gpu.total
-            weights = model.weights_bytes(shares[name].dtype) / tensor_parallel
+            weights = model.weights_bytes / tensor_parallel
             if weights >= share:
                 raise MemoryRefused(
                     f"the {name}'s weights take {_gigabytes(weights)} of GPU {index}, more than its share of "

@@ -40,7 +40,7 @@ class VllmScorer(VllmEngine):
         prompts = prompts_within(self.context_tokens, paths, self._rendering)
         if not prompts:
             return []
-        async with self.counted():
+        with self.counters.calling():
             try:
                 async with asyncio.TaskGroup() as group:
                     scores = [group.create_task(self._score(prompt)) for prompt in prompts]

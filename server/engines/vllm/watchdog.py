@@ -5,17 +5,15 @@ their environment, which every process that they start inherits. Run as a script
 standard library.
 """
 
-import contextlib
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 MARK = "_RSTAR_ENGINE_OF"
 """Environment variable of an engine's processes. The value tells whose they are."""
@@ -24,36 +22,28 @@ _QUIET_ROUNDS = 5
 """A process that was just being started shows its environment only a moment later."""
 
 
-class Watchdog:
-    """Watches over the processes with one mark while the context is open."""
-
-    def __init__(self, mark: str) -> None:
-        self._mark = mark
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        # A session of its own: a terminal's Ctrl-C ends the server, and must not end the one that cleans up after it.
-        command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), self._mark]
-        environment = {name: value for name, value in os.environ.items() if name != MARK}
-        self._process = subprocess.Popen(
-            command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment
-        )
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-        kill_marked(self._mark)
+@contextmanager
+def watchdog(mark: str) -> Generator[None]:
+    """Watches over the processes with one mark while the context is open; leaving it kills them."""
+    # A session of its own: a terminal's Ctrl-C ends the server, and must not end the one that cleans up after it.
+    command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), mark]
+    environment = {name: value for name, value in os.environ.items() if name != MARK}
+    process = subprocess.Popen(
+        command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        kill_marked(mark)
 
 
 def kill_marked(mark: str) -> int:
     """Kill every process with this mark; how many there were."""
     count = 0
     for _, process in _marked(mark):
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             signal.pidfd_send_signal(process, signal.SIGKILL)
         count += 1
     return count
@@ -85,7 +75,7 @@ def _marked(mark: str) -> Iterator[tuple[int, int]]:
 
 def _watch(server: int, mark: str) -> None:
     """Wait until process `server` is gone; kill until nothing with the mark has been seen for a while."""
-    with contextlib.suppress(ProcessLookupError):
+    with suppress(ProcessLookupError):
         descriptor = os.pidfd_open(server)
         # Not our parent any more: the server ended before we looked, and the number may be another's.
         if os.getppid() == server:

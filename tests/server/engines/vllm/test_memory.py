@@ -1,8 +1,6 @@
 """Memory for vLLM: what is refused before anything starts, with the setting to turn."""
 
-import dataclasses
 import sys
-from collections.abc import Mapping
 from pathlib import Path as FilePath
 
 import pytest
@@ -27,64 +25,68 @@ SHARES = {EngineName.POLICY: SHARE, EngineName.PPM: SHARE}
 CARD = GPUMemory(free=80 * GB, total=80 * GB)
 
 
-@pytest.fixture
-def models(policy_folder: FilePath) -> Mapping[EngineName, ModelMemory]:
-    """Of the shape of a model of 7 billion parameters."""
-    model = dataclasses.replace(
-        memory_of(ModelFolder(policy_folder)),
-        context_tokens=4096,
-        key_values_per_token=28_672,
-        bytes_on_disk=15 * GB,
-    )
-    return {EngineName.POLICY: model, EngineName.PPM: model}
+MODEL = ModelMemory(weights_bytes=15 * GB, path_bytes=4096 * 57_344, context_tokens=4096)
+"""Of the shape of a model of 7 billion parameters, in bfloat16."""
+PRECISE = ModelMemory(weights_bytes=30 * GB, path_bytes=4096 * 114_688, context_tokens=4096)
+"""The same in float32."""
+MODELS = {EngineName.POLICY: MODEL, EngineName.PPM: MODEL}
+PRECISE_PPM = {EngineName.POLICY: MODEL, EngineName.PPM: PRECISE}
 
 
-def test_what_fits_is_accepted(models: Mapping[EngineName, ModelMemory]) -> None:
-    check_cpu_memory(models, SHARES, available=36 * GB)
-    check_gpu_memory(models, SHARES, [CARD], tensor_parallel=1)
+@pytest.mark.parametrize(("dtype", "number_bytes"), [("auto", 2), ("bfloat16", 2), ("float32", 4)])
+def test_memory_follows_from_folder_and_type(policy_folder: FilePath, dtype: str, number_bytes: int) -> None:
+    memory = memory_of(ModelFolder(policy_folder), dtype)
+    on_disk = (policy_folder / "model.safetensors").stat().st_size
+    assert memory.weights_bytes == on_disk * number_bytes // 2
+    # Keys and values of 2 layers with 2 heads of 32 numbers, for 1024 tokens.
+    assert memory.path_bytes == 2 * 2 * 2 * 32 * 1024 * number_bytes
+    assert memory.context_tokens == 1024
 
 
-def test_keys_and_values_must_hold_one_whole_path(models: Mapping[EngineName, ModelMemory]) -> None:
+def test_what_fits_is_accepted() -> None:
+    check_cpu_memory(MODELS, SHARES, available=36 * GB)
+    check_gpu_memory(MODELS, SHARES, [CARD], tensor_parallel=1)
+
+
+def test_keys_and_values_must_hold_one_whole_path() -> None:
     shares = {**SHARES, EngineName.PPM: MemoryShare(gpu_fraction=0.4, cpu_bytes=GB // 5)}
     with pytest.raises(
         MemoryRefused, match=r"0.2 GB for the ppm's .* 4096 tokens.* 0.235 GB; raise RSTAR_VLLM_PPM_KV_GB"
     ):
-        check_cpu_memory(models, shares, available=100 * GB)
-    precise = {**SHARES, EngineName.PPM: dataclasses.replace(shares[EngineName.PPM], dtype="float32")}
+        check_cpu_memory(MODELS, shares, available=100 * GB)
     with pytest.raises(MemoryRefused, match=r"takes 0.47 GB"):
-        check_cpu_memory(models, precise, available=100 * GB)
+        check_cpu_memory(PRECISE_PPM, shares, available=100 * GB)
 
 
-def test_everything_together_must_be_free(models: Mapping[EngineName, ModelMemory]) -> None:
+def test_everything_together_must_be_free() -> None:
     with pytest.raises(MemoryRefused, match=r"need 35 GB of memory, 34 GB are free; lower RSTAR_VLLM_POLICY_KV_GB"):
-        check_cpu_memory(models, SHARES, available=34 * GB)
+        check_cpu_memory(MODELS, SHARES, available=34 * GB)
 
 
-def test_weights_take_twice_as_much_in_float32(models: Mapping[EngineName, ModelMemory]) -> None:
-    precise = {**SHARES, EngineName.PPM: dataclasses.replace(SHARE, dtype="float32")}
+def test_weights_take_twice_as_much_in_float32() -> None:
     with pytest.raises(MemoryRefused, match=r"need 50 GB of memory"):
-        check_cpu_memory(models, precise, available=36 * GB)
-    check_gpu_memory(models, precise, [CARD], tensor_parallel=1)
+        check_cpu_memory(PRECISE_PPM, SHARES, available=36 * GB)
+    check_gpu_memory(PRECISE_PPM, SHARES, [CARD], tensor_parallel=1)
 
 
-def test_weights_larger_than_their_share_are_refused(models: Mapping[EngineName, ModelMemory]) -> None:
+def test_weights_larger_than_their_share_are_refused() -> None:
     small = GPUMemory(free=32 * GB, total=32 * GB)
     with pytest.raises(
         MemoryRefused, match=r"policy's weights take 15 GB .* share of 12.8 GB; raise RSTAR_VLLM_POLICY"
     ):
-        check_gpu_memory(models, SHARES, [small], tensor_parallel=1)
-    check_gpu_memory(models, SHARES, [small, small], tensor_parallel=2)
+        check_gpu_memory(MODELS, SHARES, [small], tensor_parallel=1)
+    check_gpu_memory(MODELS, SHARES, [small, small], tensor_parallel=2)
 
 
-def test_shares_that_are_not_free_are_refused(models: Mapping[EngineName, ModelMemory]) -> None:
+def test_shares_that_are_not_free_are_refused() -> None:
     used = GPUMemory(free=60 * GB, total=80 * GB)
     with pytest.raises(MemoryRefused, match=r"take 64 GB of GPU 1, 60 GB are free"):
-        check_gpu_memory(models, SHARES, [CARD, used], tensor_parallel=2)
+        check_gpu_memory(MODELS, SHARES, [CARD, used], tensor_parallel=2)
 
 
-def test_too_few_cards_are_refused(models: Mapping[EngineName, ModelMemory]) -> None:
+def test_too_few_cards_are_refused() -> None:
     with pytest.raises(MemoryRefused, match="RSTAR_VLLM_TENSOR_PARALLEL is 2, but there are 1 GPUs"):
-        check_gpu_memory(models, SHARES, [CARD], tensor_parallel=2)
+        check_gpu_memory(MODELS, SHARES, [CARD], tensor_parallel=2)
 
 
 def test_a_control_group_limits_what_is_available(tmp_path: FilePath) -> None:

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from server.engines.vllm.watchdog import MARK, Watchdog, kill_marked, marked
+from server.engines.vllm.watchdog import MARK, kill_marked, marked, watchdog
 
 GONE_S = 30.0
 """For what takes a second on an idle machine."""
 
 SERVER = """
 import subprocess, sys, time
-from server.engines.vllm.watchdog import Watchdog
-with Watchdog(sys.argv[1]):
+from server.engines.vllm.watchdog import watchdog
+with watchdog(sys.argv[1]):
     print("watched", flush=True)
     time.sleep(600)
 """
@@ -70,7 +70,7 @@ def test_children_inherit_the_mark(mark: str) -> None:
 
 
 def test_leaving_the_context_kills_what_is_left(mark: str) -> None:
-    with Watchdog(mark):
+    with watchdog(mark):
         left = sleeper(mark)
         assert left.poll() is None
     assert left.wait(GONE_S) == -signal.SIGKILL
@@ -92,6 +92,6 @@ def test_a_server_that_is_gone_already_is_noticed(mark: str) -> None:
     left = sleeper(mark)
     gone = subprocess.Popen(["true"])
     gone.wait()
-    watchdog = [sys.executable, "-I", "-S", str(sys.modules[Watchdog.__module__].__file__), str(gone.pid), mark]
-    subprocess.run(watchdog, check=True, timeout=GONE_S)
+    command = [sys.executable, "-I", "-S", str(sys.modules[watchdog.__module__].__file__), str(gone.pid), mark]
+    subprocess.run(command, check=True, timeout=GONE_S)
     assert left.wait(GONE_S) == -signal.SIGKILL
