@@ -1,7 +1,8 @@
 """Layers: request ids, traces, access log and security headers, as ASGI layers around the application.
 
 `server.app` puts the layers together and gives their order. What one layer finds out for those within lies in the
-state of the request's scope: `request_id`, and the name of the `client` whose key was shown.
+state of the request's scope: `request_id`, the `status` of the response, and the name of the `client` that has shown
+a key.
 """
 
 import logging
@@ -78,6 +79,7 @@ class RequestIds(Layer):
         current_request_id.set(request_id)
 
         def add_id(response: Message) -> None:
+            scope["state"]["status"] = response["status"]
             MutableHeaders(scope=response)[REQUEST_ID] = request_id
 
         await self.app(scope, receive, on_response(send, add_id))
@@ -91,15 +93,10 @@ class AccessLog(Layer):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_s = monotonic()
-        status: int | None = None
-
-        def note_status(response: Message) -> None:
-            nonlocal status
-            status = response["status"]
-
         try:
-            await self.app(scope, receive, on_response(send, note_status))
+            await self.app(scope, receive, send)
         finally:
+            status = status_of(scope)
             is_usual = scope["path"] in UNTRACED and status is not None and status < 400
             entry = {
                 "method": scope["method"],
@@ -127,13 +124,11 @@ class Traces(Layer):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
         with request_span(method, scope["path"], scope["headers"], tracer=self._tracer) as recorded:
-
-            def note_status(response: Message) -> None:
-                recorded.set_attribute("http.response.status_code", response["status"])
-
             try:
-                await self.app(scope, receive, on_response(send, note_status))
+                await self.app(scope, receive, send)
             finally:
+                if (status := status_of(scope)) is not None:
+                    recorded.set_attribute("http.response.status_code", status)
                 if (route := route_of(scope)) is not None:
                     recorded.update_name(f"{method} {route}")
                     recorded.set_attribute("http.route", route)
@@ -149,6 +144,11 @@ class SecurityHeaders(Layer):
                 headers.setdefault(name, value)
 
         await self.app(scope, receive, on_response(send, add_headers))
+
+
+def status_of(scope: Scope) -> int | None:
+    """The status of the response, once it has begun."""
+    return scope["state"].get("status")
 
 
 def route_of(scope: Scope) -> str | None:

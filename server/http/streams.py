@@ -69,12 +69,16 @@ async def stream_frames(watcher: Watcher, request: Request, *, heartbeat_s: floa
             break
         # All that one expansion has added goes out in one chunk, not in one each.
         yield b"".join(_event_frame(event, watcher.search) for event in events)
+    ending = await watcher.search.ending()
+    if isinstance(ending, Refusal):
+        yield _error_frame(ending, request)
+        return
     try:
-        last = await _last_frame(watcher, request)
+        body = await response_body(ending)
     except Exception:
         yield _error_frame(internal_error(), request)
         raise  # the server logs it
-    yield last
+    yield frame("done", body)
 
 
 def frame(name: str, line: bytes) -> bytes:
@@ -90,13 +94,6 @@ def read_frames(lines: Iterable[str]) -> Iterator[ServerEvent]:
             name = line.removeprefix("event: ")
         elif line.startswith("data: "):
             yield ServerEvent(name, cast("dict[str, object]", json.loads(line.removeprefix("data: "))))
-
-
-async def _last_frame(watcher: Watcher, request: Request) -> bytes:
-    ending = await watcher.search.ending()
-    if isinstance(ending, Refusal):
-        return _error_frame(ending, request)
-    return frame("done", await response_body(ending))
 
 
 def _error_frame(refusal: Refusal, request: Request) -> bytes:

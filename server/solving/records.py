@@ -5,7 +5,7 @@ folder that cannot be written to costs the record, never the search.
 """
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -39,22 +39,18 @@ class RecordWriter:
         self._file: IO[str] | None = file
 
     def write(self, text: str) -> None:
-        if self._file is not None:
-            with self._giving_up_on_error():
-                self._file.write(text)
+        self._attempt(lambda file: file.write(text))
 
     def close(self) -> None:
         """Write what is left."""
-        if self._file is not None:
-            with self._giving_up_on_error():
-                self._file.close()
+        self._attempt(lambda file: file.close())
 
-    @contextmanager
-    def _giving_up_on_error(self) -> Generator[None]:
+    def _attempt(self, action: Callable[[IO[str]], object]) -> None:
+        if self._file is None:
+            return
         try:
-            yield
+            action(self._file)
         except OSError as error:
-            assert self._file is not None
             logger.warning("%s: the record ends early: %s", self._file.name, error.strerror)
             # Closing tries to write the rest once more, and closes the file although that fails again.
             with suppress(OSError):

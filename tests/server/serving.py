@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 from starlette.types import ASGIApp
@@ -60,3 +61,18 @@ def a_request(problem: str = "1+2", **fields: object) -> SearchRequest:
     """What the body of such a request asks for; two trajectories unless it says otherwise."""
     body = SolveRequest.model_validate({"problem": problem, "trajectories": 2, **fields})
     return search_request(body, Settings(), endpoint="/solve")
+
+
+def check_problem(response: httpx.Response, status: int, name: str) -> dict[str, Any]:
+    """Every error looks alike; returns its body."""
+    body = response.json()
+    assert (response.status_code, body["status"]) == (status, status)
+    assert response.headers["content-type"] == "application/problem+json"
+    assert body["type"] == f"urn:rstar:problem:{name}"
+    assert {"type", "title", "status", "detail", "instance", "request_id", "errors"} == set(body) - {"retry_after_s"}
+    assert str(body.get("retry_after_s", "")) == response.headers.get("retry-after", "")
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert body["title"]
+    assert body["detail"]
+    assert "Traceback" not in response.text
+    return body

@@ -1,9 +1,8 @@
-"""The application over fake parts: what clients get, right or wrong."""
+"""App: problems solved from request to response over fake parts, alone and at once."""
 
 import asyncio
 import dataclasses
-import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -13,27 +12,11 @@ from search import Candidate, Path, Policy
 from search.testing.fakes import ArithmeticPolicy
 from server.engines.errors import EngineFailed
 from server.engines.protocols import Sampling
-from server.parts.fakes import FAKE_PROMPT_TOKENS, GatedPolicy, fake_parts, opening
-from server.parts.serving import Part
+from server.parts.fakes import GatedPolicy, fake_parts, opening
 from server.settings.settings import Settings
-from tests.server.serving import serve
+from tests.server.serving import check_problem, serve
 
 PROBLEM = "3+4+5"
-
-
-def check_problem(response: httpx.Response, status: int, name: str) -> dict[str, Any]:
-    """Every error looks alike; returns its body."""
-    body = response.json()
-    assert (response.status_code, body["status"]) == (status, status)
-    assert response.headers["content-type"] == "application/problem+json"
-    assert body["type"] == f"urn:rstar:problem:{name}"
-    assert {"type", "title", "status", "detail", "instance", "request_id", "errors"} == set(body) - {"retry_after_s"}
-    assert str(body.get("retry_after_s", "")) == response.headers.get("retry-after", "")
-    assert body["request_id"] == response.headers["x-request-id"]
-    assert body["title"]
-    assert body["detail"]
-    assert "Traceback" not in response.text
-    return body
 
 
 async def test_a_problem_is_answered_with_steps_votes_and_usage() -> None:
@@ -116,138 +99,6 @@ async def test_sampling_follows_the_request_else_the_operator(body: dict[str, An
     assert asked == [draws]
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({}, "problem"),
-        ({"problem": ""}, "problem"),
-        ({"problem": " \n\t\u00a0"}, "problem"),
-        ({"problem": None}, "problem"),
-        ({"problem": 7}, "problem"),
-        ({"problem": ["1+1"]}, "problem"),
-        ({"problem": {"text": "1+1"}}, "problem"),
-        ({"problem": True}, "problem"),
-        ({"problem": "1+" * 4001}, "problem"),
-        ({"problem": "1+1", "trajectories": 0}, "trajectories"),
-        ({"problem": "1+1", "trajectories": -3}, "trajectories"),
-        ({"problem": "1+1", "trajectories": 257}, "trajectories"),
-        ({"problem": "1+1", "trajectories": 10**30}, "trajectories"),
-        ({"problem": "1+1", "trajectories": 2.5}, "trajectories"),
-        ({"problem": "1+1", "trajectories": "16"}, "trajectories"),
-        ({"problem": "1+1", "trajectories": True}, "trajectories"),
-        ({"problem": "1+1", "timeout_s": 0}, "timeout_s"),
-        ({"problem": "1+1", "timeout_s": 601}, "timeout_s"),
-        ({"problem": "1+1", "timeout_s": "10"}, "timeout_s"),
-        ({"problem": "1+1", "seed": -1}, "seed"),
-        ({"problem": "1+1", "seed": 2**53}, "seed"),
-        ({"problem": "1+1", "stream": "yes"}, "stream"),
-        ({"problem": "1+1", "search": []}, "search"),
-        ({"problem": "1+1", "search": None}, "search"),
-        ({"problem": "1+1", "search": {"strategy": "beam"}}, "search.strategy"),
-        ({"problem": "1+1", "search": {"candidates": 33}}, "search.candidates"),
-        ({"problem": "1+1", "search": {"depth": 0}}, "search.depth"),
-        ({"problem": "1+1", "search": {"exploration": -0.5}}, "search.exploration"),
-        ({"problem": "1+1", "search": {"exploration": 1e300}}, "search.exploration"),
-        ({"problem": "1+1", "search": {"selection": 1}}, "search.selection"),
-        ({"problem": "1+1", "search": {"width": 3}}, "search.width"),
-        ({"problem": "1+1", "problme": "1+1"}, "problme"),
-    ],
-)
-async def test_a_bad_field_is_named(body: dict[str, Any], field: str) -> None:
-    async with serve() as served:
-        response = await served.client.post("/solve", json=body)
-    problem = check_problem(response, 422, "invalid-request")
-    (error,) = problem["errors"]
-    assert (error["field"], error["pointer"]) == (field, "#/" + field.replace(".", "/"))
-    assert field in problem["detail"]
-    assert len(response.text) < 2000
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"problem", b'{"problem": "1+1",}', b"\xff\xfe\x00", b'{"problem": "\xff"}', b"[" * 30_000],
-)
-async def test_a_body_that_is_no_json_is_malformed(body: bytes) -> None:
-    async with serve() as served:
-        response = await served.client.post("/solve", content=body, headers={"content-type": "application/json"})
-    check_problem(response, 400, "malformed-body")
-
-
-@pytest.mark.parametrize("body", [b"null", b"[]", b'"1+1"', b"7", b'{"problem": "1+1", "timeout_s": NaN}'])
-async def test_json_of_another_shape_is_invalid(body: bytes) -> None:
-    async with serve() as served:
-        response = await served.client.post("/solve", content=body, headers={"content-type": "application/json"})
-    check_problem(response, 422, "invalid-request")
-
-
-async def test_a_number_of_thousands_of_digits_is_refused_in_short() -> None:
-    body = b'{"problem": "1+1", "trajectories": ' + b"9" * 4000 + b"}"
-    async with serve() as served:
-        response = await served.client.post("/solve", content=body, headers={"content-type": "application/json"})
-    check_problem(response, 422, "invalid-request")
-    assert len(response.text) < 1000
-
-
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""])
-async def test_another_media_type_is_unsupported(content_type: str) -> None:
-    body = json.dumps({"problem": PROBLEM}).encode()
-    async with serve() as served:
-        response = await served.client.post("/solve", content=body, headers={"content-type": content_type})
-    check_problem(response, 415, "unsupported-media-type")
-
-
-async def test_a_charset_parameter_does_no_harm() -> None:
-    headers = {"content-type": "Application/JSON; charset=utf-8"}
-    async with serve() as served:
-        response = await served.client.post("/solve", content=b'{"problem": "1+1"}', headers=headers)
-    assert response.status_code == 200
-
-
-@pytest.mark.parametrize("is_declared", [True, False])
-async def test_a_body_over_the_limit_is_too_large(*, is_declared: bool) -> None:
-    async def chunks() -> AsyncGenerator[bytes]:
-        for _ in range(3):
-            yield b" " * 50
-
-    body = b" " * 101 if is_declared else chunks()
-    headers = {"content-type": "application/json"}
-    async with serve(settings=Settings(max_body_bytes=100)) as served:
-        response = await served.client.post("/solve", content=body, headers=headers)
-    problem = check_problem(response, 413, "body-too-large")
-    (error,) = problem["errors"]
-    assert (error["limit"], error["value"]) == (100, 101 if is_declared else 150)
-
-
-async def test_a_body_at_the_limit_is_read() -> None:
-    body = b'{"problem": "1+1"}'
-    async with serve(settings=Settings(max_body_bytes=len(body))) as served:
-        response = await served.client.post("/solve", content=body, headers={"content-type": "application/json"})
-    assert response.status_code == 200
-
-
-async def test_a_problem_longer_than_the_context_is_refused_in_tokens() -> None:
-    async with serve() as served:
-        response = await served.client.post("/solve", json={"problem": "1+" * 600})
-    (error,) = check_problem(response, 422, "invalid-request")["errors"]
-    assert (error["field"], error["limit"], error["value"]) == ("problem", FAKE_PROMPT_TOKENS, 1200)
-    assert "tokens" in error["detail"]
-
-
-@pytest.mark.parametrize("path", ["/", "/nope", "/solve/", "/docs", "/solve/1"])
-async def test_an_unknown_path_is_not_found(path: str) -> None:
-    async with serve() as served:
-        response = await served.client.get(path)
-    assert check_problem(response, 404, "not-found")["instance"] == path
-
-
-@pytest.mark.parametrize(("method", "path"), [("GET", "/solve"), ("DELETE", "/solve"), ("POST", "/healthz")])
-async def test_another_method_is_not_allowed_and_the_right_one_named(method: str, path: str) -> None:
-    async with serve() as served:
-        response = await served.client.request(method, path)
-    check_problem(response, 405, "method-not-allowed")
-    assert response.headers["allow"] == ("POST" if path == "/solve" else "GET")
-
-
 async def test_a_part_that_raises_fails_this_search_and_no_other() -> None:
     async with serve() as served:
         failed = await served.client.post("/solve", json={"problem": "no sum at all"})
@@ -267,46 +118,6 @@ async def test_an_engine_that_breaks_off_a_search_is_worth_another_try() -> None
     check_problem(response, 503, "not-ready")
     assert response.headers["retry-after"] == "5"
     assert "gpu-1" not in response.text
-
-
-async def test_an_error_in_the_server_itself_shows_no_detail() -> None:
-    def broken(_: str) -> int:
-        raise RuntimeError("secret")
-
-    parts = dataclasses.replace(fake_parts(), prompt_tokens=broken)
-    async with serve(opening(parts)) as served:
-        response = await served.client.post("/solve", json={"problem": PROBLEM})
-    check_problem(response, 500, "internal-error")
-    assert "secret" not in response.text
-
-
-async def test_a_broken_part_is_named_and_nothing_is_accepted() -> None:
-    faults: dict[Part, str] = {}
-    async with serve(opening(fake_parts(faults=faults))) as served:
-        well = await served.client.get("/readyz")
-        faults[Part.PPM] = "its engine failed"
-        broken = await served.client.get("/readyz")
-        refused = await served.client.post("/solve", json={"problem": PROBLEM})
-    assert (well.status_code, well.json()["ready"]) == (200, True)
-    assert set(well.json()["parts"].values()) == {"ready"}
-    assert (broken.status_code, broken.json()["ready"]) == (503, False)
-    assert broken.json()["parts"] == {
-        "policy": "ready",
-        "ppm": "its engine failed",
-        "sandbox": "ready",
-        "equality": "ready",
-    }
-    assert "ppm: its engine failed" in check_problem(refused, 503, "not-ready")["detail"]
-    assert refused.headers["retry-after"].isdecimal()
-
-
-async def test_health_and_version_are_told_to_anyone() -> None:
-    async with serve() as served:
-        health = await served.client.get("/healthz")
-        version = await served.client.get("/version")
-    assert health.json() == {"status": "ok"}
-    assert version.json()["models"] == {"policy": "arithmetic@fake", "ppm": "constant@fake"}
-    assert version.json()["version"]
 
 
 async def test_many_requests_are_served_at_once() -> None:
@@ -345,14 +156,3 @@ async def test_a_search_that_never_gets_its_turn_is_refused() -> None:
     assert first.result().status_code == 200
     check_problem(second, 503, "overloaded")
     assert second.headers["retry-after"].isdecimal()
-
-
-async def test_no_error_body_is_the_frameworks_own() -> None:
-    async with serve() as served:
-        responses = [
-            await served.client.get("/nope"),
-            await served.client.get("/solve"),
-            await served.client.post("/solve", json={}),
-            await served.client.post("/solve", content=b"{", headers={"content-type": "application/json"}),
-        ]
-    assert all(set(response.json()) != {"detail"} for response in responses)

@@ -15,7 +15,7 @@ from server.settings.settings import Settings
 from server.solving.refusals import Refusal, RefusalKind
 from tests.server.http.asgi_call import AsgiCall
 from tests.server.http.uvicorn_listener import listening
-from tests.server.serving import serve
+from tests.server.serving import check_problem, serve
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -28,6 +28,43 @@ LONG = "content-length: 100000000"
 CHUNKED = "transfer-encoding: chunked"
 PARTS = 1000
 """Of 64 KiB each: more than the sockets between the two can hold."""
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""])
+async def test_another_media_type_is_unsupported(content_type: str) -> None:
+    body = json.dumps({"problem": "1+2"}).encode()
+    async with serve() as served:
+        response = await served.client.post("/solve", content=body, headers={"content-type": content_type})
+    check_problem(response, 415, "unsupported-media-type")
+
+
+async def test_a_charset_parameter_does_no_harm() -> None:
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    async with serve() as served:
+        response = await served.client.post("/solve", content=b'{"problem": "1+1"}', headers=headers)
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("is_declared", [True, False])
+async def test_a_body_over_the_limit_is_too_large(*, is_declared: bool) -> None:
+    async def chunks() -> AsyncGenerator[bytes]:
+        for _ in range(3):
+            yield b" " * 50
+
+    body = b" " * 101 if is_declared else chunks()
+    headers = {"content-type": "application/json"}
+    async with serve(settings=Settings(max_body_bytes=100)) as served:
+        response = await served.client.post("/solve", content=body, headers=headers)
+    problem = check_problem(response, 413, "body-too-large")
+    (error,) = problem["errors"]
+    assert (error["limit"], error["value"]) == (100, 101 if is_declared else 150)
+
+
+async def test_a_body_at_the_limit_is_read() -> None:
+    body = b'{"problem": "1+1"}'
+    async with serve(settings=Settings(max_body_bytes=len(body))) as served:
+        response = await served.client.post("/solve", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 200
 
 
 async def _read(*messages: Message, time_s: float = 60.0) -> bytes:

@@ -8,9 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from server.parts.fakes import GatedPolicy, fake_parts, opening
+from server.parts.serving import Part
 from server.settings.settings import Settings
 from tests.server.http.asgi_call import AsgiCall
-from tests.server.serving import Served, serve
+from tests.server.serving import Served, check_problem, serve
 
 PROBLEM = "1+2+3+4"
 ALICE, BOB = {"x-api-key": "alice-0123456789"}, {"x-api-key": "bob-0123456789ab"}
@@ -74,3 +75,32 @@ async def test_without_keys_a_request_id_cancels_nothing(guess: str) -> None:
     ids = [task.result().json()["id"] for task in solving]
     assert ids[0] != ids[1]
     assert all(re.fullmatch("r1-[0-9a-f]{32}", search_id) for search_id in ids)
+
+
+async def test_a_broken_part_is_named_and_nothing_is_accepted() -> None:
+    faults: dict[Part, str] = {}
+    async with serve(opening(fake_parts(faults=faults))) as served:
+        well = await served.client.get("/readyz")
+        faults[Part.PPM] = "its engine failed"
+        broken = await served.client.get("/readyz")
+        refused = await served.client.post("/solve", json={"problem": PROBLEM})
+    assert (well.status_code, well.json()["ready"]) == (200, True)
+    assert set(well.json()["parts"].values()) == {"ready"}
+    assert (broken.status_code, broken.json()["ready"]) == (503, False)
+    assert broken.json()["parts"] == {
+        "policy": "ready",
+        "ppm": "its engine failed",
+        "sandbox": "ready",
+        "equality": "ready",
+    }
+    assert "ppm: its engine failed" in check_problem(refused, 503, "not-ready")["detail"]
+    assert refused.headers["retry-after"].isdecimal()
+
+
+async def test_health_and_version_are_told_to_anyone() -> None:
+    async with serve() as served:
+        health = await served.client.get("/healthz")
+        version = await served.client.get("/version")
+    assert health.json() == {"status": "ok"}
+    assert version.json()["models"] == {"policy": "arithmetic@fake", "ppm": "constant@fake"}
+    assert version.json()["version"]
