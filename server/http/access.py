@@ -17,7 +17,7 @@ from server.settings.api_keys import ApiKeys
 from server.solving.refusals import Refusal, RefusalKind
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/health", "/metrics", "/version", "/openapi.json"})
-"""For probes, scrapers and readers of the interface; nothing there tells of a problem."""
+"""For probes, scrapers and readers of the interface. None of these responses holds anything of a problem."""
 
 
 class Authentication(Layer):

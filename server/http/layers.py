@@ -35,7 +35,7 @@ access_log = logging.getLogger("server.http.access_log")
 _WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 """What can stand in a log line or a URL without quoting."""
 _SHOWN_CHARS = 200
-"""Of a path in the log. Ours are shorter, and what scanners ask for can be told from so much."""
+"""Most characters of a path in the log. Our own paths are shorter."""
 
 
 class Layer:

@@ -56,7 +56,7 @@ _BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length")
 
 
 def answer_errors_as_problems(app: FastAPI) -> None:
-    """From now on no other error body leaves `app`."""
+    """Make `app` answer every error with a problem document."""
     for kind in (Refusal, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _on_error)
 
@@ -93,7 +93,7 @@ def problem_response(refusal: Refusal, request: Request, *, headers: Mapping[str
 
 
 def internal_error() -> Refusal:
-    """For an exception that nobody expected: it says nothing of it."""
+    """The refusal for an unexpected exception, without any detail of it."""
     return Refusal(RefusalKind.INTERNAL_ERROR, "the log says more under this request's id")
 
 
@@ -130,7 +130,7 @@ def _refusal_for(error: Exception, request: Request) -> Refusal:
 
 
 def _field_error(detail: Mapping[str, object]) -> FieldError:
-    """From what pydantic says about one field."""
+    """The error for one field, from pydantic's description of it."""
     location = cast("tuple[str | int, ...]", detail["loc"])
     field = ".".join(str(part) for part in location if part != "body")
     value = detail["input"]

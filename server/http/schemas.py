@@ -15,7 +15,7 @@ MAX_INTEGER = 2**53 - 1
 
 
 def _whole(value: object) -> object:
-    """To JSON 16.0 is an integer like any other."""
+    """In JSON 16.0 is an integer."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -49,28 +49,29 @@ class Effort(StrEnum):
 
 
 class SearchOptions(_Request):
-    """How to search; what is left out, or null, is the operator's default."""
+    """How to search. A field that is left out or null gets the operator's default."""
 
     strategy: Annotated[Strategy, Field(strict=False)] = Strategy.MCTS
     """`mcts`, or one of the baselines."""
     candidates: Count | None = None
-    """Candidates proposed per expansion (mcts, step_beam)."""
+    """Candidates that the policy proposes per expansion (mcts, step_beam)."""
     depth: Count | None = None
-    """Steps of a trajectory at most, the answer included."""
+    """Most steps of a trajectory, the answer included."""
     exploration: Annotated[float, Field(ge=0)] | None = None
     """c of UCT and PUCT (mcts)."""
     tree_policy: Annotated[TreePolicy, Field(strict=False)] = TreePolicy.UCT
-    """How a rollout chooses among the children of a node (mcts): `uct`, or `puct` with the policy's probabilities."""
+    """How a rollout chooses among the children of a node (mcts): `uct`, or `puct`, which weighs in the policy's
+    probabilities."""
     parallel_rollouts: Count | None = None
-    """Rollouts in flight at once (mcts). With 1 the same request with the same seed gets the same tree."""
+    """Rollouts in flight at once (mcts). With 1, the same request and seed give the same tree."""
     beam_width: Count | None = None
     """Paths followed at once (step_beam)."""
     stop_when_decided: bool | None = None
     """Stop when no answer can overtake the leading one within the trajectories left."""
     stop_at_confidence: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Stop when the answer is this sure; null: go on."""
+    """Stop when the confidence reaches this; null: never."""
     selection: Annotated[Selection, Field(strict=False)] | None = None
-    """How the answer is chosen; null: weighted vote for mcts and step_beam, best for best_of_n, else majority."""
+    """How the answer is chosen. Null: weighted vote for mcts and step_beam, best for best_of_n, else majority."""
 
 
 class SolveRequest(_Request):
@@ -81,24 +82,24 @@ class SolveRequest(_Request):
     problem: Annotated[str, Field(min_length=1, json_schema_extra={"pattern": r"\S"})]
     """The problem in words and LaTeX; not blank."""
     trajectories: Count | None = None
-    """The budget: finished lines of thought."""
+    """The budget: the number of finished trajectories."""
     effort: Annotated[Effort, Field(strict=False)] | None = None
-    """The budget in words, instead of `trajectories`; the operator says what each is worth."""
+    """The budget in words, instead of `trajectories`. The operator sets the number for each."""
     max_tokens: Count | None = None
-    """A second limit, on generated tokens, rejected candidates included; rollouts in flight are still finished."""
+    """A second limit: generated tokens, rejected candidates included. Rollouts in flight are still finished."""
     timeout_s: Annotated[float, Field(gt=0)] | None = None
-    """Wall-clock time from the request's arrival; the best answer so far is returned when it is over."""
+    """Seconds from the request's arrival. The best answer so far is returned when they are over."""
     temperature: Annotated[float, Field(ge=0)] | None = None
-    """Of sampling candidates; 0 decides greedily. The greedy strategy always does."""
+    """Sampling temperature of candidates; 0 is greedy. The strategy `greedy` always uses 0."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of the probability mass that candidates are sampled from."""
+    """Share of the probability mass that candidates are sampled from (nucleus sampling)."""
     seed: Seed = 0
-    """What candidates are drawn with. The same request with the same seed gets the same answer, as far as the engine
-    repeats itself and `parallel_rollouts` is 1."""
+    """Seed of the sampling. The same request and seed give the same answer if `parallel_rollouts` is 1 and the engine
+    is deterministic."""
     stream: bool = False
-    """Tell of the search as it goes on, as server-sent events."""
+    """Send the events of the search as server-sent events."""
     return_tree: bool = False
-    """Give the whole search tree with the answer."""
+    """Return the whole search tree with the answer."""
     search: SearchOptions = SearchOptions()
 
     @field_validator("problem")
@@ -113,39 +114,39 @@ class Step(_Response):
     """One executed code step of the path behind the answer."""
 
     comment: str
-    """What the step says it does."""
+    """The comment above the code."""
     code: str
     output: str
-    """What it printed; failing that, the value of its last expression."""
+    """What it printed; if nothing, the value of its last expression."""
     score: float | None
-    """PPM score of the path down to here, in [-1, 1]; null where the strategy does not ask the PPM."""
+    """PPM score of the path down to this step, in [-1, 1]; null if the strategy does not use the PPM."""
     value: float
-    """Mean of what was backed up, in [-1, 1]."""
+    """Mean of the backed-up values, in [-1, 1]."""
     visits: int
 
 
 class Answer(_Response):
-    """Equal answers, as the best-scored trajectory spells them."""
+    """A class of equal answers, in the words of its best-scored trajectory."""
 
     answer: str
     votes: int
     weight: float
-    """Sum of (1 + score) / 2 over the trajectories that vote."""
+    """Sum of (1 + score) / 2 over its votes."""
     score: float | None
-    """Of the best-scored trajectory; null where none was scored."""
+    """Score of the best-scored trajectory; null if none was scored."""
 
 
 class TreeNode(_Response):
-    """One candidate of the search tree, dead or alive; the root has no text."""
+    """One node of the search tree, failed candidates included. The root has no text."""
 
     node_id: int
     parent: int | None
     """Null for the root."""
     depth: int
     text: str
-    """As the policy wrote it."""
+    """The candidate as the policy wrote it."""
     output: str
-    """What its code printed; failing that, the value of its last expression, or the error."""
+    """What its code printed; if nothing, the value of its last expression, or the error."""
     outcome: NodeOutcome
     answer: str | None
     score: float | None
@@ -157,13 +158,13 @@ class Usage(_Response):
     """What the search spent."""
 
     trajectories: int
-    """In the tree, those from an earlier search included."""
+    """Finished trajectories in the tree, those of an earlier search included."""
     policy_tokens: int
-    """Generated by the policy, those of candidates that were dropped included."""
+    """Tokens that the policy generated, dropped candidates included."""
     ppm_tokens: int
-    """Of the paths scored by the PPM, each path as often as it was; a prefix cache runs fewer through the model."""
+    """Tokens of the scored paths, each counted as often as it was scored. A prefix cache lets the model read fewer."""
     ppm_calls: int
-    """Paths scored."""
+    """Paths that the PPM scored."""
     code_steps: int
     cached_trajectories: int
 
@@ -172,7 +173,7 @@ class Timing(_Response):
     """Seconds; phases may overlap."""
 
     total: float
-    """From the request's arrival on, waiting included."""
+    """From the request's arrival to the result, the queue included."""
     queue: float
     policy: float
     sandbox: float
@@ -187,39 +188,39 @@ class Models(_Response):
 
 
 class SolveResponse(_Response):
-    """The answer, the verified steps behind it, and the receipt."""
+    """The answer, the executed steps behind it, and what the search cost."""
 
     id: str
-    """Names the search: the request's id (header X-Request-Id) and something unique."""
+    """Names the search: the request's id (header X-Request-Id), a hyphen and a random part."""
     answer: str | None
-    """As the policy states it; null where no trajectory states one."""
+    """The answer as the policy states it; null if no trajectory states one."""
     answer_latex: str | None
-    """The same for display: LaTeX, without dollar signs."""
+    """The answer as LaTeX, without dollar signs."""
     confidence: float
-    """That the answer is right, in [0, 1)."""
+    """How sure the search is that the answer is right, in [0, 1)."""
     stop_reason: StopReason
     steps: list[Step]
-    """Code steps of the best-scored trajectory that gives the answer, from the first on."""
+    """Code steps of the best-scored trajectory that gives the answer, in order."""
     answers: list[Answer]
     """Distinct answers, best first."""
     trajectories_to_answer: int | None
-    """Trajectories made when the answer took the lead for good; null without one."""
+    """Trajectories finished when the answer took the lead for good; null without an answer."""
     tree_id: str
-    """Names the search tree: the same problem, models, seed and search options give the same id."""
+    """Names the search tree. The same problem, models, seed and search options give the same id."""
     usage: Usage
     timing_s: Timing
     models: Models
     tree: list[TreeNode] | None = None
-    """With `return_tree`: every node, parents before children."""
+    """Every node, parents before children; only with `return_tree`."""
 
 
 class FieldProblem(_Response):
     """What is wrong with one field."""
 
     field: str
-    """Dotted; empty for the body as a whole."""
+    """Path of the field with dots, such as `search.depth`; empty for the body as a whole."""
     pointer: str
-    """The same as a JSON pointer into the body."""
+    """The field as a JSON pointer into the body."""
     detail: str
     limit: int | float | None = None
     value: str | int | float | bool | None = None
@@ -233,30 +234,30 @@ class ProblemDetails(_Response):
     status: int
     detail: str
     instance: str
-    """The path asked for."""
+    """The path of the request."""
     request_id: str
     retry_after_s: int | None = None
-    """When to come back, as in the header Retry-After, which an event of a stream cannot have."""
+    """Seconds after which to retry, as in the header Retry-After. Events of a stream have no headers."""
     errors: list[FieldProblem]
 
 
 class Cancellation(_Response):
-    """What became of a request to cancel."""
+    """The response to a request to cancel."""
 
     id: str
-    """As it was given."""
+    """The id that was given."""
     state: CancelState
-    """Of the search, or of the searches that the request began."""
+    """The state of the search, or of the searches that the request began."""
 
 
 class Readiness(_Response):
-    """Whether the server can solve, part by part."""
+    """Whether the server can solve problems, part by part."""
 
     ready: bool
     parts: dict[str, str]
-    """`ready`, `starting`, `draining`, or what is wrong."""
+    """`ready`, `starting`, `draining`, or the fault."""
     sandbox_level: str | None
-    """How well code steps are confined: `full` or `reduced`; null until the sandbox is open."""
+    """How well code steps are confined: `full` or `reduced`; null until the sandbox is started."""
 
 
 class Health(_Response):
@@ -266,7 +267,7 @@ class Health(_Response):
 
 
 class Version(_Response):
-    """What is running."""
+    """The version of the server and its models."""
 
     version: str
     models: Models | None

@@ -17,7 +17,7 @@ from server.solving.refusals import Refusal, RefusalKind
 FIRST_GUESS_S = 5.0
 """The assumed length of a search before any has ended."""
 SMOOTHING = 0.2
-"""Weight of the newest search in the mean length, from which clients are told when to retry."""
+"""Weight of the newest search in the mean length, which decides after how long to retry."""
 LONGEST_RETRY_S = 120
 
 

@@ -1,7 +1,7 @@
 """Records: one file for each search, from which `python -m server.replay` runs it again without models.
 
-A record holds the problem and everything the models and the sandbox said: it is for bug reports, and off by default. A
-folder that cannot be written to costs the record, never the search.
+A record holds the problem and every output of the models and the sandbox. It is for bug reports, and off by default.
+A folder that cannot be written to costs the record, never the search.
 """
 
 import logging

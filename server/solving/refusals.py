@@ -25,7 +25,7 @@ class RefusalKind(StrEnum):
     BODY_TOO_LARGE = "body-too-large"
     """The body is longer than the operator allows."""
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
-    """The body is said to be something else than JSON."""
+    """The header says that the body is something else than JSON."""
     INVALID_REQUEST = "invalid-request"
     """Fields are wrong, or above a limit of the operator's. The errors name them."""
     QUOTA_EXCEEDED = "quota-exceeded"

@@ -228,8 +228,8 @@ class Searches:
     def cancel(self, name: str, *, client: str | None) -> CancelState | None:
         """End the client's search of that id, or those that its request of that id began; None if there never were any.
 
-        Clients choose their request ids, so others can guess them: a request id counts only where it is certain which
-        client asks. Elsewhere `client` is None, and whoever knows the search's own id may end it.
+        Clients choose their request ids, so others can guess them. A request id counts only if the client is known for
+        certain. Otherwise `client` is None, and anyone who knows the search's own id may end it.
         """
 
         def is_meant(search_id: str, owner: str) -> bool:
@@ -259,7 +259,7 @@ class Searches:
     async def end_all(self) -> None:
         """Ask all searches to end, and cancel one that does not, because a part holds it up.
 
-        A search that outlives even that is given up: everyone who waits for it gets a refusal.
+        A search that outlives even that is given up: its watchers get a refusal.
         """
         self.ask_all_to_end()
         for task in await self._still_running(self._bound_s):
@@ -282,5 +282,5 @@ def _cut_off() -> Refusal:
 
 
 def new_search_id(request_id: str) -> str:
-    """Begins with the request's id, for readers of logs, and ends in what nobody guesses: who knows it may cancel."""
+    """The request's id, for readers of logs, and a random part: anyone who knows the whole may cancel the search."""
     return f"{request_id}-{secrets.token_hex(16)}"

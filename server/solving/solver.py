@@ -36,7 +36,7 @@ from server.solving.searches import (
 logger = logging.getLogger(__name__)
 
 LAST_BOUND_S = 10.0
-"""For searches that were asked to end, and again for those that were cancelled: a hundred times what they need."""
+"""For searches that were asked to end, and again for those that were cancelled. They need a hundredth of it."""
 
 READY = "ready"
 STARTING = "starting"
@@ -55,7 +55,7 @@ class Solver:
         on_failure: Callable[[str], None] = lambda _: None,
         last_bound_s: float = LAST_BOUND_S,
     ) -> None:
-        """`on_failure` gets the reason why the parts could not be opened; the server is of no use then."""
+        """`on_failure` gets the reason if the parts cannot be opened. The server is of no use then."""
         self._open_parts = open_parts
         self._on_ready = on_ready
         self._on_failure = on_failure
@@ -236,7 +236,7 @@ class Solver:
         return Refusal(RefusalKind.SEARCH_FAILED, detail)
 
     def _finish(self, task: asyncio.Task[SearchEnding]) -> None:
-        """Nothing of the search runs any more: tell everyone who waits for it, and free its slot."""
+        """Nothing of the search runs any more. Its watchers get the ending, and its slot becomes free."""
         running = self._searches.finish(task)
         self._admission.release(running.ticket, is_typical=running.is_typical)
 
@@ -252,7 +252,7 @@ class Solver:
             self._on_failure(str(error))
         except Exception as error:
             if self._may_close_parts.is_set():
-                logger.exception("a part of the server did not close in good order")
+                logger.exception("a part of the server did not close cleanly")
                 return
             logger.exception("the server could not start")
             self._on_failure(f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Load: many clients that leave at once, and more than the server holds; in the end nothing is left and all add up."""
+"""Load: many clients that leave at once, and more clients than the server holds."""
 
 import asyncio
 from collections import Counter
@@ -60,8 +60,8 @@ def _held(served: Served) -> int:
 
 
 async def _until(served: Served, held: int) -> None:
-    """The application tells nobody; each turn of the event loop brings it nearer."""
-    while _held(served) != held:  # noqa: ASYNC110  # as said
+    """There is no event for it: each turn of the event loop brings it nearer."""
+    while _held(served) != held:  # noqa: ASYNC110  # see above
         await asyncio.sleep(0)
 
 

@@ -1,4 +1,4 @@
-"""One request made by hand, for tests whose client leaves, dawdles, or looks at a stream as it comes."""
+"""One request made by hand, for tests whose client leaves, is slow, or reads a stream as it comes."""
 
 import asyncio
 import json

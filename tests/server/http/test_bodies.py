@@ -1,4 +1,4 @@
-"""Bodies: read within limits of size and time; whoever goes on sending after the response is cut off."""
+"""Bodies: read within limits of size and time. A client that sends on after the response is cut off."""
 
 import asyncio
 import json

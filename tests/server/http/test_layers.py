@@ -46,8 +46,8 @@ async def test_a_request_is_logged_once_with_client_and_duration(entries: pytest
     (record,) = _access(entries)
     assert record.levelno == logging.INFO
     fields = vars(record)
-    told = [fields[name] for name in ("method", "path", "route", "status", "client")]
-    assert told == ["POST", "/solve", "/solve", 200, "alice"]
+    logged = [fields[name] for name in ("method", "path", "route", "status", "client")]
+    assert logged == ["POST", "/solve", "/solve", 200, "alice"]
     assert 0 <= fields["duration_s"] < 600
     assert record.getMessage().startswith("POST /solve 200 ")
 
@@ -93,10 +93,10 @@ async def test_no_problem_key_or_query_is_logged_above_debug(entries: pytest.Log
         for body in ({"problem": SECRET, "trajectories": 1}, {"problem": SECRET, "depth": SECRET}):
             await served.client.post(f"/solve?q={SECRET}", json=body, headers={"authorization": f"Bearer {KEY}"})
         await served.client.post("/solve", content=SECRET, headers={"authorization": "Bearer wrong-but-private"})
-    told = " ".join(str(vars(record)) for record in entries.records if record.levelno > logging.DEBUG)
-    assert told
+    logged = " ".join(str(vars(record)) for record in entries.records if record.levelno > logging.DEBUG)
+    assert logged
     for private in (SECRET, "123456789", KEY, "wrong-but-private"):
-        assert private not in told
+        assert private not in logged
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ async def test_a_broken_part_is_named_and_nothing_is_accepted() -> None:
     assert refused.headers["retry-after"].isdecimal()
 
 
-async def test_health_and_version_are_told_to_anyone() -> None:
+async def test_health_and_version_need_nothing() -> None:
     async with serve() as served:
         health = await served.client.get("/healthz")
         version = await served.client.get("/version")

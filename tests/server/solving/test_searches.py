@@ -90,10 +90,10 @@ async def test_when_full_of_other_events_the_oldest_gives_way() -> None:
 @pytest.mark.parametrize("capacity", [2, 3, 5])
 async def test_who_never_reads_still_gets_start_and_last_answer(capacity: int) -> None:
     watcher = _watcher(capacity=capacity)
-    told: list[Event] = [STARTED, *(_news(str(k)) for k in range(6)), *(_trajectory(k) for k in range(6)), _node(1)]
-    for event in told:
+    events: list[Event] = [STARTED, *(_news(str(k)) for k in range(6)), *(_trajectory(k) for k in range(6)), _node(1)]
+    for event in events:
         watcher.put(event)
-    assert watcher.dropped == len(told) - capacity
+    assert watcher.dropped == len(events) - capacity
     rest = await _rest(watcher)
     assert rest[:2] == [STARTED, _news("5")]
     assert rest[2:] == [_trajectory(k) for k in range(6)][6 - (capacity - 2) :]

@@ -1,4 +1,4 @@
-"""The solver: readiness, failures, and the end of everything when the server stops."""
+"""Solver: readiness, failures, and the end of all searches when the server stops."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -112,8 +112,8 @@ async def test_leaving_stops_searches_before_it_closes_the_parts() -> None:
         await policy.entered.wait()
     assert order_of_events == ["closed with 0 calls in flight, 4 cancelled"]
     endings = [await one.ending() for one in running]
-    told = [one.result.stop_reason if isinstance(one, FinishedSearch) else one.kind for one in endings]
-    assert told == 4 * [StopReason.CANCELLED] + 2 * [RefusalKind.STOPPING]
+    reasons = [one.result.stop_reason if isinstance(one, FinishedSearch) else one.kind for one in endings]
+    assert reasons == 4 * [StopReason.CANCELLED] + 2 * [RefusalKind.STOPPING]
 
 
 async def test_a_search_cancelled_before_it_began_ends_with_nothing() -> None:

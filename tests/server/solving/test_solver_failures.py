@@ -1,4 +1,4 @@
-"""The solver and parts that fail, cling or do not close: every search has one ending, counted once."""
+"""Solver: parts that fail, do not let go or do not close. Every search has one ending, which is counted once."""
 
 import asyncio
 import dataclasses
