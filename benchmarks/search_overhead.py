@@ -2,7 +2,7 @@
 
     python benchmarks/search_overhead.py [--json PATH] [--searches N] [--profile]
 
-The parts are the fakes of `search.testing.fakes` without any waiting. What they take themselves is measured too, by making the
+The parts are the fakes of `search.testing.fakes` without any waiting. Their own time is measured too, by making the
 recorded calls again, and taken off. `--profile` shows where the rest goes.
 """
 

@@ -6,8 +6,7 @@ from pydantic.json_schema import models_json_schema
 
 from server.http.problems import MEDIA_TYPE, PROBLEMS
 from server.http.schemas import ProblemDetails, Readiness, SearchOptions, SolveRequest, SolveResponse
-from server.settings.request_limits import REQUEST_LIMITS
-from server.settings.settings import Settings
+from server.settings.settings import REQUEST_LIMITS, Settings
 from server.solving.refusals import RefusalKind
 
 _REFERENCE = "#/components/schemas/{model}"

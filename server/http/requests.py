@@ -5,8 +5,7 @@ from typing import TypeVar, assert_never
 from search import Budget, SearchConfig
 from server.engines.protocols import Sampling
 from server.http.schemas import Effort, SolveRequest
-from server.settings.request_limits import REQUEST_LIMITS
-from server.settings.settings import Settings
+from server.settings.settings import REQUEST_LIMITS, Settings
 from server.solving.refusals import FieldError, invalid, over_limit
 from server.solving.request import SearchRequest
 

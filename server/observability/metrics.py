@@ -4,7 +4,8 @@ This module declares everything that is counted when it happens. `server.parts.m
 parts keep themselves. Labels take values from closed sets, never an id, a client or a problem.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from enum import StrEnum
 from itertools import product
 
@@ -12,15 +13,22 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.registry import Collector
 
 from search import (
+    Call,
     Event,
     ExecutionOutcome,
+    Listener,
     NodeAdded,
     NodeOutcome,
+    PathTooLong,
+    PolicyCall,
+    RunnerCall,
+    ScorerCall,
     SearchResult,
     StopReason,
     Strategy,
     TrajectoryFinished,
 )
+from server.engines.errors import EngineClosed, EngineFailed, RemoteMismatch, RemoteRefused, RemoteUnavailable
 from server.engines.protocols import EngineName
 from server.observability.version import running_version
 
@@ -222,3 +230,49 @@ def _start_at_zero(metric: Counter | Histogram, *labels: Iterable[str]) -> None:
     """Export every combination of these label values from the start, so that rates see the first event."""
     for values in product(*labels):
         metric.labels(*values)
+
+
+_ENGINES: dict[type[Call], EngineName] = {PolicyCall: EngineName.POLICY, ScorerCall: EngineName.PPM}
+_ERROR_KINDS = {
+    EngineClosed: EngineErrorKind.CLOSED,
+    EngineFailed: EngineErrorKind.FAILED,
+    RemoteUnavailable: EngineErrorKind.UNAVAILABLE,
+    RemoteRefused: EngineErrorKind.REFUSED,
+    RemoteMismatch: EngineErrorKind.MISMATCH,
+}
+
+
+def measuring_calls(
+    metrics: Metrics, *, now: Callable[[], float], on_tokens: Callable[[int], None] = lambda _: None
+) -> Listener:
+    """A listener that updates the metrics. `on_tokens` gets the number of tokens that each call of the policy made."""
+
+    @asynccontextmanager
+    async def measure(call: Call) -> AsyncGenerator[None]:
+        engine = _ENGINES.get(type(call))
+        began_s = now()
+        try:
+            yield
+        except PathTooLong:
+            raise  # a result like any other
+        except Exception as error:
+            if engine is not None:
+                metrics.engine_errors.labels(engine, _kind_of(error)).inc()
+            raise
+        seconds = now() - began_s
+        if engine is not None:
+            metrics.engine_calls.labels(engine).observe(seconds)
+        if isinstance(call, PolicyCall):
+            tokens = sum(len(candidate.token_ids) for candidate in call.result)
+            on_tokens(tokens)
+            metrics.tokens.inc(tokens)
+        elif isinstance(call, RunnerCall):
+            metrics.executions.labels(call.result.outcome).inc()
+            metrics.execution_wait.observe(seconds)
+            metrics.execution_cpu.observe(call.result.cpu_seconds)
+
+    return measure
+
+
+def _kind_of(error: Exception) -> EngineErrorKind:
+    return next((kind for known, kind in _ERROR_KINDS.items() if isinstance(error, known)), EngineErrorKind.OTHER)

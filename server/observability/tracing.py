@@ -7,8 +7,8 @@ so that the spans of other libraries, of vLLM for example, do not reach our coll
 
 import secrets
 from asyncio import CancelledError
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import cast
 
@@ -29,6 +29,8 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
+
+from search import Call, PolicyCall, RunnerCall, ScorerCall
 
 REQUEST_ID = "x-request-id"
 TRACE_HEADERS = ("traceparent", "tracestate")
@@ -85,6 +87,25 @@ def span(name: str, attributes: Mapping[str, AttributeValue] | None = None) -> G
     recorded = tracer.start_span(name, attributes=attributes)
     with use_span(recorded, record_exception=False, set_status_on_exception=False), _ending(recorded):
         yield recorded
+
+
+@asynccontextmanager
+async def tracing_calls(call: Call) -> AsyncGenerator[None]:
+    """A listener that records each call as a span: `policy`, `ppm` or `sandbox`."""
+    match call:
+        case PolicyCall():
+            with span("policy", {"rstar.candidates": call.n, "rstar.depth": len(call.path.steps)}) as recorded:
+                yield
+                recorded.set_attribute("rstar.tokens", sum(len(candidate.token_ids) for candidate in call.result))
+        case ScorerCall():
+            with span("ppm", {"rstar.paths": len(call.paths)}):
+                yield
+        case RunnerCall():
+            with span("sandbox") as recorded:
+                yield
+                recorded.set_attribute("rstar.outcome", call.result.outcome)
+        case _:
+            yield
 
 
 @contextmanager

@@ -1,17 +1,21 @@
-"""Opening: starts engines, sandbox and answer checker of one server at the same time, and closes them at its end."""
+"""Opening: starts engines, sandbox and answer checker of one server at the same time, and closes them at its end.
+
+Sandbox and answer checker are restarted in the background when they end; a call that needs one restarts it too. A part
+that cannot be started is at fault until it can, so that `/readyz` shows it before a search fails.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from sandbox import Level, Sandbox, SandboxError
+from sandbox import Level, Outcome, Sandbox, SandboxError, SandboxUnavailable
+from search import CodeRunner, Verdict
 from server.answers.equality import EqualityPool, EqualityUnavailable
 from server.bundle.folders import ModelFolders
 from server.engines.errors import EngineError
 from server.engines.health import HealthWatch, watching
 from server.engines.protocols import Engines
-from server.parts.restarting import RestartingEquality, RestartingSandbox
-from server.parts.runner import STEP_LIMITS
+from server.parts.runner import STEP_LIMITS, SandboxRunner
 from server.parts.serving import ModelIds, Part, PartsUnavailable, ServingParts
 from server.settings.settings import Settings
 
@@ -53,6 +57,53 @@ async def open_local_parts(
             sandbox_status=lambda: sandbox.status,
             equality_restarts=lambda: equality.restarts,
         )
+
+
+class RestartingSandbox:
+    """Runs the code of searches."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self.watch = HealthWatch(
+            Part.SANDBOX,
+            is_up=lambda: sandbox.zygote_pid is not None,
+            start=self._run_a_step,
+            restarts=lambda: sandbox.counters.zygote_restarts,
+            unavailable=SandboxUnavailable,
+        )
+
+    @asynccontextmanager
+    async def open_runner(self, seed: int) -> AsyncGenerator[CodeRunner]:
+        """A runner for one search. Leaving ends all its processes."""
+        with self.watch.calling():
+            async with self._sandbox.tree(seed=seed) as tree:
+                yield SandboxRunner(tree)
+
+    async def _run_a_step(self) -> None:
+        """A sandbox whose process lives may still lack the memory to run steps."""
+        async with self._sandbox.tree() as tree:
+            result = await tree.run(None, "1")
+        if result.outcome is not Outcome.OK:
+            raise SandboxUnavailable(f"a step that does nothing ended with {result.outcome}: {result.error}")
+
+
+class RestartingEquality:
+    """Compares answers; see `AnswerEquality`."""
+
+    def __init__(self, pool: EqualityPool) -> None:
+        self._pool = pool
+        self.watch = HealthWatch(
+            Part.EQUALITY,
+            is_up=lambda: pool.is_ready,
+            start=pool.warm_up,
+            restarts=lambda: pool.restarts,
+            unavailable=EqualityUnavailable,
+        )
+
+    async def same(self, a: str, b: str) -> Verdict:
+        """See `EqualityPool.same`."""
+        with self.watch.calling():
+            return await self._pool.same(a, b)
 
 
 def make_sandbox(settings: Settings) -> Sandbox:

@@ -4,18 +4,54 @@
 """
 
 import re
+from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, DirectoryPath, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, CliSuppress, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from server.settings.api_keys import read_api_keys
-from server.settings.request_limits import REQUEST_LIMITS
 
 PREFIX = "RSTAR_"
 """First part of the name of every environment variable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimit:
+    """One number that a request may choose up to a cap."""
+
+    setting: str
+    """Its default. `max_<setting>` is the cap."""
+    field: str
+    """Field of the request, dotted."""
+
+    def default(self, settings: BaseModel) -> float:
+        return getattr(settings, self.setting)
+
+    def most(self, settings: BaseModel) -> float:
+        return getattr(settings, f"max_{self.setting}")
+
+    def asked(self, request: BaseModel) -> float | None:
+        """The number in the request, if it has one."""
+        return reduce(getattr, self.field.split("."), request)
+
+
+REQUEST_LIMITS = (
+    RequestLimit(setting="trajectories", field="trajectories"),
+    RequestLimit(setting="tokens", field="max_tokens"),
+    RequestLimit(setting="timeout_s", field="timeout_s"),
+    RequestLimit(setting="temperature", field="temperature"),
+    RequestLimit(setting="candidates", field="search.candidates"),
+    RequestLimit(setting="depth", field="search.depth"),
+    RequestLimit(setting="exploration", field="search.exploration"),
+    RequestLimit(setting="parallel_rollouts", field="search.parallel_rollouts"),
+    RequestLimit(setting="beam_width", field="search.beam_width"),
+)
+"""The checks of settings and of requests and the OpenAPI document all use this table."""
+
 _NEVER_IN_ADDRESSES = "@?#"
 """Marks of passwords, queries and fragments, refused anywhere: `http://me:p/w@gpu` has its `@` in the path."""
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from time import monotonic
 
 from search import Event, NodeAdded, OnEvent, Parts, SearchResult, SearchStarted, Strategy, listening, search
-from server.observability.calls import measuring, tracing
-from server.observability.metrics import Metrics
-from server.observability.tracing import is_recorded, span
+from server.observability.metrics import Metrics, measuring_calls
+from server.observability.tracing import is_recorded, span, tracing_calls
 from server.parts.serving import ServingParts
 from server.solving.records import recording
 from server.solving.searches import RunningSearch
@@ -36,8 +35,8 @@ async def run_observed(
             async with asyncio.timeout(seconds):
                 runner = await stack.enter_async_context(parts.open_runner(request.seed))
             ours = Parts(policy=parts.policy(sampling), runner=runner, equality=parts.equality, scorer=parts.scorer)
-            ours = listening(ours, measuring(metrics, now=monotonic, on_tokens=running.count_tokens))
-            ours = listening(ours, tracing) if is_recorded() else ours
+            ours = listening(ours, measuring_calls(metrics, now=monotonic, on_tokens=running.count_tokens))
+            ours = listening(ours, tracing_calls) if is_recorded() else ours
             record = None
             if record_folder is not None:
                 record = stack.enter_context(recording(record_folder, search_id=running.id))

@@ -8,8 +8,7 @@ from pydantic import ValidationError
 from search import Budget, Selection, Strategy, TreePolicy
 from server.http.requests import search_request
 from server.http.schemas import SolveRequest
-from server.settings.request_limits import REQUEST_LIMITS, RequestLimit
-from server.settings.settings import Settings
+from server.settings.settings import REQUEST_LIMITS, RequestLimit, Settings
 from server.solving.refusals import Refusal, RefusalKind
 from server.solving.request import SearchRequest
 

@@ -15,7 +15,7 @@ from search import Verdict
 from server.answers.equality import EqualityPool
 from server.engines.health import watching
 from server.parts.fakes import fake_parts, opening
-from server.parts.restarting import RestartingEquality, RestartingSandbox
+from server.parts.opening import RestartingEquality, RestartingSandbox
 from server.parts.runner import STEP_LIMITS
 from server.parts.serving import Part
 from tests.descriptors import only_new_descriptors

@@ -2,8 +2,7 @@
 
 import pytest
 
-from server.settings.request_limits import REQUEST_LIMITS
-from server.settings.settings import Settings, vllm_server_address
+from server.settings.settings import REQUEST_LIMITS, Settings, vllm_server_address
 from server.settings.sources import SettingsRefused, load_settings
 
 KEY = "0123456789abcdef"

@@ -17,9 +17,8 @@ from server.engines.errors import (
     RemoteRefused,
     RemoteUnavailable,
 )
-from server.observability.calls import measuring, tracing
-from server.observability.metrics import Metrics
-from server.observability.tracing import NO_TRACER, request_span, span
+from server.observability.metrics import Metrics, measuring_calls
+from server.observability.tracing import NO_TRACER, request_span, span, tracing_calls
 from tests.server.observability.recorded_spans import RecordedSpans, attributes_of, id_of, parent_of
 from tests.server.observability.scrape import samples
 
@@ -43,7 +42,7 @@ async def test_every_call_of_a_search_is_a_span_below_it() -> None:
 
     async def request() -> None:
         with request_span("POST", "/solve", [], tracer=recorded.tracer), span("search"):
-            await _search(listening(_parts(), tracing))
+            await _search(listening(_parts(), tracing_calls))
 
     async with asyncio.TaskGroup() as group:
         group.create_task(request())
@@ -60,7 +59,7 @@ async def test_tracing_changes_no_result(status: str) -> None:
     async def request() -> Sequence[float]:
         tracer = RecordedSpans().tracer if status == "recorded" else NO_TRACER
         with request_span("POST", "/solve", [], tracer=tracer):
-            scorer = listening(_parts(), tracing).scorer
+            scorer = listening(_parts(), tracing_calls).scorer
             assert scorer is not None
             return await scorer.score([Path(problem="1+2")])
 
@@ -80,7 +79,7 @@ class RaisingPolicy:
 async def _errors_counted(error: Exception) -> dict[str, float]:
     """The counts of engine errors that are above zero, once a policy has raised this one."""
     metrics = Metrics()
-    parts = listening(replace(_parts(), policy=RaisingPolicy(error)), measuring(metrics, now=lambda: 0.0))
+    parts = listening(replace(_parts(), policy=RaisingPolicy(error)), measuring_calls(metrics, now=lambda: 0.0))
     with pytest.raises(type(error)):
         await parts.policy.propose(Path(problem="1+2"), 1, seed=0)
     found = samples(metrics.page().decode())
@@ -110,7 +109,7 @@ async def test_a_path_that_is_too_long_is_no_engine_error() -> None:
 
 async def test_calls_are_timed_and_tokens_counted() -> None:
     metrics, tokens, clock = Metrics(), list[int](), itertools.count()
-    parts = listening(_parts(), measuring(metrics, now=lambda: next(clock) / 100, on_tokens=tokens.append))
+    parts = listening(_parts(), measuring_calls(metrics, now=lambda: next(clock) / 100, on_tokens=tokens.append))
     candidates = await parts.policy.propose(Path(problem="1+2"), 3, seed=0)
     await parts.runner.run(None, "total = 1")
     found = samples(metrics.page().decode())
