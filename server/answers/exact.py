@@ -2,21 +2,37 @@
 
 None means that the expression has no such value, or that finding it takes algebra (letters, surds, pi).
 `Uncomparable` means that nothing may evaluate the expression: a division by zero, a power tower, a root with no agreed
-value.
+value. The functions named `is_…_reading` say whether a form that is no number may stand for one.
 """
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
 from operator import add, mul
 
-from server.answers.terms import Constant, Expression, Form, Number, Operation, Operator, Quantity, Symbol
+from server.answers.terms import (
+    Colon,
+    Constant,
+    Expression,
+    Form,
+    Number,
+    Numeral,
+    Operation,
+    Operator,
+    Quantity,
+    Sequence,
+    Shape,
+    Symbol,
+)
 
 MAX_BITS = 4_000
 """Longest integer a power may give: 1,200 digits, as many as an answer could write out."""
 MAX_EXPONENT = 1_000
 """Largest exponent, factorial or root index; answers stay far below, and algebra slows down quickly above."""
+
+_SECONDS = {"s": 1, "minute": 60, "h": 3600, "day": 86_400}
 
 
 class Uncomparable(Exception):
@@ -97,6 +113,49 @@ def is_factorisation(expression: Expression) -> bool:
             return None not in primes and len(set(primes)) > 1
         case _:
             return False
+
+
+def proportion_of(parts: tuple[Expression, ...]) -> Fraction | None:
+    """a/b of a:b."""
+    match [rational_value(Quantity(part)) for part in parts]:
+        case [Fraction() as top, Fraction() as bottom] if bottom:
+            return top / bottom
+        case _:
+            return None
+
+
+def is_clock_reading(colon: Colon, quantity: Quantity) -> bool:
+    """Whether a:b or a:b:c may mean the quantity: as a ratio, or as a time in its unit; also where neither is known."""
+    value = rational_value(quantity)
+    parts = [rational_value(Quantity(part)) for part in colon.parts]
+    known = [part for part in parts if part is not None]
+    if value is None or len(known) < len(parts):
+        return True
+    if quantity.unit not in _SECONDS:
+        return value == proportion_of(colon.parts)
+    # 2:30 is two and a half hours or minutes; with three parts the first are hours.
+    firsts = (3600,) if len(known) > 2 else (3600, 60)
+    times = {sum(part * first / Fraction(60) ** place for place, part in enumerate(known)) for first in firsts}
+    return value * _SECONDS[quantity.unit] in times
+
+
+def is_numeral_reading(numeral: Numeral, quantity: Quantity) -> bool:
+    """Whether the numeral may mean the quantity: in its base, or in base 10; also where the value is not known."""
+    readings: list[Fraction | None] = [None]
+    for base in (numeral.base, 10):
+        with suppress(ValueError):
+            readings.append(Fraction(int(numeral.digits, base)))
+    return rational_value(quantity) in readings
+
+
+def is_grouped_reading(sequence: Sequence, quantity: Quantity) -> bool:
+    """Whether the list `1, 200` may mean 1200: a number written with a comma and a space."""
+    values = [rational_value(item) for item in sequence.items]
+    groups = [value for value in values if value is not None and value.denominator == 1 and 0 <= value < 1000]
+    if sequence.shape is not Shape.LIST or len(groups) < len(values):
+        return False
+    number = sum(group * 1000**place for place, group in enumerate(reversed(groups)))
+    return rational_value(quantity) == number
 
 
 def _operated(operator: Operator, parts: list[Gaussian | None]) -> Gaussian | None:

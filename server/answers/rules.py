@@ -9,13 +9,15 @@ from functools import cache
 from typing import Protocol, TypeVar
 
 from search.outcomes import Verdict
-from server.answers.exact import Uncomparable, exact, infinite_sign, is_factorisation
-from server.answers.readings import (
+from server.answers.exact import (
+    Uncomparable,
+    exact,
+    infinite_sign,
     is_clock_reading,
-    is_grouped_number,
+    is_factorisation,
+    is_grouped_reading,
     is_numeral_reading,
     proportion_of,
-    solved_for,
 )
 from server.answers.terms import (
     Code,
@@ -122,7 +124,7 @@ class Comparison:
         """Two forms of different kinds, ordered as in `_RANK`."""
         match a, b:
             case (Relation() | Member()) as a, _:
-                letter, value = solved_for(a) or (None, None)
+                letter, value = _solved_for(a) or (None, None)
                 verdict = self.forms(value, b) if value else Verdict.UNKNOWN
                 return verdict if letter == _THE_UNKNOWN else _never_same(verdict)
             case Words() as a, _:
@@ -137,7 +139,7 @@ class Comparison:
             case Sequence(_, (item,)), Quantity() as b:
                 return _never_same(self.forms(item, b))
             case Sequence() as a, Quantity() as b:
-                return Verdict.UNKNOWN if is_grouped_number(a, b) else Verdict.DIFFERENT
+                return Verdict.UNKNOWN if is_grouped_reading(a, b) else Verdict.DIFFERENT
             case Matrix(rows), Sequence() as b:
                 entries = tuple(Quantity(entry) for row in rows for entry in row)
                 is_vector = 1 in (len(rows), len(rows[0]))
@@ -220,7 +222,7 @@ class Comparison:
     def _relations(self, a: Relation, b: Relation) -> Verdict:
         if a.operators != b.operators:
             return Verdict.UNKNOWN
-        solved_a, solved_b = solved_for(a), solved_for(b)
+        solved_a, solved_b = _solved_for(a), _solved_for(b)
         if solved_a and solved_b:
             if solved_a[0] == solved_b[0]:
                 return self.forms(solved_a[1], solved_b[1])
@@ -233,6 +235,19 @@ class Comparison:
                 return self._algebra.same_relation((left_a, right_a), (left_b, right_b), a.operators[0])
             case _:
                 return Verdict.UNKNOWN
+
+
+def _solved_for(form: Relation | Member) -> tuple[str, Form] | None:
+    """Letter and value of `letter = value`, `value = letter` or `letter ∈ value`."""
+    match form:
+        case Member(letter, container):
+            return letter, container
+        case Relation((Quantity(Symbol(letter), None), value), ("=",)) if letter not in letters_in(value):
+            return letter, value
+        case Relation((value, Quantity(Symbol(letter), None)), ("=",)) if letter not in letters_in(value):
+            return letter, value
+        case _:
+            return None
 
 
 def _words(a: Words, b: Words) -> Verdict:
