@@ -1,8 +1,8 @@
 """`python -m server`: serves until a signal, lets the running searches end, stops every process and exits with 0.
 
-While searches end the server still listens, and says that it is not ready; a second signal ends them at once. Exits
-with 2 for settings that make no sense, and with 1 where it cannot start or a part cannot be opened, either way with one
-line on stderr that says why; and with 1 where something does not let it end.
+While searches end, the server still listens and reports that it is not ready. A second signal ends them at once. The
+exit code is 2 for invalid settings, and 1 where the server or one of its parts cannot start; one line on stderr gives
+the reason. It is 1 as well where something keeps the process from ending.
 """
 
 import asyncio
@@ -36,10 +36,10 @@ from server.solving.solver import Solver
 logger = logging.getLogger("server")  # the module's own name is __main__ here
 
 GRACEFUL_SHUTDOWN_S = 5
-"""For clients to take their last response: all searches have ended by then."""
+"""Time for clients to take their last response, after all searches have ended."""
 LAST_RESORT_S = 60.0
-"""After the searches' time is over. A part that lets nobody go must not keep the process: it prints where everybody
-stands and exits with 1, which leaves no more behind than a kill does."""
+"""Time to end after the searches' own time. If a part then still holds the process up, the process prints the stack of
+every thread and exits with 1, which leaves no more behind than a kill does."""
 
 _EXAMPLE = "Determine the value of h that satisfies: 132 - 44*h = -2420"
 
@@ -107,41 +107,41 @@ def _serve(settings: Settings, folders: ModelFolders, listener: socket.socket, t
 
 
 class _Server(uvicorn.Server):
-    """Lets the searches end before it closes anything: uvicorn by itself would first stop listening."""
+    """Drains before it shuts down: uvicorn alone would first stop listening."""
 
     def __init__(self, config: uvicorn.Config, solver: Solver, *, drain_s: float) -> None:
         super().__init__(config)
         self._solver = solver
         self._drain_s = drain_s
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_asked = asyncio.Event()
         self._signals = 0
+        self._second_signal = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
 
-    async def main_loop(self) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let the running searches end, still listening; then stop listening and close everything."""
+        if self._signals:
+            logger.info("no new searches; running ones have %g s to end; another signal ends them now", self._drain_s)
         async with asyncio.TaskGroup() as group:
-            draining = group.create_task(self._drain())
-            await super().main_loop()
+            draining = group.create_task(self._solver.drain(self._drain_s))
+            interrupted = group.create_task(self._second_signal.wait())
+            await asyncio.wait({draining, interrupted}, return_when=asyncio.FIRST_COMPLETED)
             draining.cancel()
-
-    async def _drain(self) -> None:
-        await self._is_asked.wait()
-        logger.info("no new searches; those that run have %g s to end; another signal ends them now", self._drain_s)
-        await self._solver.drain(self._drain_s)
-        self.should_exit = True
+            interrupted.cancel()
+        self._solver.stop()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal came. uvicorn is not told, or it would raise it again at the end."""
+        """Handle a signal. uvicorn does not record it: it would raise the signal again at the end."""
         self._signals += 1
+        self.should_exit = True
         left_s = self._drain_s if self._signals == 1 else 0.0
         faulthandler.dump_traceback_later(left_s + LAST_RESORT_S, exit=True)
-        if self._loop is None or self._signals > 1:
-            self.should_exit = True
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._solver.stop if self._signals > 1 else self._is_asked.set)
+        if self._loop is not None and self._signals > 1:
+            self._loop.call_soon_threadsafe(self._second_signal.set)
 
 
 def _model_folders(settings: Settings) -> ModelFolders:
@@ -178,7 +178,7 @@ def _announce(url: str) -> None:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
-    """A signal asks for the normal end. uvicorn takes the signals while it runs, and raises them again when done."""
+    """Exit on a signal before uvicorn handles signals."""
     raise SystemExit(0)
 
 
