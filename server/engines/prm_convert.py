@@ -10,12 +10,11 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path as FilePath
 
 import transformers
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
 
 from server.engines.errors import CheckpointError
 from server.engines.model_folder import VALUE_HEAD_FILE, ModelFolder
@@ -82,25 +81,17 @@ def _copy_rest(source: FilePath, target: FilePath) -> None:
 def _write_weights(source: FilePath, target: FilePath, head: ValueHead) -> None:
     """File by file, since a large model does not fit memory twice; the head comes last, in float32."""
     files = ModelFolder(source).weight_files
+    score = {"score.weight": (head.weight_1_H.float() / head.scale).contiguous()}
     places: dict[str, str] = {}
     size = 0
-    for number in range(1, len(files) + 2):
-        tensors = _tensors(files[number - 1]) if number <= len(files) else _score(head)
-        name = f"model-{number:05}-of-{len(files) + 1:05}.safetensors"
-        save_file(tensors, target / name, metadata={"format": "pt"})
-        places |= dict.fromkeys(tensors, name)
-        size += sum(tensor.nbytes for tensor in tensors.values())
+    for number, tensors in enumerate(chain(map(load_file, files), [score]), 1):
+        kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("lm_head.")}
+        file = f"model-{number:05}-of-{len(files) + 1:05}.safetensors"
+        save_file(kept, target / file, metadata={"format": "pt"})
+        places |= dict.fromkeys(kept, file)
+        size += sum(tensor.nbytes for tensor in kept.values())
     index = {"metadata": {"total_size": size}, "weight_map": places}
     (target / _INDEX).write_text(json.dumps(index, indent=2) + "\n")
-
-
-def _tensors(file: FilePath) -> dict[str, Tensor]:
-    with safe_open(file, framework="pt") as weights:
-        return {name: weights.get_tensor(name) for name in weights.keys() if not name.startswith("lm_head.")}  # noqa: SIM118 # no mapping
-
-
-def _score(head: ValueHead) -> dict[str, Tensor]:
-    return {"score.weight": (head.weight_1_H.float() / head.scale).contiguous()}
 
 
 def main(arguments: Sequence[str]) -> None:

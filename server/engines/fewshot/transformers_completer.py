@@ -18,7 +18,7 @@ from server.engines.model_folder import ModelFolder
 from server.engines.rendering import SegmentTokenizer
 from server.engines.torch.loop import Lane, ThreadEngine
 from server.engines.torch.runtime import TorchRuntime
-from server.engines.torch.sampling import Generation, GenerationLoop, Sample, generation
+from server.engines.torch.sampling import Generation, GenerationLoop, Sample
 
 _TAIL_TOKENS = 32
 """Searched for stop strings: no token is shorter than a character, and no string as long as this."""
@@ -122,4 +122,4 @@ class TransformersCompleter(ThreadEngine):
 
     async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
         """Sample k draws from its own generator, seeded by (seed, k)."""
-        return await self.ask(generation(request), sequences=request.n)
+        return await self.ask(Generation(request=request), sequences=request.n)

@@ -10,9 +10,9 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
 
@@ -33,7 +33,7 @@ _IN_ONE_LANE = 32
 twice the processor time, which the PPM and the sandbox have use for."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class Call(Generic[ResultT]):
     """One call of an engine. A coroutine that leaves early cancels the future, and so abandons the call."""
 
@@ -224,22 +224,21 @@ class ThreadEngine:
 
     async def ask(self, call: Call[ResultT], *, sequences: int = 1) -> ResultT:
         """The answer to `call`. Cancelling abandons it."""
-        with self._lane_for(sequences) as lane:
+        lane = self._lane_for(sequences)
+        try:
             lane.loop.put(call)
             lane.thread.wake()
             return await asyncio.wrap_future(call.future)
+        finally:
+            with self._choosing:
+                lane.sequences -= sequences
 
-    @contextmanager
-    def _lane_for(self, sequences: int) -> Generator[Lane]:
+    def _lane_for(self, sequences: int) -> Lane:
         with self._choosing:
             in_one = (lane for lane in self._lanes if lane.sequences + sequences <= _IN_ONE_LANE)
             lane = next(in_one, min(self._lanes, key=lambda lane: lane.sequences))
             lane.sequences += sequences
-        try:
-            yield lane
-        finally:
-            with self._choosing:
-                lane.sequences -= sequences
+            return lane
 
     @property
     def fault(self) -> str | None:

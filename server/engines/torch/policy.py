@@ -20,7 +20,7 @@ from server.engines.torch.checkpoint import Checkpoint
 from server.engines.torch.loop import Lane, ThreadEngine
 from server.engines.torch.model import Product, Qwen2
 from server.engines.torch.runtime import TorchRuntime
-from server.engines.torch.sampling import Generation, GenerationLoop, Sample, generation
+from server.engines.torch.sampling import Generation, GenerationLoop, Sample
 
 _ADMITTED_TOKENS = 4096
 """Path tokens admitted before the next decoding step, reused ones included: bounds how long running sequences stall."""
@@ -138,4 +138,4 @@ class TorchCompleter(ThreadEngine):
 
     async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
         """Sample k draws from its own generator, seeded by (seed, k). See `Completer.complete`."""
-        return await self.ask(generation(request), sequences=request.n)
+        return await self.ask(Generation(request=request), sequences=request.n)

@@ -27,7 +27,7 @@ ScorePaths: TypeAlias = Callable[[Sequence[PathSegments]], list[float]]
 """One score in [-1, 1] per path, in order. Called on the compute thread."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class _Scoring(Call[list[float]]):
     """One call of `StepScorer.score`."""
 

@@ -31,19 +31,17 @@ class Sample:
     is_finished: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class Generation(Call[list[Completion]]):
     """One call of `Completer.complete`."""
 
     request: CompletionRequest
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample] = field(init=False)
 
-
-def generation(request: CompletionRequest) -> Generation:
-    """To be made inside the call."""
-    # Seeded by a string: Random hashes it, so that neighbouring seeds and samples share nothing.
-    samples = tuple(Sample(request, random.Random(f"{request.seed}/{k}")) for k in range(request.n))
-    return Generation(request=request, samples=samples)
+    def __post_init__(self) -> None:
+        # Seeded by a string: Random hashes it, so that neighbouring seeds and samples share nothing.
+        rngs = (random.Random(f"{self.request.seed}/{k}") for k in range(self.request.n))
+        self.samples = [Sample(self.request, rng) for rng in rngs]
 
 
 class GenerationLoop(EngineLoop[Generation]):
