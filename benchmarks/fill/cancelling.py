@@ -12,7 +12,7 @@ from benchmarks.fill.served_load import TEMPERATURE
 from benchmarks.steps.processes import members
 from search import Budget, Candidate, Parts, Policy, SearchConfig, search
 from search import Path as SearchPath
-from server.engines.stats import EngineStats
+from server.engines.protocols import EngineStats
 
 CANDIDATES = 16
 _ENOUGH_S = 60.0

@@ -13,7 +13,7 @@ from benchmarks.fill.parts import OpenParts
 from benchmarks.fill.processor_time import Spent
 from benchmarks.fill.recording import Recording
 from search import Budget, Event, NodeAdded, Parts, SearchConfig, search
-from server.engines.stats import EngineStats
+from server.engines.protocols import EngineStats
 
 CORES = len(os.sched_getaffinity(0))
 TEMPERATURE = 1.6

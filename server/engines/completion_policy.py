@@ -12,9 +12,8 @@ from typing import Protocol, Self
 
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path, PathTooLong
-from server.engines.protocols import Engine, Sampling
+from server.engines.protocols import Engine, EngineStats, Sampling
 from server.engines.rendering import PathRendering, PathSegments, PathTokens, StepTokenizer, joined
-from server.engines.stats import EngineStats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,17 +1,23 @@
-"""The shape of every engine kind: one engine for the policy, one for the PPM, opened and watched alike.
+"""What every engine kind shares: its protocol, how it is asked, and the numbers that it counts.
 
-An engine is heavy (weights, threads, processes or connections) and there is one of it; the *views* of a policy engine
-are light, one for each way of drawing candidates, and all of them share its batch. Holds no model.
+There is one engine for the policy and one for the PPM, opened and watched alike. An engine is heavy (weights, threads,
+processes or connections) and there is one of it; the *views* of a policy engine are light, one for each way of
+sampling, and all of them share its batch. Holds no model.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import asyncio
+from bisect import bisect_left
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol, Self
 
 from search.protocols import Policy, StepScorer
 from server.engines.errors import CheckpointError
-from server.engines.stats import EngineStats
+
+BATCH_SIZE_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Powers of two up to the largest useful batch: one bucket per doubling of the throughput curve."""
 
 
 class EngineName(StrEnum):
@@ -25,12 +31,12 @@ class EngineName(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How a view of the policy draws candidates."""
+    """How a view of the policy samples candidates."""
 
     temperature: float = 1.0
     """0 is greedy: every candidate of a request is the same."""
     top_p: float = 1.0
-    """Share of the probability mass that is drawn from."""
+    """Share of the probability mass that is sampled from."""
     max_step_tokens: int = 256
     """Longer candidates are cut off."""
 
@@ -40,6 +46,76 @@ class Sampling:
                 "expected temperature >= 0, 0 < top_p <= 1 and max_step_tokens >= 1, "
                 f"got {self.temperature}, {self.top_p} and {self.max_step_tokens}"
             )
+
+
+@dataclass(slots=True, kw_only=True)
+class EngineStats:
+    """Totals since the engine was made, and how full it is."""
+
+    requests: int = 0
+    """Calls accepted."""
+    aborted: int = 0
+    """Calls whose caller left before the end."""
+    forward_passes: int = 0
+    """Runs of the model, over path tokens or over a decoding batch."""
+    tokens_generated: int = 0
+    """Tokens sampled, those of aborted calls included."""
+    tokens_aborted: int = 0
+    """Of these, those known to be of aborted calls; vLLM and remote servers do not tell."""
+    tokens_encoded: int = 0
+    """Path tokens run through the model."""
+    tokens_reused: int = 0
+    """Path tokens whose keys and values were already held."""
+    batch_size_counts: list[int] = field(default_factory=lambda: [0] * (len(BATCH_SIZE_BOUNDS) + 1))
+    """Batches per bucket of `BATCH_SIZE_BOUNDS` (upper bounds, inclusive), the last one unbounded."""
+    batch_size_sum: int = 0
+    """Sum of the batch sizes: sequences of a decoding step, paths of a scoring batch."""
+    running: int = 0
+    """Sequences or paths in the batch now."""
+    waiting: int = 0
+    """Sequences or paths that wait for a place in it."""
+    in_flight: int = 0
+    """Calls that were accepted and not answered."""
+
+    @contextmanager
+    def calling(self) -> Generator[None]:
+        """Around one call: counts it, and whether its caller left before the end."""
+        self.requests += 1
+        self.in_flight += 1
+        try:
+            yield
+        except asyncio.CancelledError:
+            self.aborted += 1
+            raise
+        finally:
+            self.in_flight -= 1
+
+    def observe_batch(self, size: int) -> None:
+        """Count one batch of `size`."""
+        self.batch_size_counts[bisect_left(BATCH_SIZE_BOUNDS, size)] += 1
+        self.batch_size_sum += size
+
+    def snapshot(self) -> "EngineStats":
+        """A copy, which changes no more."""
+        return replace(self, batch_size_counts=list(self.batch_size_counts))
+
+
+def total(parts: Sequence[EngineStats]) -> EngineStats:
+    """Of an engine that counts in several places."""
+    return EngineStats(
+        requests=sum(part.requests for part in parts),
+        aborted=sum(part.aborted for part in parts),
+        forward_passes=sum(part.forward_passes for part in parts),
+        tokens_generated=sum(part.tokens_generated for part in parts),
+        tokens_aborted=sum(part.tokens_aborted for part in parts),
+        tokens_encoded=sum(part.tokens_encoded for part in parts),
+        tokens_reused=sum(part.tokens_reused for part in parts),
+        batch_size_counts=[sum(counts) for counts in zip(*(part.batch_size_counts for part in parts), strict=True)],
+        batch_size_sum=sum(part.batch_size_sum for part in parts),
+        running=sum(part.running for part in parts),
+        waiting=sum(part.waiting for part in parts),
+        in_flight=sum(part.in_flight for part in parts),
+    )
 
 
 class Engine(Protocol):
@@ -77,7 +153,7 @@ class PolicyEngine(Engine, Protocol):
     """The policy's model."""
 
     def policy(self, sampling: Sampling) -> Policy:
-        """A view that draws so; costs nothing, lives as long as the engine. Its calls raise `EngineError`."""
+        """A view with this sampling; costs nothing, lives as long as the engine. Its calls raise `EngineError`."""
         ...
 
     def prompt_tokens(self, problem: str) -> int:

@@ -6,8 +6,7 @@ from itertools import accumulate
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from sandbox import WAIT_BOUNDS_S, Status
-from server.engines.protocols import EngineName
-from server.engines.stats import BATCH_SIZE_BOUNDS, EngineStats
+from server.engines.protocols import BATCH_SIZE_BOUNDS, EngineName, EngineStats
 from server.parts.serving import Part, ServingParts
 
 _Total = CounterMetricFamily

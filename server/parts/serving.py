@@ -7,8 +7,7 @@ from enum import StrEnum
 
 from sandbox import Status
 from search import AnswerEquality, CodeRunner, Policy, StepScorer
-from server.engines.protocols import EngineName, Sampling
-from server.engines.stats import EngineStats
+from server.engines.protocols import EngineName, EngineStats, Sampling
 
 
 class Part(StrEnum):

@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from server.engines.errors import CheckpointError
 from server.engines.model_folder import ModelFolder
 from server.engines.prm.heads import RewardHead
+from server.engines.protocols import EngineStats
 from server.engines.rendering import PathRendering, PathSegments, joined
-from server.engines.stats import EngineStats
 from server.engines.torch.ppm import PathScorer
 from server.engines.torch.runtime import TorchRuntime
 

@@ -17,10 +17,9 @@ from urllib.parse import urlsplit
 from search.format import SPECIAL_TOKENS, Segment
 from server.engines.errors import EngineClosed, RemoteMismatch, RemoteUnavailable
 from server.engines.health import HealthWatch, watching
-from server.engines.protocols import EngineName
+from server.engines.protocols import EngineName, EngineStats
 from server.engines.remote.client import RemoteAddress, RemoteClient, RemoteLimits, objects
 from server.engines.rendering import END_OF_TEXT, SegmentTokenizer
-from server.engines.stats import EngineStats
 
 logger = logging.getLogger(__name__)
 

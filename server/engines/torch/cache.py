@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from server.engines.protocols import EngineStats
 from server.engines.rendering import PathSegments, TokenSegment
-from server.engines.stats import EngineStats
 from server.engines.torch.loop import take_fitting
 from server.engines.torch.model import Qwen2
 

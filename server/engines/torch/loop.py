@@ -19,7 +19,7 @@ from typing import Any, Generic, Self, TypeVar
 import torch
 
 from server.engines.errors import EngineClosed, EngineError, EngineFailed
-from server.engines.stats import EngineStats, total
+from server.engines.protocols import EngineStats, total
 from server.engines.torch.openmp import default_threads
 
 logger = logging.getLogger(__name__)

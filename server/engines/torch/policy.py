@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from server.engines.completion_policy import Completion, CompletionRequest
-from server.engines.stats import EngineStats
+from server.engines.protocols import EngineStats
 from server.engines.torch.batch import GROUP_SIZE, DecodeBatch, Row
 from server.engines.torch.cache import PathEncoder
 from server.engines.torch.checkpoint import Checkpoint

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from search.protocols import Path, PathTooLong
+from server.engines.protocols import EngineStats
 from server.engines.rendering import PathRendering, PathSegments, PathTokens
-from server.engines.stats import EngineStats
 from server.engines.torch.checkpoint import Checkpoint
 from server.engines.torch.loop import Call, ComputeThread, EngineLoop, Lane, ThreadEngine, take_fitting
 from server.engines.torch.runtime import TorchRuntime

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from server.engines.stats import EngineStats
+from server.engines.protocols import EngineStats
 from server.engines.torch.cache import PathEncoder
 from server.engines.torch.checkpoint import Checkpoint
 from server.engines.torch.loop import ComputeThread

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from server.engines.errors import EngineClosed, EngineError, EngineFailed
 from server.engines.health import HealthWatch, watching
 from server.engines.model_folder import ModelFolder
-from server.engines.protocols import EngineName
-from server.engines.stats import EngineStats
+from server.engines.protocols import EngineName, EngineStats
 from server.engines.vllm.arguments import Label, VllmOptions, engine_arguments, engine_variables, environment
 from server.engines.vllm.watchdog import kill_marked, watchdog
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from sandbox import Sandbox
-from server.engines.protocols import EngineName
-from server.engines.stats import EngineStats
+from server.engines.protocols import EngineName, EngineStats
 from server.parts.fakes import fake_parts, opening
 from server.parts.runner import STEP_LIMITS
 from server.parts.serving import Part

@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 import torch
 from torch import Tensor
 
-from server.engines.stats import EngineStats
+from server.engines.protocols import EngineStats
 from server.engines.torch.cache import PathEncoder
 from server.engines.torch.checkpoint import load_policy
 from server.engines.torch.model import Precision, Qwen2

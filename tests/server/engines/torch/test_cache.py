@@ -6,7 +6,7 @@ from pathlib import Path as FilePath
 import pytest
 import torch
 
-from server.engines.stats import EngineStats
+from server.engines.protocols import EngineStats
 from server.engines.torch.cache import PathEncoder, PrefixCache, PrefixNode
 from tests.server.engines.torch.reference import Reference, tokens
 
