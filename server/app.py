@@ -12,8 +12,7 @@ from opentelemetry.trace import Tracer
 from starlette.types import ASGIApp
 
 from server.http.access import Authentication, Cors
-from server.http.bodies import UnreadBodies
-from server.http.layers import AccessLog, RequestIds, SecurityHeaders, Traces
+from server.http.layers import AccessLog, RequestIds, SecurityHeaders, Traces, UnreadBodies
 from server.http.openapi import complete_document
 from server.http.problems import answer_errors_as_problems
 from server.http.routes import make_router

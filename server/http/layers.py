@@ -1,4 +1,4 @@
-"""Layers: request ids, traces, access log and security headers, as ASGI layers around the application.
+"""Layers: request ids, traces, access log, security headers and unread bodies, as ASGI layers around the application.
 
 `server.app` puts the layers together and gives their order. What one layer finds out for those within lies in the
 state of the request's scope: `request_id`, the `status` of the response, and the name of the `client` that has shown
@@ -163,3 +163,28 @@ def client_of(scope: Scope) -> str:
     """
     address = scope.get("client") or ("unknown", 0)
     return scope.get("state", {}).get("client") or address[0]
+
+
+class UnreadBodies(Layer):
+    """Closes the connection of a request that is answered before its body has come to its end.
+
+    Else the server would go on reading for as long as the client goes on sending. Requests without a body, and those
+    whose body was read, keep their connection.
+    """
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        is_read = "transfer-encoding" not in headers and not headers.get("content-length", "").strip(" 0")
+
+        async def receive_watched() -> Message:
+            nonlocal is_read
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                is_read = True
+            return message
+
+        def close_unread(response: Message) -> None:
+            if not is_read:
+                MutableHeaders(scope=response)["connection"] = "close"
+
+        await self.app(scope, receive_watched, on_response(send, close_unread))

@@ -1,15 +1,25 @@
-"""Requests: makes a search request of a body, with the operator's defaults filled in and limits applied. Pure."""
+"""Requests: reads the body of a request within limits, and makes the search request with the operator's defaults."""
 
-from typing import TypeVar, assert_never
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, assert_never
+
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Message
 
 from search import Budget, SearchConfig
 from server.engines.protocols import Sampling
 from server.http.schemas import Effort, SolveRequest
 from server.settings.settings import REQUEST_LIMITS, Settings
-from server.solving.refusals import FieldError, invalid, over_limit
-from server.solving.request import SearchRequest
+from server.solving.refusals import FieldError, Refusal, RefusalKind, invalid, over_limit
+from server.solving.searches import SearchRequest
 
 Value = TypeVar("Value")
+
+CLIENT_LEFT = 499
+"""Status of a response that nobody reads; the logs of proxies use this number."""
 
 
 def search_request(body: SolveRequest, settings: Settings, *, endpoint: str) -> SearchRequest:
@@ -77,3 +87,64 @@ def _broken_limits(body: SolveRequest, settings: Settings) -> list[FieldError]:
 
 def _given(value: Value | None, default: Value) -> Value:
     return default if value is None else value
+
+
+async def read_body(request: Request, settings: Settings) -> bytes:
+    """The whole body, which is not empty. Raises a `Refusal`, or `ClientDisconnect` if the client leaves before."""
+    timeout_s, most = settings.body_timeout_s, settings.max_body_bytes
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        detail = f"expected content-type application/json, got {media_type!r}"
+        raise Refusal(RefusalKind.UNSUPPORTED_MEDIA_TYPE, detail)
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal():
+        _check_size(int(declared), most)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for part in request.stream():
+                body += part
+                _check_size(len(body), most)
+    except TimeoutError:
+        detail = f"the body was not complete {timeout_s:g} s after the head of the request"
+        raise Refusal(RefusalKind.BODY_TIMEOUT, detail) from None
+    if not body:
+        raise Refusal(RefusalKind.MALFORMED_BODY, "a JSON object is required, got an empty body")
+    return bytes(body)
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        error = over_limit("", size, limit=most, unit=" bytes")
+        raise Refusal(RefusalKind.BODY_TOO_LARGE, error.detail, errors=(error,))
+
+
+def bounded_route(settings: Settings) -> type[APIRoute]:
+    """A route that reads the body within limits before the framework does."""
+
+    class BoundedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def handle_bounded(request: Request) -> Response:
+                try:
+                    body = await read_body(request, settings)
+                except ClientDisconnect:
+                    return Response(status_code=CLIENT_LEFT)
+                return await handle(_with_body(request, body))
+
+            return handle_bounded
+
+    return BoundedRoute
+
+
+def _with_body(request: Request, body: bytes) -> Request:
+    """The same request with its body read already; after it come the client's own messages."""
+    unread = [body]
+
+    async def receive() -> Message:
+        if unread:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
+        return await request.receive()
+
+    return Request(request.scope, receive)

@@ -5,11 +5,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from server.http.bodies import CLIENT_LEFT, bounded_route
 from server.http.layers import client_of
 from server.http.openapi import CANCEL_RESPONSES, METRICS_RESPONSES, READYZ_RESPONSES, SOLVE_RESPONSES
 from server.http.problems import problem_response
-from server.http.requests import search_request
+from server.http.requests import CLIENT_LEFT, bounded_route, search_request
 from server.http.responses import json_bytes, response_body
 from server.http.schemas import Cancellation, Health, Models, Readiness, SolveRequest, Version
 from server.http.streams import EventStream

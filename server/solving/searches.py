@@ -1,22 +1,26 @@
-"""Searches: those of one server, each with its watchers and the events on their way to them.
+"""Searches: what one is asked to do, its watchers while it runs, what it ends in, and all searches of one server.
 
 A search ends by itself, or because it is asked to: by a cancel request, when its last watcher leaves, or when the
 server stops. In every case it ends with its best answer so far.
 """
 
 import asyncio
+import hashlib
+import json
 import logging
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
 from search import (
     AnswerChanged,
+    Budget,
     Event,
     NodeAdded,
     PhaseSeconds,
+    SearchConfig,
     SearchResult,
     SearchStarted,
     Stop,
@@ -24,10 +28,10 @@ from search import (
     Tree,
     Usage,
 )
+from server.engines.protocols import Sampling
 from server.parts.serving import ModelIds
 from server.solving.admission import Ticket
 from server.solving.refusals import Refusal, RefusalKind
-from server.solving.request import SearchRequest
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +41,34 @@ REMEMBERED = 4096
 """Ended searches whose ids are still known, so that cancelling one of them is no error: some hundred kilobytes."""
 CAPACITY = 256
 """A few expansions of the widest search; at some hundred bytes an event far less than one search's tree."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    """A valid request: every default is filled in, and every number is within the operator's limits."""
+
+    problem: str
+    config: SearchConfig
+    budget: Budget
+    """Trajectories and tokens; the time follows from `timeout_s` when the search begins."""
+    timeout_s: float
+    """Seconds from the request's arrival to its result, the queue included."""
+    sampling: Sampling
+    seed: int
+    endpoint: str
+    """Where the request came in, as metrics name it."""
+    returns_tree: bool = False
+    """Whether the client wants the whole tree."""
+
+    def tree_id(self, models: ModelIds) -> str:
+        """Names the tree that this request grows.
+
+        It depends on all that shapes the tree, and neither on the budget nor on when the search stops.
+        """
+        config = replace(self.config, stop_when_decided=False, stop_at_confidence=None)
+        sampled = [self.sampling.temperature, self.sampling.top_p, self.seed]
+        shape = [self.problem, asdict(config), sampled, models.policy, models.ppm]
+        return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,6 @@ from server.settings.settings import Settings
 from server.solving.admission import Admission
 from server.solving.observed_search import run_observed
 from server.solving.refusals import FieldError, Refusal, RefusalKind, invalid
-from server.solving.request import SearchRequest
 from server.solving.searches import (
     RETRY_AFTER_S,
     CancelState,
@@ -30,6 +29,7 @@ from server.solving.searches import (
     RunningSearch,
     SearchEnding,
     Searches,
+    SearchRequest,
     cancelled_in_queue,
 )
 

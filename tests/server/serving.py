@@ -15,7 +15,7 @@ from server.http.schemas import SolveRequest
 from server.parts.fakes import fake_parts, opening
 from server.parts.serving import OpenParts
 from server.settings.settings import Settings
-from server.solving.request import SearchRequest
+from server.solving.searches import SearchRequest
 from server.solving.solver import Solver
 
 OPENING_S = 10.0

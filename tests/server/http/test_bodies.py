@@ -10,7 +10,8 @@ from pydantic import SecretStr
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
-from server.http.bodies import UnreadBodies, read_body
+from server.http.layers import UnreadBodies
+from server.http.requests import read_body
 from server.settings.settings import Settings
 from server.solving.refusals import Refusal, RefusalKind
 from tests.server.http.asgi_call import AsgiCall

@@ -10,7 +10,7 @@ from server.http.requests import search_request
 from server.http.schemas import SolveRequest
 from server.settings.settings import REQUEST_LIMITS, RequestLimit, Settings
 from server.solving.refusals import Refusal, RefusalKind
-from server.solving.request import SearchRequest
+from server.solving.searches import SearchRequest
 
 
 def _requested(settings: Settings | None = None, **fields: Any) -> SearchRequest:
