@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.steps.doomed import RUNNING
+from benchmarks.steps.killed_server import RUNNING
 
 _ROOT = Path(__file__).parent.parent.parent
 _MOST_S = 20.0
@@ -16,7 +16,7 @@ _MOST_S = 20.0
 async def survival_s(*, trees: int, snapshots: int) -> float:
     """Kill a server that has trees with live snapshots, and running steps."""
     server = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.steps.doomed", str(trees), str(snapshots)),
+        *(sys.executable, "-m", "benchmarks.steps.killed_server", str(trees), str(snapshots)),
         cwd=_ROOT,
         stdout=asyncio.subprocess.PIPE,
     )

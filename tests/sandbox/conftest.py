@@ -1,9 +1,8 @@
-"""Fixtures of the sandbox tests: two sandboxes for all, with short limits and long ones, and a look at who is alive."""
+"""Fixtures of the sandbox tests: two sandboxes for all, and a tree in the first."""
 
-import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Generator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
@@ -11,40 +10,13 @@ import pytest
 import pytest_asyncio
 
 from sandbox import Limits, Sandbox, Tree
+from tests.sandbox.processes import nodes_of, until
 
-LIMITS = Limits(cpu_s=0.5, wall_s=60, memory_mb=256)
-"""A generous wall: on a busy machine half a second of CPU time can take many."""
+LIMITS = Limits(cpu_s=10, wall_s=60, memory_mb=256)
+"""Far beyond what the steps need, also on a busy machine."""
 
 PATIENT = Limits(cpu_s=60, wall_s=60)
 """For steps that are ended otherwise than by a limit."""
-
-Nodes = Callable[[int | None], set[int]]
-
-
-def nodes_of(session: int | None) -> set[int]:
-    """Every node of a zygote's session, alive or asleep: neither the launcher, nor the zygote, nor a tree's root."""
-    found: set[int] = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                state, _, group, sid, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(sid) == session and int(group) not in (session, int(entry.name)) and state != "Z":
-                found.add(int(entry.name))
-    return found
-
-
-@pytest.fixture
-def nodes() -> Nodes:
-    return nodes_of
-
-
-async def until_gone(session: int | None) -> None:
-    """Killed processes need a moment to go."""
-    async with asyncio.timeout(20):
-        while nodes_of(session):  # noqa: ASYNC110  # the kernel tells nobody
-            await asyncio.sleep(0.01)
 
 
 @contextmanager
@@ -68,7 +40,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         with _something_to_inherit():
             sandbox = await stack.enter_async_context(Sandbox(limits=LIMITS))
         yield sandbox
-        await until_gone(sandbox.zygote_pid)
+        assert await until(lambda: not nodes_of(sandbox.zygote_pid))
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")

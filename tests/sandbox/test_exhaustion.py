@@ -17,7 +17,7 @@ from tests.descriptors import only_new_descriptors, open_descriptors
 
 
 @pytest.mark.parametrize("descriptors", range(6))  # a zygote takes more
-async def test_a_start_that_runs_out_of_descriptors_says_so_and_leaves_none(descriptors: int) -> None:
+async def test_a_start_without_descriptors_fails_and_leaves_none(descriptors: int) -> None:
     before = open_descriptors()
     with (
         only_new_descriptors(descriptors),
@@ -56,7 +56,7 @@ class _NoProcesses:
         pass
 
 
-async def test_a_step_for_which_there_is_no_process_has_no_sandbox() -> None:
+async def test_a_step_that_gets_no_process_finds_no_sandbox() -> None:
     services = _NoProcesses()
     async with Tree(services, name="t1", seed=0) as tree:
         with pytest.raises(SandboxUnavailable, match="Resource temporarily unavailable"):

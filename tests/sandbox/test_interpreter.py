@@ -1,6 +1,9 @@
-"""What a step's result says: every outcome, and exactly what Python prints."""
+"""How a step runs: every outcome, and exactly what Python prints."""
+
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
 from sandbox import Limits, Outcome, Sandbox, Tree
 
@@ -19,12 +22,6 @@ FAILURES = {
         "ValueError: inverse of 2 (mod 4) does not exist",
     ),
     "class E(Exception):\n    def __str__(self): 1 / 0\nraise E": (Outcome.ERROR, "E: (message cannot be shown)"),
-    "while True: pass": (Outcome.TIMEOUT_CPU, "more than 0.5 s of CPU time"),
-    "10 ** 10 ** 10": (Outcome.TIMEOUT_CPU, "more than 0.5 s of CPU time"),
-    "while True:\n    try:\n        while True: pass\n    except BaseException: pass": (
-        Outcome.TIMEOUT_CPU,
-        "more than 0.5 s of CPU time",
-    ),
     "x = bytearray(8 << 30)": (Outcome.MEMORY, "MemoryError"),
     "x = []\nwhile True: x.append(bytearray(1 << 20))": (Outcome.MEMORY, "MemoryError"),
     "while True: print('x' * 100)": (Outcome.OUTPUT_LIMIT, "more than 16384 bytes printed"),
@@ -43,15 +40,31 @@ FAILURES = {
 }
 
 
-_SLOW = {"10 ** 10 ** 10", next(code for code in FAILURES if "except BaseException: pass" in code)}
-"""Each until its CPU limit, in ways of its own."""
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def hasty() -> AsyncIterator[Sandbox]:
+    """With a short CPU limit, and a wall that no busy machine reaches before it."""
+    async with Sandbox(limits=Limits(cpu_s=0.5, wall_s=60)) as sandbox:
+        yield sandbox
 
 
 @pytest.mark.parametrize(
     "code",
-    [pytest.param(code, marks=pytest.mark.slow if code in _SLOW else []) for code in FAILURES],
-    ids=lambda code: code[:40],
+    [
+        "while True: pass",
+        pytest.param("10 ** 10 ** 10", marks=pytest.mark.slow),
+        pytest.param(
+            "while True:\n    try:\n        while True: pass\n    except BaseException: pass", marks=pytest.mark.slow
+        ),
+    ],
 )
+async def test_an_endless_step_ends_at_the_cpu_limit(hasty: Sandbox, code: str) -> None:
+    async with hasty.tree() as tree:
+        result = await tree.run(None, code)
+    assert (result.outcome, result.error) == (Outcome.TIMEOUT_CPU, "more than 0.5 s of CPU time")
+    assert (result.value, result.snapshot) == (None, None)
+
+
+@pytest.mark.parametrize("code", FAILURES, ids=lambda code: code[:40])
 async def test_a_failing_step_has_its_typed_outcome_and_no_snapshot(tree: Tree, code: str) -> None:
     result = await tree.run(None, code)
     assert (result.outcome, result.error) == FAILURES[code]
@@ -106,7 +119,7 @@ async def test_the_last_expression_gives_the_value(tree: Tree, code: str, value:
     assert (result.outcome, result.value) == (Outcome.OK, value)
 
 
-async def test_no_statement_runs_twice_even_when_the_last_one_fails(tree: Tree) -> None:
+async def test_no_statement_runs_twice_even_if_the_last_one_fails(tree: Tree) -> None:
     counted = await tree.run(
         None, "calls = []\ndef f():\n    calls.append(1)\n    print('called')\n    return len(calls)\nf()"
     )
@@ -128,7 +141,7 @@ async def test_too_long_integers_fail_as_in_plain_python(tree: Tree) -> None:
         assert result.error.startswith("ValueError: Exceeds the limit (4300 digits)")
 
 
-async def test_over_long_values_and_messages_are_cut_at_whole_characters(tree: Tree) -> None:
+async def test_long_values_and_messages_are_cut_between_characters(tree: Tree) -> None:
     result = await tree.run(None, "'é' * 20000")
     assert result.value == "'" + "é" * 8191
     result = await tree.run(None, "raise ValueError('é' * 20000)")
@@ -139,11 +152,11 @@ async def test_over_long_values_and_messages_are_cut_at_whole_characters(tree: T
 async def test_cpu_seconds_are_those_of_the_step_alone(tree: Tree) -> None:
     heavy = await tree.run(None, "import time\nwhile time.process_time() < 0.3: pass")
     light = await tree.run(heavy.snapshot, "x = 1")
-    assert 0.1 < heavy.cpu_seconds < 1.0
-    assert light.cpu_seconds < 0.1
+    assert heavy.cpu_seconds > 0.1
+    assert light.cpu_seconds < heavy.cpu_seconds / 2
 
 
-async def test_a_step_that_closes_its_socket_is_ended_for_it(tree: Tree) -> None:
+async def test_a_step_that_closes_its_socket_is_killed(tree: Tree) -> None:
     for _ in range(5):
         result = await tree.run(None, "import os; os.closerange(0, 64)")
         assert result.outcome is Outcome.CRASHED

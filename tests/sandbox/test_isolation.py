@@ -1,14 +1,11 @@
 """What steps cannot do, see or leave behind."""
 
-from collections.abc import Callable
-
 import pytest
 
 from sandbox import Outcome, Sandbox, SandboxMisuse, Tree
+from tests.sandbox.processes import nodes_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-Nodes = Callable[[int | None], set[int]]
 
 REFUSED = [
     "open('/etc/passwd').read()",
@@ -48,11 +45,11 @@ async def test_a_forbidden_act_is_an_ordinary_error(tree: Tree, code: str) -> No
     assert result.outcome is Outcome.ERROR, result
 
 
-async def test_a_fork_bomb_makes_nothing(sandbox: Sandbox, tree: Tree, nodes: Nodes) -> None:
+async def test_a_fork_bomb_makes_nothing(sandbox: Sandbox, tree: Tree) -> None:
     code = "import os, ctypes\nfor _ in range(500):\n    try: os.fork()\n    except OSError: pass\n"
     result = await tree.run(None, code + "print(os.system('true') != 0, ctypes.CDLL(None).fork())")
     assert (result.outcome, result.stdout) == (Outcome.OK, "True -1\n")
-    assert len(nodes(sandbox.zygote_pid)) == 1
+    assert len(nodes_of(sandbox.zygote_pid)) == 1
 
 
 async def test_nothing_of_the_server_is_inherited(tree: Tree) -> None:
@@ -99,7 +96,7 @@ async def test_steps_of_one_parent_do_not_see_each_other(tree: Tree) -> None:
     assert below_left.stdout == "[1, 2] 3 1\n"
 
 
-async def test_trees_share_nothing_and_refuse_each_others_snapshots(sandbox: Sandbox, tree: Tree) -> None:
+async def test_trees_share_nothing_and_no_snapshots(sandbox: Sandbox, tree: Tree) -> None:
     first = await tree.run(None, "import sys, random\nrandom.leak = sys.leak = leaked = 1")
     async with sandbox.tree(seed=7) as other:
         result = await other.run(
@@ -110,7 +107,7 @@ async def test_trees_share_nothing_and_refuse_each_others_snapshots(sandbox: San
             await other.run(first.snapshot, "1")
 
 
-async def test_rebound_names_stay_on_their_path_and_builtins_are_fresh_at_each_step(tree: Tree) -> None:
+async def test_each_step_has_fresh_builtins_and_rebound_names(tree: Tree) -> None:
     spoilt = await tree.run(
         None,
         "import builtins, sys, time, os\nsum = 5\nbuiltins.len = builtins.print = builtins.zip = None\n"
@@ -145,7 +142,7 @@ async def test_random_numbers_follow_from_tree_seed_and_path(sandbox: Sandbox) -
 
 
 @pytest.mark.slow
-async def test_set_order_and_string_hashes_are_the_same_in_every_sandbox(tree: Tree) -> None:
+async def test_string_hashes_are_the_same_in_every_sandbox(tree: Tree) -> None:
     code = "print(hash('x'), {'alpha', 'beta', 'gamma', 'delta'})"
     async with Sandbox() as fresh, fresh.tree() as other:
         assert (await other.run(None, code)).stdout == (await tree.run(None, code)).stdout != ""

@@ -1,4 +1,4 @@
-"""Levels: decided by what steps were seen not to be able to do; too low a level is no start."""
+"""Levels: decided by what steps could not do in the self-test; too low a level is no start."""
 
 import os
 from pathlib import Path
@@ -92,7 +92,7 @@ async def test_without_any_file_confinement_there_is_no_start() -> None:
 
 
 @pytest.mark.slow
-async def test_the_canaries_bite_without_the_filter() -> None:
+async def test_the_self_test_fails_without_the_filter() -> None:
     off = frozenset({Mechanism.SECCOMP})
     async with Sandbox(limits=Limits(cpu_s=2), min_level=Level.NONE, switched_off=off) as sandbox:
         assert sandbox.status.level is Level.NONE
@@ -101,7 +101,7 @@ async def test_the_canaries_bite_without_the_filter() -> None:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_the_status_names_everything_that_was_looked_at(sandbox: Sandbox) -> None:
+async def test_the_status_names_everything_that_was_tested(sandbox: Sandbox) -> None:
     status = sandbox.status
     assert status.level is Level.FULL
     assert [protection.reason for protection in status.protections] == [None] * len(status.protections)
@@ -116,7 +116,7 @@ def _is_python_private() -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only under root do steps have another user's rights")
-async def test_a_python_below_a_private_home_is_reported_where_no_mount_view_shows_it() -> None:
+async def test_a_python_below_a_private_home_is_reported() -> None:
     off = frozenset({Mechanism.NAMESPACES})
     async with Sandbox(min_level=Level.REDUCED, switched_off=off) as sandbox, sandbox.tree() as tree:
         reasons = {protection.name: protection.reason for protection in sandbox.status.protections}

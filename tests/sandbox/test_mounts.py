@@ -7,7 +7,7 @@ from pathlib import Path
 from sandbox.mounts import VisibleFolders, find_folders
 
 
-def test_only_the_standard_library_and_three_packages_are_visible() -> None:
+def test_only_python_and_three_packages_are_visible() -> None:
     folders = find_folders()
     assert folders.packages.keys() == {"mpmath", "numpy", "sympy"}
     assert str(Path(os.__file__).parent) in folders.standard
@@ -18,7 +18,7 @@ def test_only_the_standard_library_and_three_packages_are_visible() -> None:
     assert not pieces & set(packages)
 
 
-def test_hidden_folders_are_left_out_and_the_packages_in_them_are_not(tmp_path: Path) -> None:
+def test_packages_in_hidden_folders_stay_visible(tmp_path: Path) -> None:
     library = tmp_path / "python"
     package = library / "site-packages" / "sympy"
     package.mkdir(parents=True)

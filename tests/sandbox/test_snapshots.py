@@ -3,14 +3,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from sandbox import CacheLimits, Limits, Outcome, Sandbox, SnapshotId, StepResult, Tree
-
-Nodes = Callable[[int | None], set[int]]
+from tests.sandbox.processes import nodes_of, until
 
 PATIENT = Limits(cpu_s=20, wall_s=60)
 DEAR = "import time\nspent = time.thread_time() + 0.01\nwhile time.thread_time() < spent: pass\n"
@@ -54,7 +54,7 @@ async def _grow(tree: Tree, levels: int, parent: SnapshotId | None = None, *, wi
 
 
 @pytest.mark.parametrize(("levels", "steps"), [(3, 14), pytest.param(5, 62, marks=pytest.mark.slow)])
-async def test_results_are_the_same_with_room_for_all_and_with_a_cache_of_one(
+async def test_results_are_the_same_with_a_cache_of_one_snapshot(
     patient: Sandbox, cramped: Sandbox, levels: int, steps: int
 ) -> None:
     found: list[list[Result]] = []
@@ -70,7 +70,7 @@ async def test_results_are_the_same_with_room_for_all_and_with_a_cache_of_one(
     assert replays[0] < replays[1] / 3  # the longer program outgrows the other cache too
 
 
-async def test_a_step_runs_in_its_parents_state_and_no_earlier_step_runs_again(patient: Sandbox) -> None:
+async def test_a_live_parent_is_forked_and_nothing_runs_again(patient: Sandbox) -> None:
     before = patient.counters.replayed_steps
     async with patient.tree() as tree:
         parent = await tree.run(None, "print('once')\nx = [1]")
@@ -94,7 +94,7 @@ async def test_the_bounds_of_the_cache_hold() -> None:
         assert sandbox.counters.evictions == 10
 
 
-async def test_the_newest_state_is_kept_however_little_it_is_worth(cramped: Sandbox) -> None:
+async def test_the_newest_state_is_kept_however_cheap(cramped: Sandbox) -> None:
     counters = cramped.counters
     evictions, hits, replays = counters.evictions, counters.hits, counters.replayed_steps
     async with cramped.tree() as tree:
@@ -106,7 +106,7 @@ async def test_the_newest_state_is_kept_however_little_it_is_worth(cramped: Sand
 
 
 @pytest.mark.slow
-async def test_idle_trees_give_up_their_processes_and_come_back() -> None:
+async def test_idle_trees_lose_their_processes_and_come_back() -> None:
     async with Sandbox(limits=PATIENT, cache=CacheLimits(trees=2)) as sandbox:
         trees = [sandbox.tree(seed=number) for number in range(5)]
         firsts = [await tree.run(None, f"x = {number}") for number, tree in enumerate(trees)]
@@ -124,7 +124,7 @@ async def test_a_state_too_big_to_keep_is_replayed() -> None:
 
 
 @pytest.mark.slow
-async def test_a_state_for_which_there_is_no_room_is_replayed_as_often_as_needed() -> None:
+async def test_a_state_without_room_is_replayed_as_often_as_needed() -> None:
     cache = CacheLimits(overall_mb=4, snapshot_mb=100)
     async with Sandbox(limits=PATIENT, cache=cache) as sandbox, sandbox.tree() as tree:
         first = await tree.run(None, DEAR + "x = bytearray(b'1') * (10 << 20)")
@@ -135,7 +135,7 @@ async def test_a_state_for_which_there_is_no_room_is_replayed_as_often_as_needed
         assert sandbox.counters.steps[Outcome.OK] == 3
 
 
-async def test_a_step_that_ends_differently_when_replayed_loses_what_is_below_it(cramped: Sandbox) -> None:
+async def test_a_replay_that_ends_differently_loses_what_is_below(cramped: Sandbox) -> None:
     async with cramped.tree() as tree:
         unstable = await tree.run(None, DEAR + "print(time.monotonic_ns())")
         other = await tree.run(None, DEAR + "y = 2")
@@ -162,38 +162,46 @@ async def test_a_step_that_ends_differently_when_replayed_loses_what_is_below_it
         "x = bytearray(8 << 30)": "MemoryError",
     }.items(),
 )
-async def test_a_lost_state_has_the_reason_for_which_its_replay_ended(
-    patient: Sandbox, nodes: Nodes, start: str, otherwise: str, reason: str
+async def test_a_lost_state_has_the_reason_of_its_failed_replay(
+    patient: Sandbox, start: str, otherwise: str, reason: str
 ) -> None:
     async with patient.tree() as tree:
         # In the tree's namespace of processes the first step has number 2: its replay has another.
         unstable = await tree.run(None, f"{start}import os\nif os.getpid() != 2:\n    {otherwise}")
-        (pid,) = nodes(patient.zygote_pid)
+        (pid,) = nodes_of(patient.zygote_pid)
         os.kill(pid, signal.SIGKILL)
         lost = await tree.run(unstable.snapshot, "1")
         assert lost.outcome is Outcome.LOST
         assert lost.error == f"the state before the step could not be rebuilt: {reason}"
 
 
-async def test_a_dead_snapshot_is_replayed(patient: Sandbox, nodes: Nodes) -> None:
+async def test_a_dead_snapshot_is_replayed(patient: Sandbox) -> None:
     async with patient.tree() as tree:
         first = await tree.run(None, DEAR + "x = 6")
-        (pid,) = nodes(patient.zygote_pid)
+        (pid,) = nodes_of(patient.zygote_pid)
         os.kill(pid, signal.SIGKILL)
         before = patient.counters.replayed_steps
         assert (await tree.run(first.snapshot, "x * 7")).value == "42"
         assert patient.counters.replayed_steps == before + 1
 
 
-@pytest.mark.slow
+def _has_timer_fired(pid: int) -> bool:
+    """Its signal waits for the stopped process to wake; one that was not stopped in time is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    return bool(int(status.partition("ShdPnd:")[2].split()[0], 16) & 1 << signal.SIGALRM - 1)
+
+
 async def test_a_timer_left_behind_costs_a_replay_and_no_more(patient: Sandbox) -> None:
     async with patient.tree() as tree:
         first = await tree.run(None, DEAR + "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0.3)\nx = 6")
-        await asyncio.sleep(0.6)
+        assert await until(lambda: all(map(_has_timer_fired, nodes_of(patient.zygote_pid))))
         assert (await tree.run(first.snapshot, "x * 7")).value == "42"
 
 
-async def test_a_hook_that_keeps_a_node_from_forking_loses_only_what_is_below_it(patient: Sandbox) -> None:
+async def test_a_hook_that_prevents_forks_loses_only_what_is_below(patient: Sandbox) -> None:
     async with patient.tree() as tree:
         sound = await tree.run(None, "x = 6")
         hostile = await tree.run(None, DEAR + "import os\nos.register_at_fork(before=lambda: os._exit(0))")
@@ -201,11 +209,11 @@ async def test_a_hook_that_keeps_a_node_from_forking_loses_only_what_is_below_it
         assert (await tree.run(sound.snapshot, "x * 7")).value == "42"
 
 
-async def test_a_root_that_is_gone_is_replaced_and_states_are_rebuilt(patient: Sandbox, nodes: Nodes) -> None:
+async def test_a_killed_root_is_replaced_and_states_are_rebuilt(patient: Sandbox) -> None:
     before = patient.counters.resets
     async with patient.tree() as tree:
         first = await tree.run(None, "x = 6")
-        (pid,) = nodes(patient.zygote_pid)
+        (pid,) = nodes_of(patient.zygote_pid)
         os.kill(os.getpgid(pid), signal.SIGKILL)
         assert (await tree.run(first.snapshot, "x * 7")).value == "42"
         assert (await tree.run(None, "1")).value == "1"
@@ -213,7 +221,7 @@ async def test_a_root_that_is_gone_is_replaced_and_states_are_rebuilt(patient: S
 
 
 @pytest.mark.parametrize("answer", [b"H", b"garbage", b"", b"x" * 1000])
-async def test_a_node_that_speaks_for_its_child_is_found_out(patient: Sandbox, answer: bytes) -> None:
+async def test_a_node_that_answers_for_its_child_is_detected(patient: Sandbox, answer: bytes) -> None:
     code = f"""
 import os
 def speak():
@@ -232,7 +240,7 @@ os.register_at_fork(before=speak)
 
 
 @pytest.mark.slow
-async def test_a_forged_report_is_the_nodes_own_loss() -> None:
+async def test_a_forged_report_harms_only_its_own_node() -> None:
     code = """
 import os, struct
 os.write(3, struct.pack("<cBdIII", b"D", 0, 0.0, 6, 0, 0) + b"forged")
@@ -262,15 +270,8 @@ async def test_memory_bombs_beside_live_snapshots_stay_below_the_cap() -> None:
         assert (await tree.run(kept[0].snapshot, "x * 7")).value == "42"
 
 
-async def _until_only_snapshots_live(sandbox: Sandbox, nodes: Nodes) -> None:
-    """What was given up needs a moment to go."""
-    async with asyncio.timeout(60):
-        while len(nodes(sandbox.zygote_pid)) > sandbox.status.live_snapshots:  # noqa: ASYNC110  # the kernel tells nobody
-            await asyncio.sleep(0.01)
-
-
 @pytest.mark.slow
-async def test_two_hundred_live_snapshots_make_room_for_ten_siblings_of_a_hundred_megabytes(nodes: Nodes) -> None:
+async def test_many_snapshots_make_room_for_big_running_steps() -> None:
     cache = CacheLimits(overall=200, overall_mb=800, snapshot_mb=200)
     limits = Limits(cpu_s=60, wall_s=300, memory_mb=256)
     async with Sandbox(limits=limits, cache=cache) as sandbox:
@@ -280,8 +281,8 @@ async def test_two_hundred_live_snapshots_make_room_for_ten_siblings_of_a_hundre
             for number in range(20):
                 assert (await tree.run(first.snapshot, f"y = {number}")).outcome is Outcome.OK
         assert sandbox.status.live_snapshots == 200
-        await _until_only_snapshots_live(sandbox, nodes)
-        assert len(nodes(sandbox.zygote_pid)) == 200
+        assert await until(lambda: len(nodes_of(sandbox.zygote_pid)) <= sandbox.status.live_snapshots)
+        assert len(nodes_of(sandbox.zygote_pid)) == 200
         most: list[int] = []
 
         async def bomb(number: int) -> StepResult:
@@ -294,7 +295,7 @@ async def test_two_hundred_live_snapshots_make_room_for_ten_siblings_of_a_hundre
             bombs = [group.create_task(bomb(number)) for number in range(10)]
         assert {bomb.result().outcome for bomb in bombs} == {Outcome.OK}
         assert max(most) <= 200
-        await _until_only_snapshots_live(sandbox, nodes)
+        assert await until(lambda: len(nodes_of(sandbox.zygote_pid)) <= sandbox.status.live_snapshots)
         # A hundred megabytes hold as much as a good many of the others: some of either kind went.
         assert 10 < sandbox.status.live_snapshots <= 200
         values = [(await tree.run(first.snapshot, "x")).value for tree, first in zip(trees, firsts, strict=True)]

@@ -16,13 +16,14 @@ import time
 from collections.abc import Iterator
 
 from sandbox import SandboxUnavailable
-from tests.sandbox.hostile.arena import Arena, open_arena, settled
+from tests.descriptors import open_descriptors
+from tests.sandbox.hostile.arena import PATIENCE_S, Arena, open_arena
 from tests.sandbox.hostile.cases import HASTY, LIMITS, Case, load_cases
 from tests.sandbox.hostile.configurations import EXIT_UNAVAILABLE, Configuration
 from tests.sandbox.hostile.ground import Ground
 from tests.sandbox.hostile.identity import EXIT_NO_USER, CannotSwitch, become_ordinary_user, open_way
-from tests.sandbox.hostile.processes import open_descriptors
 from tests.sandbox.hostile.races import RACES, Race
+from tests.sandbox.processes import until
 
 _LANES = 3
 """Deadlines are mostly waiting: one lane more than the smallest machine has cores."""
@@ -52,7 +53,7 @@ async def _run(configuration: Configuration, only: set[int] | None) -> None:
     cases = [case for case in load_cases() if only is None or case.number in only]
     races = [race for race in RACES if only is None or race.number in only]
     with Ground() as ground:
-        before = open_descriptors()
+        before = len(open_descriptors())
         async with open_arena(configuration, ground, LIMITS) as arena:
             for case in (case for case in cases if not case.is_slow):
                 await _run_case(arena, case, is_alone=True)
@@ -63,7 +64,7 @@ async def _run(configuration: Configuration, only: set[int] | None) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(_LANES, len(slow))):
                 group.create_task(_run_lane(configuration, ground, waiting))
-        _tell(0, "nothing is left", await _leftovers(before), 0.0)
+        _print(0, "nothing is left", await _leftovers(before), 0.0)
 
 
 async def _run_lane(configuration: Configuration, ground: Ground, waiting: Iterator[Case]) -> None:
@@ -75,22 +76,22 @@ async def _run_lane(configuration: Configuration, ground: Ground, waiting: Itera
 async def _run_case(arena: Arena, case: Case, *, is_alone: bool) -> None:
     started = time.monotonic()
     complaints = await arena.complaints_about(case, is_alone=is_alone)
-    _tell(case.number, case.name, complaints, time.monotonic() - started)
+    _print(case.number, case.name, complaints, time.monotonic() - started)
 
 
 async def _run_race(arena: Arena, race: Race) -> None:
     started = time.monotonic()
     complaints = await arena.watched(race.run(arena), is_alone=True)
-    _tell(race.number, race.name, complaints, time.monotonic() - started)
+    _print(race.number, race.name, complaints, time.monotonic() - started)
 
 
 async def _leftovers(descriptors_before: int) -> list[str]:
-    if await settled(lambda: open_descriptors() <= descriptors_before):
+    if await until(lambda: len(open_descriptors()) <= descriptors_before, within_s=PATIENCE_S):
         return []
-    return [f"{open_descriptors()} descriptors instead of {descriptors_before}"]
+    return [f"{len(open_descriptors())} descriptors instead of {descriptors_before}"]
 
 
-def _tell(number: int, name: str, complaints: list[str], seconds: float) -> None:
+def _print(number: int, name: str, complaints: list[str], seconds: float) -> None:
     print(json.dumps({"number": number, "name": name, "complaints": complaints, "seconds": seconds}), flush=True)
 
 

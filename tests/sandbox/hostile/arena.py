@@ -2,22 +2,23 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 
 from sandbox import Limits, Sandbox, SandboxError, SnapshotId, StepResult, Tree
+from tests.descriptors import open_descriptors
 from tests.sandbox.hostile.cases import Case, judge, prelude
 from tests.sandbox.hostile.configurations import Configuration, sandbox_of
 from tests.sandbox.hostile.forgery import FORGED, GREETING
 from tests.sandbox.hostile.ground import Ground
-from tests.sandbox.hostile.processes import open_descriptors, processes_of
 from tests.sandbox.hostile.shown import shown_folders
+from tests.sandbox.processes import family_of, until
 
 CASE_DEADLINE_S = 60.0
 """Far beyond every limit inside: only a hang gets there."""
-PATIENCE_S = 5.0
-"""For processes to go after their tree has closed."""
-_POLL_S = 0.02
+PATIENCE_S = 30.0
+"""For processes to go after their tree has closed, on a busy machine."""
+_CALM_CHECKS = 10
 
 
 class Arena:
@@ -51,11 +52,14 @@ class Arena:
             async with self.sandbox.tree() as tree:
                 await tree.run(None, self._prelude)
         counts: list[int] = []
-        while len(counts) < 10 or len(set(counts[-10:])) > 1:
-            await asyncio.sleep(_POLL_S)
-            counts.append(len(processes_of(self._zygote_pid)))
+
+        def is_calm() -> bool:
+            counts.append(len(family_of(self._zygote_pid)))
+            return len(counts) >= _CALM_CHECKS and len(set(counts[-_CALM_CHECKS:])) == 1
+
+        assert await until(is_calm, within_s=CASE_DEADLINE_S), counts
         self._max_processes = counts[-1]
-        self._max_descriptors = open_descriptors()
+        self._max_descriptors = len(open_descriptors())
 
     async def complaints_about(self, case: Case, *, is_alone: bool) -> list[str]:
         """Run a case and say what was wrong, with it and afterwards."""
@@ -109,13 +113,14 @@ class Arena:
         if self.sandbox.zygote_pid != self._zygote_pid:
             complaints.append("the zygote is another one")
             self._zygote_pid = self.sandbox.zygote_pid
-        if not await settled(lambda: len(processes_of(self._zygote_pid)) <= self._max_processes):
-            processes = processes_of(self._zygote_pid)
+        if not await until(lambda: len(family_of(self._zygote_pid)) <= self._max_processes, within_s=PATIENCE_S):
+            processes = family_of(self._zygote_pid)
             complaints.append(f"{len(processes)} processes instead of {self._max_processes}")
             self._max_processes = len(processes)
-        if is_alone and not await settled(lambda: open_descriptors() <= self._max_descriptors):
-            complaints.append(f"{open_descriptors()} descriptors instead of {self._max_descriptors}")
-            self._max_descriptors = open_descriptors()
+        most = self._max_descriptors
+        if is_alone and not await until(lambda: len(open_descriptors()) <= most, within_s=PATIENCE_S):
+            self._max_descriptors = len(open_descriptors())
+            complaints.append(f"{self._max_descriptors} descriptors instead of {most}")
         return complaints
 
 
@@ -126,12 +131,3 @@ async def open_arena(configuration: Configuration, ground: Ground, limits: Limit
         arena = Arena(sandbox, sibling, configuration=configuration, ground=ground)
         await arena.prepare()
         yield arena
-
-
-async def settled(is_settled: Callable[[], bool]) -> bool:
-    """Whether it comes true in a reasonable time; the kernel tells nobody."""
-    for _ in range(round(PATIENCE_S / _POLL_S)):
-        if is_settled():
-            return True
-        await asyncio.sleep(_POLL_S)
-    return is_settled()

@@ -98,7 +98,7 @@ def _is_too_long(result: StepResult) -> bool:
 def _case(entry: dict[str, Any], *, kind: str) -> Case:
     steps = entry.get("steps") or [entry["code"] * entry.get("repeat", 1)]
     optional = {"stdout", "value", "error", "after", "after_stdout", "wait_s", "origin"}
-    return Case(
+    case = Case(
         number=entry["number"],
         name=entry["name"],
         kind=kind,
@@ -108,3 +108,9 @@ def _case(entry: dict[str, Any], *, kind: str) -> Case:
         is_slow=entry.get("slow", False),
         **{name: entry[name] for name in optional & entry.keys()},
     )
+    if case.outcomes == frozenset({Outcome.ERROR}):
+        assert case.error is not None, f"{case}: an error for the wrong reason must not pass"
+    if case.outcomes == frozenset({Outcome.OK}):
+        said = (case.stdout, case.value, case.after_stdout)
+        assert said != (None, None, None), f"{case}: says nothing of what the attack must not have reached"
+    return case

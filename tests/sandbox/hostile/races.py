@@ -6,7 +6,6 @@ sandbox on purpose make one of their own.
 
 import asyncio
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -14,10 +13,18 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 from sandbox import Limits, Outcome, Sandbox, SandboxUnavailable, SnapshotId, StepResult, Tree
-from tests.sandbox.hostile.arena import Arena, settled
+from tests.sandbox.hostile.arena import Arena
 from tests.sandbox.hostile.cases import LIMITS
 from tests.sandbox.hostile.configurations import sandbox_of
-from tests.sandbox.hostile.processes import Process, listeners, processes_of
+from tests.sandbox.processes import (
+    Process,
+    close_listeners,
+    family_of,
+    is_computing,
+    is_gone,
+    nodes_of,
+    until,
+)
 
 _ENDED = {Outcome.LOST, Outcome.CRASHED, Outcome.VIOLATION, Outcome.TIMEOUT_CPU, Outcome.TIMEOUT_WALL}
 _PATIENT = Limits(cpu_s=20, wall_s=60, memory_mb=256)
@@ -59,11 +66,12 @@ async def _forge_then_fork(arena: Arena) -> None:
 
 
 async def _assert_idle(sandbox: Sandbox) -> None:
-    """Nobody below the zygote burns CPU time while no step is running."""
-    before = {pid: process.cpu_ticks for pid, process in processes_of(sandbox.zygote_pid).items()}
-    await asyncio.sleep(0.5)
-    burnt = {pid: p.cpu_ticks - before.get(pid, p.cpu_ticks) for pid, p in processes_of(sandbox.zygote_pid).items()}
-    assert max(burnt.values(), default=0) < 0.25 * os.sysconf("SC_CLK_TCK"), burnt
+    """No process below the zygote computes while no step is running."""
+
+    def is_idle() -> bool:
+        return all(process.state != "R" for process in family_of(sandbox.zygote_pid).values())
+
+    assert await until(is_idle), family_of(sandbox.zygote_pid)
 
 
 async def _share_memory(arena: Arena) -> None:
@@ -129,23 +137,23 @@ print("planted_name" in globals(), hasattr(sys, "planted"), hasattr(random, "pla
 async def _kill_the_first_process_of_a_tree(arena: Arena) -> None:
     async with sandbox_of(arena.configuration, limits=LIMITS) as sandbox, sandbox.tree() as other:
         beside = await other.run(None, "x = 6")
-        others = set(processes_of(sandbox.zygote_pid))
+        others = set(family_of(sandbox.zygote_pid))
         tree = sandbox.tree()
         states = [await arena.attacked(tree)]
         for number in range(4):
             result = await tree.run(states[-1], f"x = {number}")
             assert result.snapshot is not None, result
             states.append(result.snapshot)
-        table = processes_of(sandbox.zygote_pid)
+        table = family_of(sandbox.zygote_pid)
         parents = {process.parent for process in table.values()} & table.keys()
         ours = {pid for pid in parents if not _descendants(table, pid) & others}
         roots = {pid for pid in ours if table[pid].parent not in ours}
         assert len(roots) == 1, (roots, table)
         (root,) = roots
-        doomed = {root, *_descendants(table, root)}
-        assert len(doomed) >= 5, doomed
+        victims = {root, *_descendants(table, root)}
+        assert len(victims) >= 5, victims
         os.kill(root, signal.SIGKILL)
-        assert await settled(lambda: not doomed & processes_of(sandbox.zygote_pid).keys()), doomed
+        assert await until(lambda: not victims & family_of(sandbox.zygote_pid).keys()), victims
         result = await tree.run(states[2], "print(x)")
         assert (result.outcome, result.stdout) in {(Outcome.OK, "1\n"), (Outcome.LOST, "")}, result
         assert (await other.run(beside.snapshot, "print(x * 7)")).stdout == "42\n"
@@ -165,7 +173,7 @@ _SERVER = """
 import asyncio, sys
 from sandbox import Limits
 from tests.sandbox.hostile.configurations import Configuration, sandbox_of
-from tests.sandbox.hostile.processes import processes_of
+from tests.sandbox.processes import family_of, is_computing, nodes_of, until
 
 async def main():
     limits = Limits(cpu_s=60, wall_s=60)
@@ -176,8 +184,8 @@ async def main():
         async with asyncio.TaskGroup() as group:
             group.create_task(tree.run(parent.snapshot, "while True: pass"))
             group.create_task(tree.run(parent.snapshot, "import time; time.sleep(60)"))
-            await asyncio.sleep(0.5)
-            print(sandbox.zygote_pid, *processes_of(sandbox.zygote_pid), flush=True)
+            assert await until(lambda: any(map(is_computing, nodes_of(sandbox.zygote_pid))))
+            print(sandbox.zygote_pid, *family_of(sandbox.zygote_pid), flush=True)
 
 asyncio.run(main())
 """
@@ -193,17 +201,11 @@ async def _kill_the_server(arena: Arena) -> None:
         assert len(pids) >= 3, pids
         server.kill()
         server.wait()
-        assert await settled(lambda: all(_is_gone(pidfd) for pidfd in pidfds))
+        assert await until(lambda: all(is_gone(pidfd, within_s=0) for pidfd in pidfds))
     finally:
         for pidfd in pidfds:
             os.close(pidfd)
         server.stdout.close()
-
-
-def _is_gone(pidfd: int) -> bool:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 async def _kill_the_zygote(arena: Arena) -> None:
@@ -213,15 +215,15 @@ async def _kill_the_zygote(arena: Arena) -> None:
             await _answer(tree, state, "1")  # the tree's processes are there again
             first = sandbox.zygote_pid
             assert first is not None
-            family = processes_of(first)
+            family = family_of(first)
             # The first process of the session, and then one that it made, whichever of them it is that forks trees.
             victim = first if generation == 0 else min(pid for pid, p in family.items() if p.parent == first)
             async with asyncio.TaskGroup() as group:
                 running = group.create_task(_outcome(tree, state, "while True: pass"))
-                assert await settled(lambda first=first: _is_any_computing(first))
+                assert await until(lambda first=first: any(map(is_computing, nodes_of(first))))
                 os.kill(victim, signal.SIGKILL)
             assert running.result() in {Outcome.LOST, Outcome.CRASHED, None}, running.result()
-            assert await settled(lambda first=first, family=family: not family.keys() & processes_of(first).keys())
+            assert await until(lambda first=first, family=family: not family.keys() & family_of(first).keys())
             again = await _answer(tree, state, "print(x * 7)")
             assert (again.outcome, again.stdout) in {(Outcome.OK, "42\n"), (Outcome.LOST, "")}, again
             async with sandbox.tree() as fresh:
@@ -245,12 +247,6 @@ async def _answer(tree: Tree, state: SnapshotId | None, code: str) -> StepResult
         except SandboxUnavailable:
             continue
     return await tree.run(state, code)
-
-
-def _is_any_computing(zygote_pid: int) -> bool:
-    """Whether a step has begun: one that was only forked is run again when its zygote dies."""
-    others = [process for process in processes_of(zygote_pid).values() if process.parent != zygote_pid]
-    return any(process.cpu_ticks >= 0.1 * os.sysconf("SC_CLK_TCK") for process in others)
 
 
 async def _bomb_beside_many_snapshots(arena: Arena) -> None:
@@ -279,10 +275,7 @@ async def _close_the_listener(arena: Arena) -> None:
         async with asyncio.TaskGroup() as group:
             steps = [group.create_task(tree.run(state, f"print(x * {number})")) for number in range(10)]
             await asyncio.sleep(0)
-            null = os.open(os.devnull, os.O_RDONLY)
-            for listener in listeners():
-                os.dup2(null, listener)  # the kernel's end closes; the number stays taken
-            os.close(null)
+            close_listeners()
         for number, step in enumerate(steps):
             result = step.result()
             assert (result.outcome, result.stdout) in {(Outcome.OK, f"{6 * number}\n"), (Outcome.LOST, "")}, result
@@ -294,7 +287,7 @@ async def _replay_what_differs(arena: Arena) -> None:
     async with sandbox_of(arena.configuration, limits=LIMITS) as sandbox, sandbox.tree() as tree:
         steady = await tree.run(None, "import random\nx = random.random()\nprint(x)")
         fickle = await tree.run(None, "import os\nx = os.urandom(8).hex()\nprint(x)")
-        table = processes_of(sandbox.zygote_pid)
+        table = family_of(sandbox.zygote_pid)
         launched = {pid for pid, process in table.items() if process.parent == sandbox.zygote_pid}
         roots = {pid for pid, process in table.items() if process.parent in launched}
         for pid in table.keys() - launched - roots:

@@ -1,4 +1,4 @@
-"""The hostile suite: every attack in every setting, and the proof that the suite bites: without the filter it fails.
+"""The hostile suite: every attack in every setting. Without the filter the suite must fail, else it detects nothing.
 
 One run of the command per setting does all attacks; a test looks at one of them. The settings take their time, all of
 them; the run of a sample does not.
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Outcome
 from tests.sandbox.hostile.cases import Case, load_cases
 from tests.sandbox.hostile.configurations import EXIT_UNAVAILABLE, Configuration
 from tests.sandbox.hostile.identity import EXIT_NO_USER
@@ -154,12 +153,3 @@ def test_the_whole_list_is_there() -> None:
 def test_the_sample_holds_every_kind_of_attack() -> None:
     assert {attack.kind for attack in SAMPLE} == {attack.kind for attack in ATTACKS}
     assert len(SAMPLE) == len({attack.number for attack in SAMPLE}) == 3 * 10
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_case_says_what_must_happen(case: Case) -> None:
-    if case.outcomes == frozenset({Outcome.ERROR}):
-        assert case.error is not None, "an error for the wrong reason must not pass"
-    if case.outcomes == frozenset({Outcome.OK}):
-        said = (case.stdout, case.value, case.after_stdout)
-        assert said != (None, None, None), "what an attack that goes on must not have reached"

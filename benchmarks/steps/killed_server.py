@@ -1,8 +1,6 @@
-"""Doomed: a server to be killed: a sandbox with live snapshots and running steps. Tells the pids of all its processes.
+"""The server that `benchmarks.steps.death` kills: a sandbox with live snapshots and running steps. Prints all its pids.
 
-    python -m benchmarks.steps.doomed TREES SNAPSHOTS_PER_TREE
-
-Started by `benchmarks.steps.death`, which kills it.
+    python -m benchmarks.steps.killed_server TREES SNAPSHOTS_PER_TREE
 """
 
 import asyncio
