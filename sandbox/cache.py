@@ -69,9 +69,6 @@ class Cache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __contains__(self, key: SnapshotId) -> bool:
-        return key in self._entries
-
     def add(self, key: SnapshotId, entry: Entry) -> None:
         """The caller then removes what `victim` names."""
         self._entries[key] = self._ranked(entry)

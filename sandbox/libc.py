@@ -20,10 +20,11 @@ CLONE_NEWNET = 0x40000000
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
-MNT_DETACH = 2
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 
-MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
+_MNT_DETACH = 2
+_READ_ONLY = 1 | 2 | 4
+"""MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV."""
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 
@@ -89,13 +90,15 @@ class Libc:
         arguments = (source.encode(), target.encode(), kind and kind.encode(), ctypes.c_ulong(flags), options.encode())
         _checked(self._library.mount(*arguments), f"mount on {target}")
 
-    def set_mount_attributes(self, path: str, attributes: int, *, is_recursive: bool) -> None:
-        wanted = struct.pack("<QQQQ", attributes, 0, 0, 0)
+    def make_read_only(self, path: str, *, is_recursive: bool) -> None:
+        """A mount; without set-user-id programs and device files, too."""
+        wanted = struct.pack("<QQQQ", _READ_ONLY, 0, 0, 0)
         flags = _AT_RECURSIVE if is_recursive else 0
         self.call("mount_setattr", _AT_FDCWD, path.encode(), flags, wanted, ctypes.c_size_t(len(wanted)))
 
-    def unmount(self, path: str, flags: int) -> None:
-        _checked(self._library.umount2(path.encode(), flags), f"unmount of {path}")
+    def detach(self, path: str) -> None:
+        """Unmount it for those who do not use it yet."""
+        _checked(self._library.umount2(path.encode(), _MNT_DETACH), f"unmount of {path}")
 
     def drop_capabilities(self) -> None:
         """Give up every capability, and the possibility to get one back."""

@@ -4,6 +4,7 @@ The server finds the folders before the zygote starts, so that mount view and La
 library, three packages, shared libraries. The view is read-only and has no /proc, /dev or /etc.
 """
 
+import glob
 import importlib.util
 import os
 import sysconfig
@@ -11,10 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sandbox.libc import (
-    MNT_DETACH,
-    MOUNT_ATTR_NODEV,
-    MOUNT_ATTR_NOSUID,
-    MOUNT_ATTR_RDONLY,
     MS_BIND,
     MS_NODEV,
     MS_NOEXEC,
@@ -36,8 +33,6 @@ _OTHER_FOLDERS = ("/lib64", "/usr/lib64", "/usr/share/zoneinfo")
 
 _STAGES = ("/sys", "/mnt", "/media", "/srv", "/tmp")
 """Where the new root may be put together: any folder that hides nothing we need."""
-
-_READ_ONLY = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +65,7 @@ class VisibleFolders:
         """Folders below `paths` that hold other packages."""
         found: set[str] = set()
         for path in self.paths():
-            for folder in (path, *_python_folders(path)):
+            for folder in (path, *glob.glob(f"{glob.escape(path)}/python*")):
                 candidates = (os.path.join(folder, name) for name in _OTHER_PACKAGES)
                 found.update(candidate for candidate in candidates if os.path.isdir(candidate))
         return sorted(found)
@@ -114,7 +109,7 @@ def enter_view(libc: Libc, folders: VisibleFolders) -> None:
         target = stage + path
         os.makedirs(target, mode=0o755, exist_ok=True)
         libc.mount(path, target, flags=MS_BIND | MS_REC)
-        libc.set_mount_attributes(target, _READ_ONLY, is_recursive=True)
+        libc.make_read_only(target, is_recursive=True)
         _hide(libc, stage, path, folders)
     for alias in folders.aliases():
         if not os.path.lexists(stage + alias):
@@ -126,9 +121,9 @@ def enter_view(libc: Libc, folders: VisibleFolders) -> None:
     os.chdir(stage)
     # Both in one place: the old root then lies on top of the new one, and is taken off.
     libc.call("pivot_root", b".", b".")
-    libc.unmount(".", MNT_DETACH)
+    libc.detach(".")
     os.chdir("/")
-    libc.set_mount_attributes("/", _READ_ONLY, is_recursive=False)
+    libc.make_read_only("/", is_recursive=False)
 
 
 def _hide(libc: Libc, stage: str, path: str, folders: VisibleFolders) -> None:
@@ -141,7 +136,7 @@ def _hide(libc: Libc, stage: str, path: str, folders: VisibleFolders) -> None:
         for package in folders.paths():
             if package.startswith(folder + "/"):
                 os.makedirs(stage + package, mode=0o755)
-        libc.set_mount_attributes(stage + folder, _READ_ONLY, is_recursive=False)
+        libc.make_read_only(stage + folder, is_recursive=False)
 
 
 def _stage(paths: list[str]) -> str:
@@ -161,11 +156,6 @@ def _without(path: str, hidden: list[str]) -> Iterator[str]:
         return
     for entry in sorted(os.listdir(path)):
         yield from _without(os.path.join(path, entry), hidden)
-
-
-def _python_folders(path: str) -> Iterator[str]:
-    with os.scandir(path) as entries:
-        yield from (entry.path for entry in entries if entry.name.startswith("python") and entry.is_dir())
 
 
 def _is_below_others(path: str) -> bool:

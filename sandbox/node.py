@@ -63,19 +63,23 @@ class Lifeline:
             self._sleep(_CLOSING_S)
 
 
-def tie_group(lifeline: int) -> int:
+def tie_group(lifeline: int) -> int | None:
     """Have the kernel kill the calling process's group when the server's end closes.
 
-    Holds as long as a process of the group has the returned descriptor open. Raises OSError.
+    Holds as long as a process of the group has the returned descriptor open. None on a machine that only imitates
+    Linux, or without /proc: server, launcher and zygote still watch each other there.
 
     For a process whose credentials are still those of the zygote, and which Landlock does not bind yet:
     what it may signal is what the kernel goes by later.
     """
     # Opened anew: owner and signal belong to an opened file, and each group needs its own.
-    tied = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    fcntl.fcntl(tied, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(tied, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(tied, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    try:
+        tied = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.fcntl(tied, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(tied, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(tied, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    except OSError:
+        return None
     return tied
 
 

@@ -128,8 +128,11 @@ class Sandbox:
         return self._zygote.pid if self._zygote is not None and self._zygote.is_alive else None
 
     async def family(self, tree: Tree) -> Family:
-        """Called by trees: fresh processes."""
-        self._make_room_for_family()
+        """Called by trees: fresh processes. Raises SandboxUnavailable."""
+        alive = [other for other in self._trees.values() if other.has_processes]
+        idle = [other for other in alive if not other.is_running]
+        for other in idle[: max(0, len(alive) + 1 - self.cache_limits.trees)]:
+            other.release_processes(FamilyEnd.CLOSED)
         for _ in range(_ZYGOTES - 1):
             try:
                 return await self._new_family(tree)
@@ -139,9 +142,8 @@ class Sandbox:
 
     def release(self, family: Family, end: FamilyEnd) -> None:
         """Called by trees: kill its processes."""
-        if self._zygote is not None:
-            self._zygote.release(family, end)
-        family.shut_down(end)
+        assert self._zygote is not None, "families come from zygotes"
+        self._zygote.release(family, end)
 
     def forget(self, tree: Tree) -> None:
         """Called by a tree that closes."""
@@ -152,12 +154,6 @@ class Sandbox:
         family = await zygote.family(self.limits, on_violation=self._count_violation)
         self._trees[tree.name] = self._trees.pop(tree.name, tree)
         return family
-
-    def _make_room_for_family(self) -> None:
-        alive = [tree for tree in self._trees.values() if tree.has_processes]
-        idle = [tree for tree in alive if not tree.is_running]
-        for tree in idle[: max(0, len(alive) + 1 - self.cache_limits.trees)]:
-            tree.release_processes(FamilyEnd.CLOSED)
 
     def _count_violation(self) -> None:
         self.counters.violations += 1

@@ -9,19 +9,17 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._free = count
+        self.idle = count
         self._waiting: deque[asyncio.Future[bool]] = deque()
 
     @property
     def busy(self) -> int:
-        return self._count - self._free
-
-    @property
-    def idle(self) -> int:
-        return self._free
+        """Slots that are taken."""
+        return self._count - self.idle
 
     @property
     def queue_depth(self) -> int:
+        """Places that wait for a slot."""
         return sum(not place.done() for place in self._waiting)
 
     def queue(self) -> asyncio.Future[bool]:
@@ -34,14 +32,14 @@ class Slots:
     def leave(self, place: asyncio.Future[bool]) -> None:
         """Give back the slot, or the place in the queue; due once for each place, whatever became of it."""
         if place.done() and not place.cancelled() and place.result():
-            self._free += 1
+            self.idle += 1
         else:
             place.cancel()
         self._serve()
 
     def _serve(self) -> None:
-        while self._waiting and (self._free or self._waiting[0].done()):
+        while self._waiting and (self.idle or self._waiting[0].done()):
             place = self._waiting.popleft()
             if not place.done():
-                self._free -= 1
+                self.idle -= 1
                 place.set_result(True)

@@ -7,7 +7,6 @@ end as they did. A state is never changed by what runs after it. Trees share not
 
 import asyncio
 import hashlib
-import itertools
 import logging
 import time
 from collections.abc import Generator, Iterable
@@ -93,7 +92,6 @@ class Tree:
         self._counters = services.counters
         self._root_digest = hashlib.sha256(str(seed).encode()).digest()
         self._states: dict[SnapshotId, _State] = {}
-        self._numbers = itertools.count(1)
         self._family: Family | None = None
         self._starting = asyncio.Lock()  # invariant: one family at a time
         self._rebuilding = asyncio.Lock()  # invariant: a state that two steps want is rebuilt once
@@ -212,7 +210,7 @@ class Tree:
                 node.resume()
             result = await self._run_step(family, node, task)
             if result.outcome is Outcome.OK:
-                key = SnapshotId(f"{self.name}.{next(self._numbers)}")
+                key = SnapshotId(f"{self.name}.{len(self._states) + 1}")
                 self._states[key] = _State(parent=parent, task=task, digest=digest, result=result)
                 is_kept = self._keep(family, node, key)
                 result = replace(result, snapshot=key)

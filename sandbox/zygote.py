@@ -52,7 +52,8 @@ def start(arguments: list[str]) -> NoReturn:
         except OSError as error:
             _refuse(control, Mechanism.NAMESPACES, error)
     else:
-        _tie_group(plan.lifeline_fd)  # the launcher's own, which the zygote stays in
+        # The launcher's own group, which the zygote stays in: all three may be killed at once.
+        tie_group(plan.lifeline_fd)
     # Short of memory, the kernel shall take steps, not the server. A wish, not a wall.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
@@ -75,14 +76,6 @@ def _reset_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits, so nobody becomes a zombie
-
-
-def _tie_group(lifeline: int) -> int | None:
-    """Has the kernel kill the group when launcher, zygote and server are all killed at once; None where it cannot."""
-    try:
-        return tie_group(lifeline)
-    except OSError:
-        return None  # a machine that only imitates Linux, or one without /proc: the three still watch each other
 
 
 def _ask_for_maps(control: socket.socket) -> None:
@@ -210,7 +203,7 @@ class _Zygote:
         links: list[Link] = []
         try:
             os.setpgid(0, 0)  # by its group the whole tree can be killed at once
-            tied = None if self._lifeline is None else _tie_group(self._lifeline)
+            tied = None if self._lifeline is None else tie_group(self._lifeline)
 
             def close_others() -> None:
                 adopt(descriptor, lifeline=tied)
