@@ -136,9 +136,12 @@ def check_gpu_memory(
             share = shares[name].gpu_fraction * gpu.total
             weights = model.weights_bytes / tensor_parallel
             if weights >= share:
+                is_precise = name is EngineName.PPM and shares[name].dtype == "float32"
+                half = ", or set RSTAR_VLLM_PPM_DTYPE=bfloat16" if is_precise else ""
                 raise MemoryRefused(
                     f"the {name}'s weights take {_gigabytes(weights)} of GPU {index}, more than its share of "
                     f"{_gigabytes(share)}; raise RSTAR_VLLM_{name.upper()}_GPU_FRACTION or RSTAR_VLLM_TENSOR_PARALLEL"
+                    f"{half}"
                 )
         needed = sum(shares[name].gpu_fraction for name in models) * gpu.total
         if needed > gpu.free:

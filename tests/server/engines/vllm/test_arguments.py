@@ -28,7 +28,7 @@ def test_on_gpus_each_engine_gets_its_fraction(policy_folder: FilePath, ppm_fold
     assert "block_size" not in policy
 
 
-def test_on_a_cpu_each_engine_gets_its_bytes_and_short_blocks(policy_folder: FilePath, ppm_folder: FilePath) -> None:
+def test_on_a_cpu_an_engine_gets_its_bytes_and_short_blocks(policy_folder: FilePath, ppm_folder: FilePath) -> None:
     policy = engine_arguments(ModelFolder(policy_folder), EngineName.POLICY, OPTIONS, on_cpu=True)
     ppm = engine_arguments(ModelFolder(ppm_folder), EngineName.PPM, OPTIONS, on_cpu=True)
     assert (policy["kv_cache_memory_bytes"], ppm["kv_cache_memory_bytes"]) == (2_000_000_000, 1_000_000_000)
@@ -58,8 +58,17 @@ def test_the_environment_is_as_before_afterwards(monkeypatch: pytest.MonkeyPatch
     assert dict(os.environ) == before
 
 
-def test_the_operators_choice_of_log_level_and_waiting_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_operator_s_log_level_and_waiting_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", "DEBUG")
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     variables = engine_variables("a-mark", OPTIONS)
     assert (variables["VLLM_LOGGING_LEVEL"], variables["OMP_WAIT_POLICY"]) == ("DEBUG", "ACTIVE")
+
+
+def test_on_a_cpu_an_engine_is_one_process_unless_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "VLLM_ENABLE_V1_MULTIPROCESSING"
+    monkeypatch.delenv(name, raising=False)
+    assert engine_variables("a-mark", OPTIONS, on_cpu=True)[name] == "0"
+    assert name not in engine_variables("a-mark", OPTIONS, on_cpu=False)
+    monkeypatch.setenv(name, "1")
+    assert engine_variables("a-mark", OPTIONS, on_cpu=True)[name] == "1"

@@ -1,5 +1,6 @@
 """Memory for vLLM: what is refused before anything starts, with the setting to turn."""
 
+import dataclasses
 import sys
 from pathlib import Path as FilePath
 
@@ -76,6 +77,12 @@ def test_weights_larger_than_their_share_are_refused() -> None:
     ):
         check_gpu_memory(MODELS, SHARES, [small], tensor_parallel=1)
     check_gpu_memory(MODELS, SHARES, [small, small], tensor_parallel=2)
+
+
+def test_a_ppm_too_large_in_float32_may_be_halved() -> None:
+    shares = {**SHARES, EngineName.PPM: dataclasses.replace(SHARE, gpu_fraction=0.35, dtype="float32")}
+    with pytest.raises(MemoryRefused, match=r"ppm's weights take 30 GB .*, or set RSTAR_VLLM_PPM_DTYPE=bfloat16"):
+        check_gpu_memory(PRECISE_PPM, shares, [CARD], tensor_parallel=1)
 
 
 def test_shares_that_are_not_free_are_refused() -> None:
