@@ -10,9 +10,9 @@ from search import CodeRunner
 from search.protocols import Policy
 from server.answers.equality import EqualityPool
 from server.bundle.folders import ModelFolders
-from server.engines.choice import EngineOptions, make_engines
-from server.engines.completion_policy import CompletionPolicyEngine
-from server.engines.protocols import Engines, Sampling
+from server.engines.choice import EngineOptions, Engines, make_engines
+from server.engines.policy import PolicyEngine
+from server.engines.protocols import Sampling
 from server.engines.torch.runtime import serving_runtime
 from server.engines.vllm.watchdog import marked
 from server.parts.engine_options import engine_options
@@ -55,7 +55,7 @@ async def open_parts(engine: str, folders: ModelFolders, settings: Settings, met
             from server.engines.vllm.engine import VllmEngine  # noqa: PLC0415  # may not be installed
 
             engines = make_engines(folders, replace(engine_options(settings), backend="vllm"))
-            assert isinstance(engines.policy, CompletionPolicyEngine)
+            assert isinstance(engines.policy, PolicyEngine)
             assert isinstance(engines.policy.completer, VllmEngine)
             assert isinstance(engines.ppm, VllmEngine)
             marks = engines.policy.completer.mark, engines.ppm.mark

@@ -7,7 +7,7 @@ PPM, standard          `torch.ppm`, or `prm`     `vllm.ppm`                 `rem
 PPM, process reward    `prm`, transformers       `vllm.ppm`                 `remote.ppm`
 PPM, value head        `prm`, transformers       refused: convert it        refused: convert it by `prm_convert`
 
-A completer continues token ids; `completion_policy` makes a policy of it, by the step format or a few-shot prompt.
+A completer continues token ids; `policy` makes a policy of it, by the step format or a few-shot prompt.
 A standard PPM that was made for another policy than the one it serves reads the steps by their text. The libraries of a
 backend are imported only where it is chosen.
 """
@@ -19,12 +19,12 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from server.bundle.folders import ModelFolders
-from server.engines.completion_policy import Completer, CompletionPolicyEngine, StepFormat, TrainedFormat
 from server.engines.errors import CheckpointError
 from server.engines.model_folder import VALUE_HEAD_FILE, ModelFolder, PolicyKind, PpmKind
+from server.engines.policy import Completer, PolicyEngine, StepFormat, TrainedFormat
 from server.engines.prm.pooling import RAW_SCORE, STEP_PROBABILITY, Pooling
 from server.engines.prm.rendering import PrmTokens, StepTextTokens
-from server.engines.protocols import EngineName, Engines, PolicyEngine, ScorerEngine
+from server.engines.protocols import Engine, EngineName, EngineStats, ScorerEngine
 from server.engines.remote.client import RemoteAddress, RemoteLimits
 from server.engines.rendering import PathRendering, PathTokens
 from server.engines.vllm.arguments import VllmOptions
@@ -58,6 +58,34 @@ class EngineOptions:
     """For the backend openai."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """The engines of one process: the same to whoever uses them, whatever kind they are of."""
+
+    policy: PolicyEngine
+    ppm: ScorerEngine
+
+    def named(self) -> Mapping[EngineName, Engine]:
+        return {EngineName.POLICY: self.policy, EngineName.PPM: self.ppm}
+
+    def faults(self) -> Mapping[EngineName, str]:
+        """The engines that cannot serve now, and why."""
+        faults = {name: engine.fault for name, engine in self.named().items()}
+        return {name: fault for name, fault in faults.items() if fault is not None}
+
+    def check_room(self, max_step_tokens: int) -> None:
+        """Raise `CheckpointError` where no problem fits beside a step. To be asked when the policy was entered: only
+        then is it known how much of a model's context a remote server serves."""
+        if self.policy.context_tokens <= max_step_tokens:
+            raise CheckpointError(
+                f"{self.policy.model_id}: a context of {self.policy.context_tokens} tokens has no room for a problem "
+                f"and a step of {max_step_tokens}; lower RSTAR_MAX_STEP_TOKENS"
+            )
+
+    def stats(self) -> Mapping[EngineName, EngineStats]:
+        return {name: engine.stats for name, engine in self.named().items()}
+
+
 class _Backend(Protocol):
     """A column of the table. Raises `CheckpointError` for folders that it cannot serve."""
 
@@ -89,7 +117,7 @@ def make_policy(path: FilePath, options: EngineOptions) -> PolicyEngine:
 
 def _policy(backend: _Backend, folder: ModelFolder) -> PolicyEngine:
     step_format = step_format_of(folder)
-    return CompletionPolicyEngine(backend.completer(folder, step_format), step_format)
+    return PolicyEngine(backend.completer(folder, step_format), step_format)
 
 
 def _backend(options: EngineOptions, models: Mapping[EngineName, ModelFolder]) -> _Backend:

@@ -7,14 +7,13 @@ sampling, and all of them share its batch. Holds no model.
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol, Self
 
-from search.protocols import Policy, StepScorer
-from server.engines.errors import CheckpointError
+from search.protocols import StepScorer
 
 BATCH_SIZE_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Powers of two up to the largest useful batch: one bucket per doubling of the throughput curve."""
@@ -149,45 +148,5 @@ class Engine(Protocol):
     async def __aexit__(self, *_: object) -> None: ...
 
 
-class PolicyEngine(Engine, Protocol):
-    """The policy's model."""
-
-    def policy(self, sampling: Sampling) -> Policy:
-        """A view with this sampling; costs nothing, lives as long as the engine. Its calls raise `EngineError`."""
-        ...
-
-    def prompt_tokens(self, problem: str) -> int:
-        """Length of a problem as the model reads it."""
-        ...
-
-
 class ScorerEngine(Engine, StepScorer, Protocol):
     """The PPM's model; it has only one view, itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Engines:
-    """The engines of one process: the same to whoever uses them, whatever kind they are of."""
-
-    policy: PolicyEngine
-    ppm: ScorerEngine
-
-    def named(self) -> Mapping[EngineName, Engine]:
-        return {EngineName.POLICY: self.policy, EngineName.PPM: self.ppm}
-
-    def faults(self) -> Mapping[EngineName, str]:
-        """The engines that cannot serve now, and why."""
-        faults = {name: engine.fault for name, engine in self.named().items()}
-        return {name: fault for name, fault in faults.items() if fault is not None}
-
-    def check_room(self, max_step_tokens: int) -> None:
-        """Raise `CheckpointError` where no problem fits beside a step. To be asked when the policy was entered: only
-        then is it known how much of a model's context a remote server serves."""
-        if self.policy.context_tokens <= max_step_tokens:
-            raise CheckpointError(
-                f"{self.policy.model_id}: a context of {self.policy.context_tokens} tokens has no room for a problem "
-                f"and a step of {max_step_tokens}; lower RSTAR_MAX_STEP_TOKENS"
-            )
-
-    def stats(self) -> Mapping[EngineName, EngineStats]:
-        return {name: engine.stats for name, engine in self.named().items()}

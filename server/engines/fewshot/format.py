@@ -13,10 +13,10 @@ from typing import NamedTuple, Protocol, cast
 from search.format import ANSWER, END_OF_ANSWER, OUTPUT, SPECIAL_TOKENS, STOP_TOKENS, Segment, extract_boxed
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path
-from server.engines.completion_policy import Completion, StepFormat
 from server.engines.errors import CheckpointError
 from server.engines.fewshot.prompt import Frame, frame_of
 from server.engines.model_folder import ModelFolder
+from server.engines.policy import Completion, StepFormat
 from server.engines.rendering import PathTokens, SegmentTokenizer
 
 STOP_STRINGS = (*STOP_TOKENS, OUTPUT)

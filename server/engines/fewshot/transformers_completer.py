@@ -1,7 +1,7 @@
 # pyright: basic
 """Completions by transformers: runs any causal model on the compute thread, one request after the other.
 
-`server.engines.completion_policy.Completer` in this process. All samples of a request run as one batch over one
+`server.engines.policy.Completer` in this process. All samples of a request run as one batch over one
 encoding of the prompt. Made for small models and for machines without vLLM: requests share nothing.
 """
 
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
-from server.engines.completion_policy import Completion, CompletionRequest
 from server.engines.errors import CheckpointError
 from server.engines.model_folder import ModelFolder
+from server.engines.policy import Completion, CompletionRequest
 from server.engines.rendering import SegmentTokenizer
 from server.engines.torch.loop import Lane, ThreadEngine
 from server.engines.torch.runtime import TorchRuntime

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from server.engines.completion_policy import Completion, CompletionRequest, StepFormat, vllm_seed
 from server.engines.errors import RemoteUnavailable
+from server.engines.policy import Completion, CompletionRequest, StepFormat, vllm_seed
 from server.engines.protocols import EngineName
 from server.engines.remote.client import JsonObject, RemoteAddress, RemoteLimits, as_object, in_order, numbers, objects
 from server.engines.remote.server import RemoteEngine
@@ -12,7 +12,7 @@ _PATH = "/v1/completions"
 
 
 class RemoteCompleter(RemoteEngine):
-    """`server.engines.completion_policy.Completer` over HTTP."""
+    """`server.engines.policy.Completer` over HTTP."""
 
     def __init__(
         self,

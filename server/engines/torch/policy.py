@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from server.engines.completion_policy import Completion, CompletionRequest
+from server.engines.policy import Completion, CompletionRequest
 from server.engines.protocols import EngineStats
 from server.engines.torch.batch import GROUP_SIZE, DecodeBatch, Row
 from server.engines.torch.cache import PathEncoder
@@ -118,7 +118,7 @@ class DecodeLoop(GenerationLoop):
 
 
 class TorchCompleter(ThreadEngine):
-    """`server.engines.completion_policy.Completer` with a Qwen2-shaped model."""
+    """`server.engines.policy.Completer` with a Qwen2-shaped model."""
 
     def __init__(self, checkpoint: Checkpoint, *, max_batch: int = 256, runtime: TorchRuntime | None = None) -> None:
         """`max_batch` bounds the sequences that run at once, of all requests together."""

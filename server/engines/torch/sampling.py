@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from server.engines.completion_policy import Completion, CompletionRequest
+from server.engines.policy import Completion, CompletionRequest
 from server.engines.protocols import Sampling
 from server.engines.torch.loop import Call, EngineLoop
 

@@ -5,8 +5,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from server.engines.completion_policy import Completion, CompletionRequest, StepFormat, vllm_seed
 from server.engines.model_folder import ModelFolder
+from server.engines.policy import Completion, CompletionRequest, StepFormat, vllm_seed
 from server.engines.protocols import EngineName, Sampling
 from server.engines.vllm.arguments import Label, VllmOptions
 from server.engines.vllm.engine import VllmEngine
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class VllmCompleter(VllmEngine):
-    """`server.engines.completion_policy.Completer` on vLLM."""
+    """`server.engines.policy.Completer` on vLLM."""
 
     def __init__(
         self, model: ModelFolder, step_format: StepFormat, options: VllmOptions, *, turn: asyncio.Lock

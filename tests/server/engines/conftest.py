@@ -20,8 +20,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from search.format import SPECIAL_TOKENS
 from search.protocols import Policy, StepScorer
 from search.testing.fakes import ArithmeticPolicy, FunctionScorer
-from server.engines.completion_policy import CompletionPolicyEngine
-from server.engines.protocols import PolicyEngine, Sampling, ScorerEngine
+from server.engines.policy import PolicyEngine
+from server.engines.protocols import Sampling, ScorerEngine
 from server.engines.rendering import END_OF_TEXT
 from server.engines.torch.checkpoint import Checkpoint, load_policy, load_ppm
 from server.engines.torch.loop import ComputeThread
@@ -128,7 +128,7 @@ async def opened() -> AsyncIterator[Opened]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def vllm_policy(opened: Opened, policy_folder: FilePath) -> CompletionPolicyEngine:
+async def vllm_policy(opened: Opened, policy_folder: FilePath) -> PolicyEngine:
     return await opened.get(open_vllm_policy, policy_folder)
 
 

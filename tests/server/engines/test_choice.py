@@ -11,8 +11,8 @@ import torch
 
 from server.bundle.folders import ModelFolders
 from server.engines.choice import BackendName, EngineOptions, RemoteOptions, make_engines
-from server.engines.completion_policy import CompletionPolicyEngine
 from server.engines.errors import EngineError, MemoryRefused
+from server.engines.policy import PolicyEngine
 from server.engines.remote.client import RemoteAddress, RemoteLimits
 from server.engines.torch.policy import TorchCompleter
 from server.engines.vllm.arguments import VllmOptions
@@ -28,7 +28,7 @@ def test_without_a_gpu_auto_is_torch(model_folders: ModelFolders, backend: Backe
     if backend == "auto" and torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     policy = make_engines(model_folders, EngineOptions(backend=backend)).policy
-    assert isinstance(policy, CompletionPolicyEngine)
+    assert isinstance(policy, PolicyEngine)
     assert isinstance(policy.completer, TorchCompleter)
 
 

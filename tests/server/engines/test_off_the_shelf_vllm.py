@@ -9,9 +9,9 @@ import pytest_asyncio
 
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep
-from server.engines.completion_policy import CompletionPolicyEngine, CompletionRequest
 from server.engines.fewshot.format import FewShotFormat, read_format
 from server.engines.model_folder import ModelFolder
+from server.engines.policy import CompletionRequest, PolicyEngine
 from server.engines.prm.rendering import PrmTokens
 from server.engines.protocols import Sampling, ScorerEngine
 from server.engines.torch.runtime import TorchRuntime
@@ -37,7 +37,7 @@ PLACES = ["beside the server", "elsewhere"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=PLACES)
-async def policy(request: pytest.FixtureRequest, chat_folder: FilePath) -> AsyncGenerator[CompletionPolicyEngine]:
+async def policy(request: pytest.FixtureRequest, chat_folder: FilePath) -> AsyncGenerator[PolicyEngine]:
     if request.param == PLACES[0]:
         async with vllm_policy_of(chat_folder, OPTIONS) as engine:
             yield engine
@@ -62,7 +62,7 @@ async def scorer(request: pytest.FixtureRequest, prm_folder: FilePath) -> AsyncG
 
 
 async def test_few_shot_steps_are_those_of_transformers(
-    policy: CompletionPolicyEngine, chat_folder: FilePath, one_thread: TorchRuntime
+    policy: PolicyEngine, chat_folder: FilePath, one_thread: TorchRuntime
 ) -> None:
     async with few_shot_policy(chat_folder, one_thread) as local:
         (expected,) = await local.policy(GREEDY).propose(PATH, 1, seed=1)
@@ -72,16 +72,14 @@ async def test_few_shot_steps_are_those_of_transformers(
     assert found.logprob == pytest.approx(expected.logprob, abs=24 * 0.04)
 
 
-async def test_few_shot_samples_differ(policy: CompletionPolicyEngine) -> None:
+async def test_few_shot_samples_differ(policy: PolicyEngine) -> None:
     many = await policy.policy(Sampling(temperature=1.0, max_step_tokens=24)).propose(PATH, 8, seed=1)
     assert len({candidate.token_ids for candidate in many}) == 8
     again = await policy.policy(Sampling(temperature=1.0, max_step_tokens=24)).propose(PATH, 8, seed=1)
     assert [candidate.token_ids for candidate in again] == [candidate.token_ids for candidate in many]
 
 
-async def test_a_stop_string_ends_a_completion_and_is_kept(
-    policy: CompletionPolicyEngine, chat_folder: FilePath
-) -> None:
+async def test_a_stop_string_ends_a_completion_and_is_kept(policy: PolicyEngine, chat_folder: FilePath) -> None:
     tokens = read_format(ModelFolder(chat_folder))
     whole = await complete(policy, tokens)
     stop = next(text for text in map(tokens.decode, ([token] for token in whole[4:])) if text.isascii())
@@ -91,7 +89,7 @@ async def test_a_stop_string_ends_a_completion_and_is_kept(
     assert stop not in tokens.decode(found[:-1])
 
 
-async def complete(policy: CompletionPolicyEngine, tokens: FewShotFormat, *stop_strings: str) -> tuple[int, ...]:
+async def complete(policy: PolicyEngine, tokens: FewShotFormat, *stop_strings: str) -> tuple[int, ...]:
     request = CompletionRequest(
         segments=tokens.segments(PATH), n=1, seed=1, sampling=GREEDY, max_tokens=24, stop_strings=stop_strings
     )

@@ -10,7 +10,8 @@ import torch
 
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path, PathStep, PathTooLong, Policy
-from server.engines.protocols import PolicyEngine, Sampling
+from server.engines.policy import PolicyEngine
+from server.engines.protocols import Sampling
 from server.engines.rendering import END_OF_TEXT, PathTokens
 from server.engines.torch.checkpoint import Checkpoint
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from search.format import Segment
 from search.outcomes import CandidateStop
 from search.protocols import Candidate
-from server.engines.completion_policy import Completion
 from server.engines.fewshot.format import STOP_STRINGS, candidate_of
+from server.engines.policy import Completion
 
 END = 0
 """The token with which the fake model ends its turn."""

@@ -14,11 +14,11 @@ import transformers
 
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path, PathStep, PathTooLong
-from server.engines.completion_policy import CompletionPolicyEngine, CompletionRequest
 from server.engines.errors import CheckpointError, EngineClosed, EngineFailed
 from server.engines.fewshot.format import FewShotFormat, read_format
 from server.engines.fewshot.transformers_completer import TransformersCompleter
 from server.engines.model_folder import ModelFolder, PolicyKind
+from server.engines.policy import CompletionRequest, PolicyEngine
 from server.engines.protocols import Sampling
 from server.engines.torch.runtime import TorchRuntime
 from tests.server.engines.built import few_shot_policy
@@ -30,7 +30,7 @@ GREEDY = Sampling(temperature=0.0, max_step_tokens=16)
 
 
 class Opened(NamedTuple):
-    engine: CompletionPolicyEngine
+    engine: PolicyEngine
     completer: TransformersCompleter
     tokens: FewShotFormat
     folder: FilePath
@@ -41,7 +41,7 @@ async def opened(request: pytest.FixtureRequest, one_thread: TorchRuntime) -> As
     folder = request.getfixturevalue(request.param)
     tokens = read_format(ModelFolder(folder))
     completer = TransformersCompleter(ModelFolder(folder), tokens.tokenizer, runtime=one_thread)
-    async with CompletionPolicyEngine(completer, tokens) as engine:
+    async with PolicyEngine(completer, tokens) as engine:
         yield Opened(engine, completer, tokens, folder)
 
 

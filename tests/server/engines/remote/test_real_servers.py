@@ -12,9 +12,10 @@ import pytest_asyncio
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path, PathStep, PathTooLong
 from server.bundle.folders import bundled_models
-from server.engines.completion_policy import CompletionPolicyEngine, CompletionRequest, TrainedFormat
+from server.engines.choice import Engines
 from server.engines.errors import RemoteMismatch, RemoteRefused
-from server.engines.protocols import Engines, Sampling
+from server.engines.policy import CompletionRequest, PolicyEngine, TrainedFormat
+from server.engines.protocols import Sampling
 from server.engines.remote.client import RemoteAddress
 from server.engines.remote.completer import RemoteCompleter
 from server.engines.rendering import PathTokens
@@ -78,7 +79,7 @@ async def metrics(address: RemoteAddress) -> dict[str, float]:
     return sums
 
 
-async def greedy_paths(engine: CompletionPolicyEngine) -> list[Path]:
+async def greedy_paths(engine: PolicyEngine) -> list[Path]:
     """Two steps of each problem."""
     paths: list[Path] = []
     for problem in PROBLEMS:
@@ -90,7 +91,7 @@ async def greedy_paths(engine: CompletionPolicyEngine) -> list[Path]:
 
 
 async def test_greedy_steps_are_those_of_the_torch_engine(engines: Engines) -> None:
-    assert isinstance(engines.policy, CompletionPolicyEngine)
+    assert isinstance(engines.policy, PolicyEngine)
     remote = await greedy_paths(engines.policy)
     async with torch_policy(load_policy(bundled_models().policy)) as torch_engine:
         local = await greedy_paths(torch_engine)
@@ -100,7 +101,7 @@ async def test_greedy_steps_are_those_of_the_torch_engine(engines: Engines) -> N
 
 
 async def test_scores_are_those_of_the_torch_engine(engines: Engines) -> None:
-    assert isinstance(engines.policy, CompletionPolicyEngine)
+    assert isinstance(engines.policy, PolicyEngine)
     paths = [Path(problem=PROBLEMS[0]), *await greedy_paths(engines.policy)]
     async with torch_scorer(load_ppm(bundled_models().ppm)) as torch_engine:
         expected = await torch_engine.score(paths)

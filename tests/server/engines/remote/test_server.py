@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from search.protocols import Path
-from server.engines.completion_policy import CompletionPolicyEngine
 from server.engines.errors import EngineClosed, RemoteMismatch, RemoteRefused, RemoteUnavailable
+from server.engines.policy import PolicyEngine
 from server.engines.protocols import Sampling
 from server.engines.remote.client import RemoteAddress, RemoteLimits
 from server.engines.remote.ppm import RemoteScorer
@@ -24,7 +24,7 @@ MODEL_TOKENS = 1536
 BOUND_S = 60.0
 
 
-def engine(stub: StubServer, limits: RemoteLimits, *, model: str | None = None) -> CompletionPolicyEngine:
+def engine(stub: StubServer, limits: RemoteLimits, *, model: str | None = None) -> PolicyEngine:
     return remote_policy(
         RemoteAddress(url=stub.url, model=model), bundled_tokenizer(), context_tokens=MODEL_TOKENS, limits=limits
     )
@@ -178,7 +178,7 @@ async def test_leaving_ends_what_is_pending_and_refuses_what_comes(stub: StubSer
     assert isinstance(await pending(policy), EngineClosed)
 
 
-async def pending(policy: CompletionPolicyEngine) -> EngineClosed | None:
+async def pending(policy: PolicyEngine) -> EngineClosed | None:
     try:
         await policy.policy(SAMPLING).propose(Path(problem="1?"), 1, seed=1)
     except EngineClosed as error:

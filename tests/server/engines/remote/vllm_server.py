@@ -16,7 +16,8 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path as FilePath
 
-from server.engines.protocols import PolicyEngine, ScorerEngine
+from server.engines.policy import PolicyEngine
+from server.engines.protocols import ScorerEngine
 from server.engines.remote.client import RemoteAddress
 from tests.server.engines.built import remote_policy_of, remote_scorer_of
 

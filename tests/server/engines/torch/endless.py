@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from server.engines.completion_policy import CompletionPolicyEngine
+from server.engines.policy import PolicyEngine
 from server.engines.protocols import Sampling
 
 ENDLESS = Sampling(top_p=1e-6, max_step_tokens=900)
@@ -16,5 +16,5 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
-async def until_generated(policy: CompletionPolicyEngine, tokens: int) -> None:
+async def until_generated(policy: PolicyEngine, tokens: int) -> None:
     await until(lambda: policy.stats.tokens_generated >= tokens)

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from search.protocols import Path
-from server.engines.completion_policy import CompletionPolicyEngine
 from server.engines.errors import EngineClosed, EngineError, EngineFailed
+from server.engines.policy import PolicyEngine
 from server.engines.protocols import Sampling
 from server.engines.torch.checkpoint import Checkpoint
 from server.engines.torch.ppm import torch_scorer
@@ -22,7 +22,7 @@ def compute_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name == "engine-compute"}
 
 
-async def refusal(policy: CompletionPolicyEngine) -> EngineError | None:
+async def refusal(policy: PolicyEngine) -> EngineError | None:
     try:
         await policy.policy(ENDLESS).propose(Path(problem="long"), 2, seed=0)
     except EngineError as error:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from server.engines.completion_policy import CompletionPolicyEngine, TrainedFormat
 from server.engines.model_folder import ModelFolder
+from server.engines.policy import PolicyEngine, TrainedFormat
 from server.engines.prm.pooling import RAW_SCORE
 from server.engines.rendering import PathTokens
 from server.engines.vllm.arguments import VllmOptions
@@ -77,9 +77,7 @@ def stand_in_for_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, module)
 
 
-def fake_policy(
-    construct: Callable[[], FakeLlm], path: FilePath, options: VllmOptions | None = None
-) -> CompletionPolicyEngine:
+def fake_policy(construct: Callable[[], FakeLlm], path: FilePath, options: VllmOptions | None = None) -> PolicyEngine:
     """`construct` is called on a thread, for each start."""
 
     class Completer(VllmCompleter):
@@ -89,7 +87,7 @@ def fake_policy(
     folder = ModelFolder(path)
     step_format = TrainedFormat(folder.step_tokenizer)
     completer = Completer(folder, step_format, options or VllmOptions(), turn=asyncio.Lock())
-    return CompletionPolicyEngine(completer, step_format)
+    return PolicyEngine(completer, step_format)
 
 
 def fake_scorer(construct: Callable[[], FakeLlm], path: FilePath, options: VllmOptions | None = None) -> VllmScorer:

@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 
 from search.protocols import Path
-from server.engines.completion_policy import CompletionPolicyEngine
 from server.engines.errors import EngineClosed, EngineError, EngineFailed
+from server.engines.policy import PolicyEngine
 from server.engines.protocols import Sampling
 from server.engines.vllm.engine import VllmEngine
 from server.engines.vllm.watchdog import MARK, marked
@@ -37,7 +37,7 @@ def starting(*outcomes: FakeLlm | Exception) -> Callable[[], FakeLlm]:
     return construct
 
 
-def inner(engine: CompletionPolicyEngine) -> VllmEngine:
+def inner(engine: PolicyEngine) -> VllmEngine:
     return cast(VllmEngine, engine.completer)
 
 
@@ -47,7 +47,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def refusal(engine: CompletionPolicyEngine) -> EngineError | None:
+async def refusal(engine: PolicyEngine) -> EngineError | None:
     try:
         await engine.policy(Sampling()).propose(Path(problem="1+2"), 1, seed=0)
     except EngineError as error:

@@ -16,9 +16,9 @@ import pytest
 
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path, PathStep
-from server.engines.completion_policy import CompletionPolicyEngine
 from server.engines.errors import EngineClosed, EngineError, EngineFailed
 from server.engines.model_folder import ModelFolder
+from server.engines.policy import PolicyEngine
 from server.engines.protocols import Sampling
 from server.engines.rendering import PathTokens
 from server.engines.vllm.arguments import VllmOptions
@@ -69,11 +69,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.002)
 
 
-def inner(engine: CompletionPolicyEngine) -> "VllmEngine":
+def inner(engine: PolicyEngine) -> "VllmEngine":
     return cast("VllmEngine", engine.completer)
 
 
-def processes(engine: CompletionPolicyEngine) -> list[int]:
+def processes(engine: PolicyEngine) -> list[int]:
     """Those that belong to the engine."""
     return marked(inner(engine).mark)
 
@@ -91,7 +91,7 @@ def step_of(length: int, first: int = 20) -> PathStep:
     return PathStep(text="", token_ids=token_ids, stop=CandidateStop.END_OF_STEP)
 
 
-async def long_path(engine: CompletionPolicyEngine) -> Path:
+async def long_path(engine: PolicyEngine) -> Path:
     """A problem at which the model writes on and on."""
     paths = [Path(problem=f"{k}+1") for k in range(12)]
     steps = [(await engine.policy(NARROW).propose(path, 1, seed=0))[0] for path in paths]
@@ -100,7 +100,7 @@ async def long_path(engine: CompletionPolicyEngine) -> Path:
     return paths[longest]
 
 
-async def refusal(engine: CompletionPolicyEngine, path: Path) -> EngineError | None:
+async def refusal(engine: PolicyEngine, path: Path) -> EngineError | None:
     try:
         await engine.policy(NARROW).propose(path, 16, seed=0)
     except EngineError as error:
@@ -108,7 +108,7 @@ async def refusal(engine: CompletionPolicyEngine, path: Path) -> EngineError | N
     return None
 
 
-async def test_tokens_and_batches_are_counted(vllm_policy: CompletionPolicyEngine) -> None:
+async def test_tokens_and_batches_are_counted(vllm_policy: PolicyEngine) -> None:
     before = vllm_policy.stats
     candidates = await vllm_policy.policy(SAMPLED).propose(Path(problem="1+2"), 12, seed=3)
     await until(lambda: vllm_policy.stats.tokens_generated - before.tokens_generated >= tokens_of(candidates))
@@ -125,7 +125,7 @@ def tokens_of(candidates: Sequence[Candidate]) -> int:
     return sum(len(candidate.token_ids) for candidate in candidates)
 
 
-async def test_a_child_reuses_its_parents_path(vllm_policy: CompletionPolicyEngine, policy_folder: FilePath) -> None:
+async def test_a_child_reuses_its_parents_path(vllm_policy: PolicyEngine, policy_folder: FilePath) -> None:
     root = Path(problem="Seven apples and eight pears, how many pieces of fruit are there?")
     parent, policy = after(root, step_of(70)), vllm_policy.policy(replace(SAMPLED, max_step_tokens=1))
     await policy.propose(parent, 1, seed=1)
@@ -148,7 +148,7 @@ async def test_the_ppm_reuses_a_parents_path(vllm_scorer: "VllmScorer", ppm_fold
     assert reused >= 4 * (held // BLOCK_TOKENS * BLOCK_TOKENS)
 
 
-async def test_concurrent_searches_share_forward_passes(vllm_policy: CompletionPolicyEngine) -> None:
+async def test_concurrent_searches_share_forward_passes(vllm_policy: PolicyEngine) -> None:
     before = vllm_policy.stats
     async with asyncio.TaskGroup() as group:
         tasks = [
@@ -159,7 +159,7 @@ async def test_concurrent_searches_share_forward_passes(vllm_policy: CompletionP
     assert passes * 3 < tokens_of(candidates)
 
 
-async def test_aborted_samples_are_not_generated(vllm_policy: CompletionPolicyEngine) -> None:
+async def test_aborted_samples_are_not_generated(vllm_policy: PolicyEngine) -> None:
     path = await long_path(vllm_policy)
     before = vllm_policy.stats
     async with asyncio.TaskGroup() as group:
@@ -177,7 +177,7 @@ async def test_aborted_samples_are_not_generated(vllm_policy: CompletionPolicyEn
     assert vllm_policy.stats.tokens_generated - at_abort - tokens_of(others) <= 3 * 16
 
 
-async def test_a_death_fails_requests_and_is_followed_by_a_restart(vllm_policy: CompletionPolicyEngine) -> None:
+async def test_a_death_fails_requests_and_is_followed_by_a_restart(vllm_policy: PolicyEngine) -> None:
     await dies_and_restarts(vllm_policy, "EngineCore")
 
 
@@ -190,13 +190,13 @@ async def test_with_workers_a_worker_s_death_is_noticed(
         await dies_and_restarts(engine, "Worker")
 
 
-async def test_on_a_cpu_an_engine_is_one_process(vllm_policy: CompletionPolicyEngine) -> None:
+async def test_on_a_cpu_an_engine_is_one_process(vllm_policy: PolicyEngine) -> None:
     named = [command_of(process_id) for process_id in processes(vllm_policy)]
     assert len([command for command in named if "EngineCore" in command]) == 1
     assert [command for command in named if "Worker" in command] == []
 
 
-async def dies_and_restarts(engine: CompletionPolicyEngine, victim: str) -> None:
+async def dies_and_restarts(engine: PolicyEngine, victim: str) -> None:
     path, restarts = await long_path(engine), inner(engine).restarts
     expected = await engine.policy(SAMPLED).propose(path, 4, seed=7)
     before = engine.stats
@@ -216,7 +216,7 @@ def command_of(process_id: int) -> str:
     return FilePath(f"/proc/{process_id}/cmdline").read_text()
 
 
-async def test_a_request_to_a_dead_engine_is_refused(vllm_policy: CompletionPolicyEngine) -> None:
+async def test_a_request_to_a_dead_engine_is_refused(vllm_policy: PolicyEngine) -> None:
     path = await long_path(vllm_policy)
     restarts = inner(vllm_policy).restarts
     for process_id in processes(vllm_policy):
@@ -226,9 +226,7 @@ async def test_a_request_to_a_dead_engine_is_refused(vllm_policy: CompletionPoli
     await until(lambda: inner(vllm_policy).restarts == restarts + 1 and vllm_policy.fault is None)
 
 
-async def test_the_engines_leave_no_series_of_vllms_own(
-    vllm_policy: CompletionPolicyEngine, vllm_scorer: "VllmScorer"
-) -> None:
+async def test_the_engines_leave_no_series_of_vllms_own(vllm_policy: PolicyEngine, vllm_scorer: "VllmScorer") -> None:
     from prometheus_client import REGISTRY
 
     assert not [metric.name for metric in REGISTRY.collect() if metric.name.startswith("vllm")]

@@ -1,4 +1,4 @@
-"""The completion policy: `server.engines.protocols.PolicyEngine` over anything that continues a sequence of tokens.
+"""The policy's engine, over anything that continues a sequence of tokens.
 
 Two seams meet here. A `Completer` runs the model: a vLLM server elsewhere, vLLM beside this server, or transformers. A
 `StepFormat` says how the model reads a path and writes a step: as it was trained, or shown by a few-shot prompt.
@@ -91,19 +91,19 @@ class TrainedFormat(PathTokens, StepFormat):
         return Candidate(text=text, token_ids=token_ids, logprob=completion.logprob, stop=stop)
 
 
-class CompletionPolicyEngine:
-    """Proposes steps. Entering and leaving enters and leaves the completer."""
+class PolicyEngine:
+    """The policy's model. Entering and leaving enters and leaves the completer."""
 
     def __init__(self, completer: Completer, step_format: StepFormat) -> None:
         self.completer = completer
         self.step_format = step_format
 
     def policy(self, sampling: Sampling) -> "PolicyView":
-        """See `server.engines.protocols.PolicyEngine`."""
+        """A view with this sampling; costs nothing, lives as long as the engine."""
         return PolicyView(self, sampling)
 
     def prompt_tokens(self, problem: str) -> int:
-        """Instruction and examples included, where the format has them."""
+        """Length of a problem as the model reads it, with instruction and examples where the format has them."""
         return len(self.step_format.token_ids(Path(problem=problem)))
 
     async def propose(self, path: Path, n: int, *, seed: int, sampling: Sampling) -> Sequence[Candidate]:
@@ -157,7 +157,7 @@ class CompletionPolicyEngine:
 class PolicyView:
     """`search.protocols.Policy` with one way of sampling. Any number of views share an engine, and its batch."""
 
-    engine: CompletionPolicyEngine
+    engine: PolicyEngine
     sampling: Sampling
 
     async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
