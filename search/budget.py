@@ -6,8 +6,8 @@ it. So the tokens of a tree overshoot their limit by less than one rollout. Read
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 
 from search.listening import Call, CallKind, PolicyCall, RunnerCall, ScorerCall
@@ -138,18 +138,12 @@ class Meter:
         self._ppm_step_tokens = 0
         self._code_steps = 0
 
-    @asynccontextmanager
-    async def listen(self, call: Call) -> AsyncGenerator[None]:
+    def listen(self, call: Call) -> AbstractAsyncContextManager[None]:
         """A listener that adds up one call."""
-        watch = self._watches.get(call.kind)
-        if watch is None:
-            yield
-            return
-        watch.start()
-        try:
-            yield
-        finally:
-            watch.stop()
+        return _Metered(self, call, self._watches.get(call.kind))
+
+    def count(self, call: Call) -> None:
+        """Add up a call that has its result."""
         match call:
             case PolicyCall():
                 self._policy_tokens += sum(len(candidate.token_ids) for candidate in call.result)
@@ -179,3 +173,22 @@ class Meter:
             sandbox=self._watches[CallKind.RUNNER].seconds,
             ppm=self._watches[CallKind.SCORER].seconds,
         )
+
+
+@dataclass(slots=True)
+class _Metered:
+    """A call that is timed and counted. All calls pass through here, and a generator would take twice as long."""
+
+    meter: Meter
+    call: Call
+    watch: Stopwatch | None
+
+    async def __aenter__(self) -> None:
+        if self.watch is not None:
+            self.watch.start()
+
+    async def __aexit__(self, raised: type[BaseException] | None, *_: object) -> None:
+        if self.watch is not None:
+            self.watch.stop()
+        if raised is None:
+            self.meter.count(self.call)

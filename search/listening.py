@@ -18,7 +18,7 @@ never changes arguments or result, and passes on what was raised. Only a listene
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
@@ -102,8 +102,7 @@ def listening(parts: Parts, *listeners: Listener) -> Parts:
     """
     for listener in listeners:
         heard = _Heard(parts, listener)
-        parts = replace(
-            parts,
+        parts = Parts(
             policy=heard,
             runner=heard,
             equality=heard,
@@ -115,6 +114,8 @@ def listening(parts: Parts, *listeners: Listener) -> Parts:
 
 class _Heard:
     """All parts of a search at once, with one listener around each call."""
+
+    __slots__ = ("_listener", "_parts")
 
     def __init__(self, parts: Parts, listener: Listener) -> None:
         self._parts = parts
