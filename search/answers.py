@@ -174,37 +174,23 @@ class AnswerClasses:
         """Give the answer its class, or return the pair that must be compared first."""
         if answer in self._class_of:
             return None
-        in_doubt = False
+        in_doubt, joined = False, len(self._members)
         for number, members in enumerate(self._members):
-            verdict, unasked = self._compare(answer, members)
-            if unasked is not None:
-                return unasked
+            verdict = Verdict.UNKNOWN
+            for member in members:
+                pair = (min(member, answer), max(member, answer))
+                if pair not in self._verdicts:
+                    return pair
+                verdict = self._verdicts[pair]
+                if verdict is not Verdict.UNKNOWN:
+                    break
             if verdict is Verdict.SAME:
-                self._join(answer, ClassId(number), in_doubt=in_doubt)
-                return None
+                joined = number
+                break
             in_doubt = in_doubt or verdict is Verdict.UNKNOWN
-        self._join(answer, ClassId(len(self._members)), in_doubt=in_doubt)
-        return None
-
-    def place_as_known(self, answer: str) -> None:
-        """Give the answer its class at once; a pair that was never compared counts as unknown."""
-        while (pair := self.place(answer)) is not None:
-            self.learn(pair, Verdict.UNKNOWN)
-
-    def _join(self, answer: str, number: ClassId, *, in_doubt: bool) -> None:
-        if number == len(self._members):
+        if joined == len(self._members):
             self._members.append([])
-        self._members[number].append(answer)
-        self._class_of[answer] = number
+        self._members[joined].append(answer)
+        self._class_of[answer] = ClassId(joined)
         self.has_unknown = self.has_unknown or in_doubt
-
-    def _compare(self, answer: str, members: Sequence[str]) -> tuple[Verdict, Pair | None]:
-        """Compare with the members of one class, up to the first that decides or was never asked about."""
-        for member in members:
-            pair = (min(member, answer), max(member, answer))
-            verdict = self._verdicts.get(pair)
-            if verdict is None:
-                return Verdict.UNKNOWN, pair
-            if verdict is not Verdict.UNKNOWN:
-                return verdict, None
-        return Verdict.UNKNOWN, None
+        return None

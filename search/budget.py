@@ -7,10 +7,10 @@ it. So the tokens of a tree overshoot their limit by less than one rollout. Read
 import asyncio
 import math
 from collections.abc import Callable, Generator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
-from search.listening import Call, CallKind, PolicyCall, RunnerCall, ScorerCall
+from search.listening import Call, CallKind, EqualityCall, JudgeCall, PolicyCall, RunnerCall, ScorerCall
 from search.outcomes import StopReason
 
 
@@ -37,9 +37,8 @@ class Budget:
 
     def stop_reason(self, *, trajectories: int, tokens: int, seconds: float) -> StopReason | None:
         """Why to stop after spending this much; None: go on."""
-        if self.trajectories is not None and trajectories >= self.trajectories:
-            return StopReason.BUDGET
-        if self.tokens is not None and tokens >= self.tokens:
+        enough_trajectories = self.trajectories is not None and trajectories >= self.trajectories
+        if enough_trajectories or (self.tokens is not None and tokens >= self.tokens):
             return StopReason.BUDGET
         if self.seconds is not None and seconds >= self.seconds:
             return StopReason.DEADLINE
@@ -106,26 +105,26 @@ class PhaseSeconds:
     ppm: float
 
 
+@dataclass(slots=True)
 class Stopwatch:
     """Time during which at least one call was running. Calls may overlap; overlapping time counts once."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._running = 0
-        self._since_s = 0.0
-        self.seconds = 0.0
+    now: Callable[[], float]
+    seconds: float = 0.0
+    running: int = 0
+    since_s: float = 0.0
 
     def start(self) -> None:
         """A call begins."""
-        if self._running == 0:
-            self._since_s = self._now()
-        self._running += 1
+        if self.running == 0:
+            self.since_s = self.now()
+        self.running += 1
 
     def stop(self) -> None:
         """A call ends."""
-        self._running -= 1
-        if self._running == 0:
-            self.seconds += self._now() - self._since_s
+        self.running -= 1
+        if self.running == 0:
+            self.seconds += self.now() - self.since_s
 
 
 class Meter:
@@ -140,7 +139,8 @@ class Meter:
 
     def listen(self, call: Call) -> AbstractAsyncContextManager[None]:
         """A listener that adds up one call."""
-        return _Metered(self, call, self._watches.get(call.kind))
+        watch = self._watches.get(call.kind)
+        return nullcontext() if watch is None else _Metered(self, call, watch)
 
     def count(self, call: Call) -> None:
         """Add up a call that has its result."""
@@ -152,7 +152,7 @@ class Meter:
                 self._ppm_step_tokens += sum(len(step.token_ids) for path in call.paths for step in path.steps)
             case RunnerCall():
                 self._code_steps += 1
-            case _:
+            case EqualityCall() | JudgeCall():
                 pass
 
     def usage(self, *, trajectories: int, cached_trajectories: int) -> Usage:
@@ -181,14 +181,12 @@ class _Metered:
 
     meter: Meter
     call: Call
-    watch: Stopwatch | None
+    watch: Stopwatch
 
     async def __aenter__(self) -> None:
-        if self.watch is not None:
-            self.watch.start()
+        self.watch.start()
 
     async def __aexit__(self, raised: type[BaseException] | None, *_: object) -> None:
-        if self.watch is not None:
-            self.watch.stop()
+        self.watch.stop()
         if raised is None:
             self.meter.count(self.call)

@@ -86,16 +86,11 @@ class SearchConfig:
     """Stop with `converged` once the answer is this sure, in (0, 1); None: go on."""
 
     def __post_init__(self) -> None:
-        if self.candidates < 1:
-            raise ValueError(f"candidates must be at least 1, not {self.candidates}")
-        if self.max_depth < 1:
-            raise ValueError(f"max_depth must be at least 1, not {self.max_depth}")
+        for name in ("candidates", "max_depth", "parallel_rollouts", "beam_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not (math.isfinite(self.exploration) and self.exploration >= 0):
             raise ValueError(f"exploration must be a finite number from 0 up, not {self.exploration}")
-        if self.parallel_rollouts < 1:
-            raise ValueError(f"parallel_rollouts must be at least 1, not {self.parallel_rollouts}")
-        if self.beam_width < 1:
-            raise ValueError(f"beam_width must be at least 1, not {self.beam_width}")
         if self.stop_at_confidence is not None and not 0 < self.stop_at_confidence < 1:
             raise ValueError(f"stop_at_confidence must lie between 0 and 1, not at {self.stop_at_confidence}")
         if self.top_k is not None and self.top_k < 1:

@@ -17,13 +17,19 @@ from search.tree import ROOT, Node, NodeId, Tree, give_prior
 
 
 class Expander:
-    """Expands nodes of one tree during one run."""
+    """Expands nodes of one tree during one run, and keeps the interpreter state after each node.
+
+    These snapshots are the only state of a search outside its tree, since they cannot be saved. A missing snapshot (the
+    tree was loaded) is made again when first needed: the path's code steps are run from the last node that has one.
+    Snapshots made again by one expansion are available to others once that expansion is applied, so that the steps run
+    again do not depend on which expansion is faster.
+    """
 
     def __init__(self, tree: Tree, *, config: SearchConfig, seed: int) -> None:
         self._tree = tree
         self._config = config
         self._seed = seed
-        self._snapshots = Snapshots(tree)
+        self._snapshots: dict[NodeId, Snapshot | None] = {ROOT: None}
 
     def plan(self, node_id: NodeId, *, n: int, draw: int = 0) -> Plan:
         """For at most `n` children of an open node, as the tree is now; `draw` tells repeated requests apart."""
@@ -33,16 +39,17 @@ class Expander:
             path=path,
             n=n,
             seed=request_seed(self._seed, path, draw=draw),
-            route=self._snapshots.route_to(node_id),
+            route=route_to(self._tree, self._snapshots, node_id),
             executions=self._tree.executions(node_id),
         )
 
     def apply(self, proposal: Proposal) -> list[NodeId]:
         """Add the children and return their ids, dead ones included; empty where `proposal.closes` a node instead."""
-        self._snapshots.keep_all(proposal.restored)
+        for node_id, snapshot in proposal.restored.items():
+            self._snapshots.setdefault(node_id, snapshot)
         self._tree.applied += 1
         if proposal.closes is not None:
-            self._close(proposal.closes, is_lost=proposal.lost is not None)
+            self._close(proposal.closes, is_lost=proposal.is_lost)
             return []
         parent = self._tree[proposal.node_id]
         added: list[NodeId] = []
@@ -51,8 +58,8 @@ class Expander:
             if draft.score is not None and scores_steps(self._config):
                 give_prior(node, draft.score)
             self._tree.add(node)
-            if draft.execution is not None:
-                self._snapshots.keep(node.id, draft.execution.snapshot)
+            if draft.execution is not None and draft.execution.snapshot is not None:
+                self._snapshots[node.id] = draft.execution.snapshot
             added.append(node.id)
         self._tree.settle(parent.id)
         return added
@@ -61,8 +68,11 @@ class Expander:
         if is_lost:
             node = self._tree[node_id]
             assert node.execution is not None
-            error = "the step ended differently when it was run again"
-            node.execution = replace(node.execution, outcome=ExecutionOutcome.LOST, error=error)
+            node.execution = replace(
+                node.execution,
+                outcome=ExecutionOutcome.LOST,
+                error="the step ended differently when it was run again",
+            )
         self._tree.close(node_id, NodeOutcome.CODE_FAILED if is_lost else NodeOutcome.TOO_DEEP)
 
 
@@ -83,38 +93,15 @@ def _node(draft: Draft, *, id: NodeId, parent: Node) -> Node:
     )
 
 
-class Snapshots:
-    """The interpreter state after each node, for one tree during one run.
-
-    This is the only state of a search outside its tree, since it cannot be saved. A missing snapshot (the tree was
-    loaded) is made again when first needed: the path's code steps are run from the last node that has one. Snapshots
-    made again by one expansion are available to others once that expansion is applied, so that the steps run again do
-    not depend on which expansion is faster.
-    """
-
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
-        self._by_node: dict[NodeId, Snapshot | None] = {ROOT: None}
-
-    def keep(self, node_id: NodeId, snapshot: Snapshot | None) -> None:
-        """Remember the state after a node; None where the runner kept none."""
-        if snapshot is not None:
-            self._by_node[node_id] = snapshot
-
-    def keep_all(self, made: Mapping[NodeId, Snapshot]) -> None:
-        """Remember snapshots made again; of two snapshots of one node the first."""
-        for node_id, snapshot in made.items():
-            self._by_node.setdefault(node_id, snapshot)
-
-    def route_to(self, node_id: NodeId) -> Route:
-        """From the nearest snapshot above, as things are now."""
-        node = self._tree[node_id]
-        missing: list[Node] = []
-        while node.id not in self._by_node:
-            missing.append(node)
-            assert node.parent is not None
-            node = self._tree[node.parent]
-        return Route(known=self._by_node[node.id], missing=tuple(reversed(missing)))
+def route_to(tree: Tree, snapshots: Mapping[NodeId, Snapshot | None], node_id: NodeId) -> Route:
+    """From the nearest snapshot above the node, as things are now."""
+    node = tree[node_id]
+    missing: list[Node] = []
+    while node.id not in snapshots:
+        missing.append(node)
+        assert node.parent is not None
+        node = tree[node.parent]
+    return Route(known=snapshots[node.id], missing=tuple(reversed(missing)))
 
 
 def request_seed(search_seed: int, path: Path, *, draw: int) -> int:

@@ -60,20 +60,20 @@ class Rollouts:
         try:
             end = None
             while end is None:
-                node = self._select(path)
+                node = self._select(path)  # 1. Select.
                 if node.outcome is not NodeOutcome.OPEN:
                     end = node.id
                     break
                 with self.in_flight.expanding(node.id):
-                    # Propose: the parts work on the plan, and other rollouts go on meanwhile.
+                    # 2. Propose: the parts work on the plan, and other rollouts go on meanwhile.
                     proposal = yield self._expander.plan(node.id, n=self._run.config.candidates)
                     assert proposal is not None
                     if any(self._tree[above].is_dead for above in path):
                         return  # Another rollout ended at a node above, and counted this dead end.
-                    end = self._apply(proposal)
+                    end = self._apply(proposal)  # 3. Apply.
         finally:
             self.in_flight.leave(path)
-        self._backup(end)
+        self._backup(end)  # 4. Back up.
 
     def _select(self, path: list[NodeId]) -> Node:
         """Go down from the end of the path to a node without children."""

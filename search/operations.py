@@ -76,13 +76,10 @@ class Operations:
         return ready
 
     def _ready(self, name: str | None, recorded: str | None) -> str | None:
-        if recorded is not None:
-            return recorded if recorded in self._finished else None
-        if self._failed is not None:
-            return self._failed
-        if name is not None:
-            return name if name in self._finished else None
-        return next(iter(self._finished), None)
+        wanted = recorded or self._failed or name
+        if wanted is None:
+            return next(iter(self._finished), None)
+        return wanted if wanted in self._finished else None
 
     async def _run(self, name: str, work: Work[Result], then: Callable[[Result], None]) -> None:
         try:

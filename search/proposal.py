@@ -71,11 +71,6 @@ class Draft:
     score: float | None = None
     terminal_value: float | None = None
 
-    @property
-    def has_code_to_run(self) -> bool:
-        """Whether it is a well-formed code step."""
-        return self.outcome is NodeOutcome.OPEN
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
@@ -83,17 +78,12 @@ class Proposal:
 
     node_id: NodeId
     drafts: Sequence[Draft] = ()
-    is_too_long: bool = False
-    """Whether the path leaves the policy no room."""
-    lost: NodeId | None = None
-    """The node, this one or one above, whose interpreter state could not be made again."""
+    closes: NodeId | None = None
+    """The node that can have no children, this one or one above; None where there are drafts."""
+    is_lost: bool = False
+    """Whether the interpreter state of `closes` could not be made again. Else its path leaves the policy no room."""
     restored: Mapping[NodeId, Snapshot] = field(default_factory=dict[NodeId, Snapshot])
     """Snapshots made again on the way."""
-
-    @property
-    def closes(self) -> NodeId | None:
-        """The node that can have no children: the one asked about, or one above whose state is lost."""
-        return self.node_id if self.is_too_long else self.lost
 
 
 async def propose(plan: Plan, *, parts: Parts, config: SearchConfig) -> Proposal:
@@ -102,16 +92,16 @@ async def propose(plan: Plan, *, parts: Parts, config: SearchConfig) -> Proposal
     try:
         candidates = await parts.policy.propose(plan.path, plan.n, seed=plan.seed)
     except PathTooLong:
-        return Proposal(node_id=node_id, is_too_long=True)
+        return Proposal(node_id=node_id, closes=node_id)
     if not candidates:
         raise BrokenPart(f"policy returned 0 of {plan.n} candidates below node {node_id}; expected at least 1")
     drafts = drafts_below(plan.node, candidates[: plan.n], max_depth=config.max_depth)
-    steps = [draft for draft in drafts if draft.has_code_to_run]
+    steps = [draft for draft in drafts if draft.outcome is NodeOutcome.OPEN]
     restored: Mapping[NodeId, Snapshot] = {}
     if steps:
         state = await restore(plan.route, parts.runner)
         if state.lost is not None:
-            return Proposal(node_id=node_id, lost=state.lost, restored=state.made)
+            return Proposal(node_id=node_id, closes=state.lost, is_lost=True, restored=state.made)
         restored = state.made
         executions = await run_all(parts.runner.run(state.state, draft.step.text) for draft in steps)
         for draft, execution in zip(steps, executions, strict=True):
@@ -133,13 +123,20 @@ def drafts_below(parent: Node, candidates: Sequence[Candidate], *, max_depth: in
     drafts: dict[tuple[CandidateStop, str | None, str | None], Draft] = {}
     for candidate in candidates:
         outcome = _outcome(candidate, parent=parent, max_depth=max_depth)
-        answer = _answer(candidate) if outcome is NodeOutcome.ANSWERED else None
+        answer = extract_boxed(candidate.text) if outcome is NodeOutcome.ANSWERED else None
         key = (candidate.stop, answer, candidate.text if answer is None else None)
         if key in drafts:
             drafts[key].multiplicity += 1
             drafts[key].tokens += len(candidate.token_ids)
         else:
-            drafts[key] = _draft(candidate, outcome, answer)
+            drafts[key] = Draft(
+                step=PathStep(text=candidate.text, token_ids=tuple(candidate.token_ids), stop=candidate.stop),
+                outcome=outcome,
+                answer=answer,
+                logprob=candidate.logprob,
+                multiplicity=1,
+                tokens=len(candidate.token_ids),
+            )
     return list(drafts.values())
 
 
@@ -155,34 +152,15 @@ def _outcome(candidate: Candidate, *, parent: Node, max_depth: int) -> NodeOutco
             # A code step on the last level can have no answer below it: not worth running.
             return NodeOutcome.OPEN if parent.depth + 1 < max_depth else NodeOutcome.TOO_DEEP
         case CandidateStop.END_OF_ANSWER:
-            if not code_has_ended or not _is_well_formed(_answer_text(candidate)):
+            if not code_has_ended or not _is_well_formed(candidate.text.lstrip().removeprefix(ANSWER)):
                 return NodeOutcome.CUT_OFF
-            return NodeOutcome.ANSWERED if _answer(candidate) else NodeOutcome.NO_ANSWER
+            return NodeOutcome.ANSWERED if extract_boxed(candidate.text) else NodeOutcome.NO_ANSWER
         case _:
             assert_never(candidate.stop)
 
 
 def _is_well_formed(text: str) -> bool:
     return bool(text.strip()) and not any(token in text for token in SPECIAL_TOKENS)
-
-
-def _answer_text(candidate: Candidate) -> str:
-    return candidate.text.lstrip().removeprefix(ANSWER)
-
-
-def _answer(candidate: Candidate) -> str | None:
-    return extract_boxed(_answer_text(candidate))
-
-
-def _draft(candidate: Candidate, outcome: NodeOutcome, answer: str | None) -> Draft:
-    return Draft(
-        step=PathStep(text=candidate.text, token_ids=tuple(candidate.token_ids), stop=candidate.stop),
-        outcome=outcome,
-        answer=answer,
-        logprob=candidate.logprob,
-        multiplicity=1,
-        tokens=len(candidate.token_ids),
-    )
 
 
 @dataclass(slots=True, kw_only=True)

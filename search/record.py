@@ -50,8 +50,8 @@ class Raised:
     message: str
 
 
-Response = tuple[Candidate, ...] | Execution | tuple[float, ...] | Verdict | float | Raised
-"""By kind, in the order of `CallKind`; or an exception."""
+Response = tuple[Candidate | float, ...] | Execution | Verdict | float | Raised
+"""Candidates or scores, an execution, a verdict, a judge's value; or an exception."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ def recording(record: OnLine, scope: str) -> Listener:
         except Exception as error:
             write(Raised(is_path_too_long=False, message=f"{type(error).__name__}: {error}"))
             raise
-        write(_response_of(call))
+        write(tuple(call.result) if isinstance(call, PolicyCall | ScorerCall) else call.result)
 
     return listen
 
@@ -145,16 +145,6 @@ def request_of(call: Call) -> Request:
             return {"answer": call.answer}
         case _:
             assert_never(call)
-
-
-def _response_of(call: Call) -> Response:
-    match call:
-        case PolicyCall():
-            return tuple(call.result)
-        case ScorerCall():
-            return tuple(call.result)
-        case _:
-            return call.result
 
 
 def _digest(path: Path) -> str:

@@ -14,7 +14,8 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from itertools import count, takewhile
+from typing import cast
 
 from search import codec
 from search.errors import RecordedFailure, RecordEnds, RecordFormatError, ReplayMismatch
@@ -22,7 +23,7 @@ from search.events import OnEvent
 from search.listening import Call, EqualityCall, JudgeCall, PolicyCall, RunnerCall, ScorerCall
 from search.outcomes import StopReason, Verdict
 from search.protocols import Candidate, Execution, Parts, Path, PathTooLong, Snapshot
-from search.record import Applied, Beginning, Ending, Raised, RecordedCall, Response, load_line, request_of
+from search.record import Applied, Beginning, Ending, Line, Raised, RecordedCall, Response, load_line, request_of
 from search.run import Run, SearchResult
 from search.strategies import run_to_end
 from search.tree import Tree
@@ -59,28 +60,22 @@ class Replay:
 
 def read_record(lines: Iterable[str]) -> Record:
     """The record of one search. A last line cut short is skipped. Raises `RecordFormatError`."""
-    beginning: Beginning | None = None
-    calls: list[RecordedCall] = []
-    order: list[str] = []
-    ending: Ending | None = None
-    for text in lines:
-        if not text.endswith("\n"):
-            break
+    loaded: list[Line] = []
+    for text in takewhile(lambda text: text.endswith("\n"), lines):
         line = load_line(text)
-        if (beginning is None) != isinstance(line, Beginning) or ending is not None:
+        if isinstance(line, Beginning) == bool(loaded) or (loaded and isinstance(loaded[-1], Ending)):
             raise RecordFormatError(f"a record is one search, from its beginning to its end; found {text[:200]!r}")
-        match line:
-            case Beginning():
-                beginning = line
-            case RecordedCall():
-                calls.append(line)
-            case Applied():
-                order.append(line.operation)
-            case Ending():
-                ending = line
-    if beginning is None:
+        loaded.append(line)
+    if not loaded:
         raise RecordFormatError("the record is empty")
-    return Record(beginning=beginning, calls=tuple(calls), order=tuple(order), ending=ending)
+    beginning, last = loaded[0], loaded[-1]
+    assert isinstance(beginning, Beginning)
+    return Record(
+        beginning=beginning,
+        calls=tuple(line for line in loaded if isinstance(line, RecordedCall)),
+        order=tuple(line.operation for line in loaded if isinstance(line, Applied)),
+        ending=last if isinstance(last, Ending) else None,
+    )
 
 
 async def replay_record(record: Record, *, on_event: OnEvent | None = None) -> Replay:
@@ -113,7 +108,11 @@ class _Tape:
         self._order = deque(record.order)
         self._applied_ever = frozenset(record.order)
         self._calls = {(call.scope, call.number): call for call in record.calls}
-        self._failed = frozenset(_operation(call.scope) for call in record.calls if _is_failure(call.response))
+        self._failed = frozenset(
+            _operation(call.scope)
+            for call in record.calls
+            if isinstance(call.response, Raised) and not call.response.is_path_too_long
+        )
 
     def parts_for(self, scope: str) -> Parts:
         """Parts that answer the calls of one scope from the record."""
@@ -173,7 +172,8 @@ class _Tape:
         if (recorded.kind, recorded.request) != (made.kind, request):
             raise ReplayMismatch(f"{asked}; the record has {recorded.kind} {recorded.request!r}")
         if isinstance(recorded.response, Raised):
-            _raise(recorded.response)
+            raised = PathTooLong if recorded.response.is_path_too_long else RecordedFailure
+            raise raised(recorded.response.message)
         return recorded.response
 
     @property
@@ -185,50 +185,28 @@ def _operation(scope: str) -> str:
     return scope.partition("/")[0]
 
 
-def _is_failure(response: Response) -> bool:
-    return isinstance(response, Raised) and not response.is_path_too_long
-
-
 class _RecordedParts:
-    """All parts at once, within one scope."""
+    """All parts at once, within one scope. The type of a response is certain: a record is read by the kind of call."""
 
     def __init__(self, tape: _Tape, scope: str) -> None:
         self._tape = tape
         self._scope = scope
-        self._calls = 0
+        self._numbers = count()
 
     async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        response = await self._response(PolicyCall(path, n, seed))
-        assert isinstance(response, tuple)
-        return [candidate for candidate in response if isinstance(candidate, Candidate)]
+        return cast("Sequence[Candidate]", await self._response(PolicyCall(path, n, seed)))
 
     async def run(self, parent: Snapshot | None, code: str) -> Execution:
-        response = await self._response(RunnerCall(parent, code))
-        assert isinstance(response, Execution)
-        return response
+        return cast("Execution", await self._response(RunnerCall(parent, code)))
 
     async def score(self, paths: Sequence[Path]) -> Sequence[float]:
-        response = await self._response(ScorerCall(paths))
-        assert isinstance(response, tuple)
-        return [score for score in response if isinstance(score, float)]
+        return cast("Sequence[float]", await self._response(ScorerCall(paths)))
 
     async def same(self, a: str, b: str) -> Verdict:
-        response = await self._response(EqualityCall(a, b))
-        assert isinstance(response, Verdict)
-        return response
+        return cast("Verdict", await self._response(EqualityCall(a, b)))
 
     async def value(self, answer: str) -> float:
-        response = await self._response(JudgeCall(answer))
-        assert isinstance(response, float)
-        return response
+        return cast("float", await self._response(JudgeCall(answer)))
 
     async def _response(self, call: Call) -> Response:
-        number = self._calls
-        self._calls += 1
-        return await self._tape.response(self._scope, number, call)
-
-
-def _raise(raised: Raised) -> NoReturn:
-    if raised.is_path_too_long:
-        raise PathTooLong(raised.message)
-    raise RecordedFailure(raised.message)
+        return await self._tape.response(self._scope, next(self._numbers), call)

@@ -40,10 +40,6 @@ class SearchResult:
     phase_seconds: PhaseSeconds
 
 
-def _ignore(_: object) -> None:
-    pass
-
-
 class Run:
     """One search of one tree."""
 
@@ -53,7 +49,7 @@ class Run:
         *,
         parts_for: Callable[[str], Parts],
         now: Callable[[], float],
-        on_applied: Callable[[str], object] = _ignore,
+        on_applied: Callable[[str], object] = lambda _: None,
         tape: Tape | None = None,
     ) -> None:
         self.tree = beginning.tree
@@ -70,11 +66,11 @@ class Run:
         self._tally = Tally(self.tree, self.config)
         self._announced = Standing()
         self._is_comparing = False
-        self._on_event: OnEvent = _ignore
+        self._on_event: OnEvent = lambda _: None
 
     async def begin(self, calls: Operations, on_event: OnEvent | None) -> None:
         """Announce the search, and the answer that the tree holds already."""
-        on_event = on_event or _ignore
+        on_event = on_event or self._on_event
         on_event(
             SearchStarted(
                 problem=self.tree.problem, strategy=self.config.strategy, cached_trajectories=self._cached_trajectories
@@ -132,10 +128,11 @@ class Run:
     def finish_trajectory(self, node_id: NodeId) -> None:
         """Back up a trajectory that ended at the node, and emit its event. Its vote is not counted yet."""
         node = self.tree[node_id]
-        index = self.tree.trajectories
         backup(self.tree, node_id)
         self._tally.add(node)
-        self._on_event(TrajectoryFinished(index=index, node_id=node_id, answer=node.answer, score=node.score))
+        self._on_event(
+            TrajectoryFinished(index=self.tree.trajectories - 1, node_id=node_id, answer=node.answer, score=node.score)
+        )
 
     def count(self, calls: Operations) -> None:
         """Count the votes that can be counted now, and start the comparison that the next one needs."""

@@ -17,6 +17,7 @@ whole step is no use here: it falls by orders of magnitude with every line, and 
 """
 
 import math
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 
@@ -42,7 +43,7 @@ class InFlight:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._losses: dict[NodeId, int] = {}
+        self._losses = Counter[NodeId]()
         self._expanding: set[NodeId] = set()
         self._without_room: set[NodeId] = set()
 
@@ -50,25 +51,17 @@ class InFlight:
         """Rollouts under way that have come to the node."""
         return self._losses.get(node_id, 0)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is left of any rollout."""
-        return not self._losses and not self._expanding
-
     def has_room(self, node_id: NodeId) -> bool:
         """Whether another rollout could expand a node, or end at one, at `node_id` or below."""
         return node_id not in self._without_room and not self._tree[node_id].is_finished
 
     def enter(self, node_id: NodeId) -> None:
         """A rollout has come to the node."""
-        self._losses[node_id] = self.losses(node_id) + 1
+        self._losses[node_id] += 1
 
     def leave(self, path: Iterable[NodeId]) -> None:
         """The rollout that came along `path` is over."""
-        for node_id in path:
-            left = self._losses.pop(node_id) - 1
-            if left:
-                self._losses[node_id] = left
+        self._losses.subtract(path)
 
     @contextmanager
     def expanding(self, node_id: NodeId) -> Generator[None]:
@@ -115,27 +108,17 @@ def select_child(
     choices = [tree[child] for child in node.children if in_flight.has_room(child)]
     if not choices:
         return None
-    losses = {child: in_flight.losses(child) for child in node.children}
-    total = parent_visits(tree, node) + sum(losses.values())
+    total = parent_visits(tree, node) + sum(in_flight.losses(child) for child in node.children)
+    priors = policy_priors(tree.children(node)) if tree_policy is TreePolicy.PUCT else None
+
+    def rating(child: Node) -> float:
+        losses = in_flight.losses(child.id)
+        if priors is None:
+            return uct(child, parent_visits=total, exploration=exploration, losses=losses)
+        return puct(child, prior=priors[child.id], parent_visits=total, exploration=exploration, losses=losses)
+
     # max() keeps the first of equals, and children are listed by id.
-    if tree_policy is TreePolicy.PUCT:
-        priors = policy_priors(tree.children(node))
-        best = max(
-            choices,
-            key=lambda child: puct(
-                child,
-                prior=priors[child.id],
-                parent_visits=total,
-                exploration=exploration,
-                losses=losses[child.id],
-            ),
-        )
-    else:
-        best = max(
-            choices,
-            key=lambda child: uct(child, parent_visits=total, exploration=exploration, losses=losses[child.id]),
-        )
-    return best.id
+    return max(choices, key=rating).id
 
 
 def parent_visits(tree: Tree, node: Node) -> int:

@@ -9,10 +9,9 @@ thrown away. So the tree overshoots its tokens by less than one branch, and its 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from typing import Any, NamedTuple, Protocol, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from search.budget import Budget, Stop
 from search.config import SearchConfig, Strategy
@@ -24,7 +23,7 @@ from search.operations import Operations, operations, run_all
 from search.outcomes import NodeOutcome, StopReason
 from search.proposal import propose
 from search.protocols import Parts, check_parts
-from search.record import Applied, Beginning, Ending, Line, OnLine, recording
+from search.record import Applied, Beginning, Ending, OnLine, recording
 from search.run import Run, SearchResult
 from search.tree import ROOT, Node, NodeId, Tree
 
@@ -69,7 +68,7 @@ async def search(  # noqa: PLR0913 - the entry to the package: every argument is
         has_judge=parts.judge is not None,
         tree=tree,
     )
-    write = record or _ignore
+    write: OnLine = record or (lambda _: None)
 
     def parts_for(scope: str) -> Parts:
         return parts if record is None else listening(parts, recording(record, scope))
@@ -127,22 +126,17 @@ async def _make_trajectories(run: Run, calls: Operations) -> StopReason:
 
 async def greedy(run: Run, calls: Operations) -> StopReason:
     """One trajectory: a policy that decides greedily would only repeat it."""
-    if (reason := run.stop_reason()) is not None:
-        return reason
-    if run.tree.trajectories == 0:  # else an earlier search made it
-        await _Branches(run, calls, _draw, prefix="draw", at_once=1).take_one()
-    return run.stop_reason() or StopReason.EXHAUSTED
+    return await _take_branches(run, calls, _draw, name="draw", at_once=1, most=1)
 
 
 async def independent(run: Run, calls: Operations) -> StopReason:
     """Independent trajectories, several at once, until the budget is spent: majority and best of n."""
-    return await _Branches(run, calls, _draw, prefix="draw", at_once=TRAJECTORIES_IN_FLIGHT).take_all()
+    return await _take_branches(run, calls, _draw, name="draw", at_once=TRAJECTORIES_IN_FLIGHT)
 
 
 async def step_beam(run: Run, calls: Operations) -> StopReason:
     """Rounds of beam search over steps until the budget is spent: the best-scored candidates of a level go on."""
-    width = run.config.beam_width
-    return await _Branches(run, calls, _beam, prefix="round", at_once=ROUNDS_IN_FLIGHT, width=width).take_all()
+    return await _take_branches(run, calls, _beam, name="round", at_once=ROUNDS_IN_FLIGHT, width=run.config.beam_width)
 
 
 class Branch(NamedTuple):
@@ -153,61 +147,52 @@ class Branch(NamedTuple):
     """The nodes where they ended."""
 
 
-class _Begun(NamedTuple):
+class _Planned(NamedTuple):
+    """A branch to be made."""
+
     name: str
+    """Of the operation."""
     width: int
+    """Trajectories at most."""
+    draw: int
+    """Its first trajectory in the tree, which tells its seeds from those of other branches."""
 
 
-class _MakeBranch(Protocol):
-    def __call__(self, run: Run, name: str, *, width: int, draw: int) -> Coroutine[Any, Any, Branch]:
-        """Make a branch of at most `width` trajectories, as the operation `name`; `draw` makes its seeds its own."""
-        ...
+async def _take_branches(  # noqa: PLR0913 - the baselines differ in nothing but these arguments
+    run: Run,
+    calls: Operations,
+    make: Callable[[Run, _Planned], Coroutine[Any, Any, Branch]],
+    *,
+    name: str,
+    at_once: int,
+    width: int = 1,
+    most: int | None = None,
+) -> StopReason:
+    """Make branches of `width` trajectories, `at_once` in flight, until the budget is spent or `most` are made.
+
+    Branches become part of the tree in the order of beginning.
+    """
+    in_flight: deque[_Planned] = deque()
+    finished: list[Branch] = []
+    draw = run.tree.trajectories
+    while (reason := run.stop_reason()) is None:
+        if run.tree.root.is_dead or run.tree.trajectories == most:
+            return StopReason.EXHAUSTED
+        while len(in_flight) < at_once and (left := _width_left(run, in_flight, width)):
+            plan = _Planned(f"{name} {draw}", left, draw)
+            in_flight.append(plan)
+            calls.start(plan.name, partial(make, run, plan), then=finished.append)
+            draw += left
+        await calls.apply_next(in_flight.popleft().name)
+        _graft(run, finished.pop())
+        await run.count_all(calls)
+    return reason
 
 
-@dataclass(slots=True)
-class _Branches:
-    """Branches in flight; each is numbered by its first trajectory, and becomes part of the tree in that order."""
-
-    run: Run
-    calls: Operations
-    make: _MakeBranch
-    prefix: str
-    at_once: int
-    width: int = 1
-    """Trajectories of one branch at most."""
-    begun: deque[_Begun] = field(default_factory=deque[_Begun])
-    finished: list[Branch] = field(default_factory=list[Branch])
-    next_draw: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.next_draw = self.run.tree.trajectories
-
-    async def take_all(self) -> StopReason:
-        """Take branches until the budget is spent."""
-        while (reason := self.run.stop_reason()) is None:
-            if self.run.tree.root.is_dead:
-                return StopReason.EXHAUSTED
-            await self.take_one()
-        return reason
-
-    async def take_one(self) -> None:
-        """Make the next branch part of the tree, with others in flight behind it."""
-        while len(self.begun) < self.at_once and (width := self._next_width()):
-            name = f"{self.prefix} {self.next_draw}"
-            making = partial(self.make, self.run, name, width=width, draw=self.next_draw)
-            self.calls.start(name, making, then=self.finished.append)
-            self.begun.append(_Begun(name, width))
-            self.next_draw += width
-        await self.calls.apply_next(self.begun.popleft().name)
-        _graft(self.run, self.finished.pop())
-        await self.run.count_all(self.calls)
-
-    def _next_width(self) -> int:
-        """No more trajectories than the budget and the branches in flight leave."""
-        left = self.run.budget.trajectories_left(self.run.tree.trajectories)
-        if left is None:
-            return self.width
-        return min(self.width, max(0, left - sum(begun.width for begun in self.begun)))
+def _width_left(run: Run, in_flight: Iterable[_Planned], width: int) -> int:
+    """The width of the next branch: no more than the budget and the branches in flight leave."""
+    left = run.budget.trajectories_left(run.tree.trajectories)
+    return width if left is None else min(width, max(0, left - sum(plan.width for plan in in_flight)))
 
 
 def _graft(run: Run, branch: Branch) -> None:
@@ -222,14 +207,14 @@ def _graft(run: Run, branch: Branch) -> None:
         run.finish_trajectory(NodeId(end + offset) if added else ROOT)
 
 
-async def _draw(run: Run, name: str, *, width: int, draw: int) -> Branch:
+async def _draw(run: Run, planned: _Planned) -> Branch:
     """One trajectory of one candidate per step."""
     branch = Tree(run.tree.problem)
     expander = run.expander(branch)
-    parts = run.parts_for(name)
+    parts = run.parts_for(planned.name)
     node = branch.root
     while node.outcome is NodeOutcome.OPEN:
-        plan = expander.plan(node.id, n=width, draw=draw)
+        plan = expander.plan(node.id, n=1, draw=planned.draw)
         children = expander.apply(await propose(plan, parts=parts, config=run.config))
         if not children:
             break
@@ -237,23 +222,23 @@ async def _draw(run: Run, name: str, *, width: int, draw: int) -> Branch:
     return Branch(branch, (node.id,))
 
 
-async def _beam(run: Run, name: str, *, width: int, draw: int) -> Branch:
-    """One round of step beam: at most `width` paths, followed from the root level by level.
+async def _beam(run: Run, planned: _Planned) -> Branch:
+    """One round of step beam: several paths, followed from the root level by level.
 
         expand every path of the beam, all at once -> rank all live children of the level by score -> keep the best
 
     A path that states an answer, or whose candidates all fail, is a finished trajectory and gives up its place. So a
-    round makes `width` trajectories, or fewer where candidates are few. A level waits for its slowest path, since the
-    ranking needs all of them.
+    round makes as many trajectories as it is wide, or fewer where candidates are few. A level waits for its slowest
+    path, since the ranking needs all of them.
     """
     branch = Tree(run.tree.problem)
     expander = run.expander(branch)
     beam = [branch.root]
     ends: list[NodeId] = []
     while beam:
-        plans = [expander.plan(node.id, n=run.config.candidates, draw=draw) for node in beam]
+        plans = [expander.plan(node.id, n=run.config.candidates, draw=planned.draw) for node in beam]
         proposals = await run_all(
-            propose(plan, parts=run.parts_for(f"{name}/{plan.node.id}"), config=run.config) for plan in plans
+            propose(plan, parts=run.parts_for(f"{planned.name}/{plan.node.id}"), config=run.config) for plan in plans
         )
         children: list[Node] = []
         for node, proposal in zip(beam, proposals, strict=True):
@@ -261,11 +246,7 @@ async def _beam(run: Run, name: str, *, width: int, draw: int) -> Branch:
             children += [child for child in added if not child.is_dead]
             if node.is_dead or proposal.closes is not None:
                 ends.append(added[0].id if node.id == ROOT and added else node.id)
-        best = sorted(children, key=lambda child: (-(child.score or 0.0), child.id))[: width - len(ends)]
+        best = sorted(children, key=lambda child: (-(child.score or 0.0), child.id))[: planned.width - len(ends)]
         ends += [child.id for child in best if child.outcome is NodeOutcome.ANSWERED]
         beam = [child for child in best if child.outcome is NodeOutcome.OPEN]
     return Branch(branch, tuple(ends))
-
-
-def _ignore(_: Line) -> None:
-    pass

@@ -9,8 +9,9 @@ from typing import NamedTuple, assert_never
 
 from search.answers import AnswerClasses, Ballot, ClassId, Standing, ballot_of, ballots, count_votes
 from search.config import SearchConfig, Selection, Strategy
+from search.outcomes import Verdict
 from search.protocols import AnswerEquality
-from search.tree import ROOT, Node, Tree
+from search.tree import Node, Tree
 
 MARGIN = 1e-9
 """Weights are sums of rounded numbers: a lead this small may be a tie."""
@@ -82,8 +83,8 @@ class Tally:
         """Count all that wait without calling the checker: answers that were not compared count as different."""
         while self._waiting:
             finished = self._waiting.popleft()
-            if finished.ballot is not None:
-                self._classes.place_as_known(finished.ballot.answer)
+            while finished.ballot is not None and (pair := self._classes.place(finished.ballot.answer)) is not None:
+                self._classes.learn(pair, Verdict.UNKNOWN)
             self._count(finished)
 
     def is_decided(self, trajectories_left: int) -> bool:
@@ -130,7 +131,7 @@ class Tally:
     def _most_votes_ahead(self) -> int:
         match self._config.strategy:
             case Strategy.MCTS:
-                return most_votes_ahead(self._tree, candidates=self._config.candidates)
+                return most_votes_ahead(self._tree, self._tree.root, agreement=self._config.candidates)
             case Strategy.STEP_BEAM:
                 return self._config.candidates
             case Strategy.GREEDY | Strategy.MAJORITY | Strategy.BEST_OF_N:
@@ -152,22 +153,17 @@ def is_decided(standing: Standing, *, selection: Selection, gain: int, loss: int
     return strengths[0] - loss > rival + gain + MARGIN
 
 
-def most_votes_ahead(tree: Tree, *, candidates: int) -> int:
-    """The most votes that any trajectory still to be made in `tree` can have: as many as its rarest step.
+def most_votes_ahead(tree: Tree, node: Node, *, agreement: int, found: int = 0) -> int:
+    """The most votes that any trajectory still to be made through `node` can have: as many as its rarest step.
 
-    Up to `candidates` may agree on a step that is not in the tree yet.
+    Up to `agreement` candidates may agree on each step that is not in the tree yet. At least `found`.
     """
-    return _most_below(tree, tree[ROOT], agreement=candidates, found=0)
-
-
-def _most_below(tree: Tree, node: Node, *, agreement: int, found: int) -> int:
-    """The most votes of a trajectory through `node`, whose steps so far have `agreement`; at least `found`."""
     if agreement <= found or node.is_finished:
         return found
     if not node.children:
         return agreement
     for child in tree.children(node):
-        found = _most_below(tree, child, agreement=min(agreement, child.multiplicity), found=found)
+        found = most_votes_ahead(tree, child, agreement=min(agreement, child.multiplicity), found=found)
     return found
 
 

@@ -6,8 +6,8 @@ size of the work, which is the length of the longest candidate for a policy, the
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from search.listening import Call, CallKind, PolicyCall, ScorerCall, listening
@@ -41,16 +41,6 @@ class CallCounts:
         """Begun and not ended."""
         return self.begun - self.ended
 
-    @contextmanager
-    def one(self) -> Generator[None, None, None]:
-        """Spans a call."""
-        self.begun += 1
-        self.most = max(self.most, self.in_flight)
-        try:
-            yield
-        finally:
-            self.ended += 1
-
 
 @dataclass(frozen=True, slots=True)
 class Delays:
@@ -66,9 +56,14 @@ class Delays:
     @asynccontextmanager
     async def listen(self, call: Call) -> AsyncGenerator[None]:
         """A listener that pauses once the call has its result."""
-        with self.counts[call.kind].one():
+        counts = self.counts[call.kind]
+        counts.begun += 1
+        counts.most = max(counts.most, counts.in_flight)
+        try:
             yield
             await self.pause(call.kind, _size(call))
+        finally:
+            counts.ended += 1
 
     @property
     def in_flight(self) -> int:
@@ -77,10 +72,6 @@ class Delays:
 
 
 def _size(call: Call) -> int:
-    match call:
-        case PolicyCall():
-            return max((len(candidate.token_ids) for candidate in call.result), default=0)
-        case ScorerCall():
-            return len(call.paths)
-        case _:
-            return 1
+    if isinstance(call, PolicyCall):
+        return max((len(candidate.token_ids) for candidate in call.result), default=0)
+    return len(call.paths) if isinstance(call, ScorerCall) else 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from search.expansion import request_seed
 from search.format import ANSWER
+from search.listening import PolicyCall
 from search.outcomes import CandidateStop, ExecutionOutcome, Verdict
 from search.protocols import Candidate, Execution, Judge, Parts, Path, Snapshot
 
@@ -44,26 +45,17 @@ def answer(value: str, *, wording: str = "The answer is", tokens: int = 4, logpr
     return candidate(text, CandidateStop.END_OF_ANSWER, tokens=tokens, logprob=logprob)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposed:
-    """One call of a fake policy."""
-
-    path: PathKey
-    n: int
-    seed: int
-
-
 @dataclass(slots=True)
 class ScriptedPolicy:
     """Proposes the first `n` of the candidates written down for a path."""
 
     script: Mapping[PathKey, Sequence[Candidate]]
-    calls: list[Proposed] = field(default_factory=list[Proposed])
+    calls: list[PolicyCall] = field(default_factory=list[PolicyCall])
 
     async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
         """Raises LookupError where nothing is written down."""
         key = path_key(path)
-        self.calls.append(Proposed(path=key, n=n, seed=seed))
+        self.calls.append(PolicyCall(path, n, seed))
         if key not in self.script:
             raise LookupError(f"the script has no candidates after {key!r}")
         return self.script[key][:n]

@@ -22,7 +22,8 @@ def check_invariants(tree: Tree) -> None:
         _check(0 <= ended_here <= int(may_end), node, f"{ended_here} trajectories ended here")
         _check(node.prior_visits in (0, 1), node, "its prior counts as one visit at most")
         prior = (node.score or 0.0) * node.prior_visits
-        _check(_is_close(node.value_sum, prior + values[node.id]), node, "its value is not what was backed up")
+        is_close = math.isclose(node.value_sum, prior + values[node.id], rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        _check(is_close, node, "its value is not what was backed up")
         _check(-1.0 - TOLERANCE <= node.value <= 1.0 + TOLERANCE, node, f"its value is {node.value}")
         if node.outcome is NodeOutcome.CHILDLESS:
             _check(all(child.is_dead for child in tree.children(node)), node, "a child of it is alive")
@@ -46,7 +47,3 @@ def _values_below(tree: Tree) -> list[float]:
 def _check(holds: bool, node: Node, complaint: str) -> None:  # noqa: FBT001 - reads like the assertion it is
     if not holds:
         raise BrokenTree(f"node {node.id} ({node.outcome}): {complaint}")
-
-
-def _is_close(a: float, b: float) -> bool:
-    return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)

@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from search import Budget, Parts, SearchConfig, SearchResult, Tree
+from search import Budget, OnEvent, OnLine, Parts, SearchConfig, SearchResult, Stop, Tree
 from search import search as run_search
-from search.events import Event
 from search.protocols import Candidate, CodeRunner, Path, Policy
 from search.testing.fakes import ArithmeticPolicy, FunctionScorer, SteppingClock, StringEquality, hashed_score
 
@@ -19,22 +18,29 @@ def scripted(policy: Policy, runner: CodeRunner) -> Parts:
 
 async def think(
     given: Parts,
-    config: SearchConfig,
-    budget: Budget,
+    config: SearchConfig | None = None,
+    budget: Budget | None = None,
     *,
+    problem: str = PROBLEM,
     seed: int = 1,
+    clock: Callable[[], float] | None = None,
     tree: Tree | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: OnEvent | None = None,
+    stop: Stop | None = None,
+    record: OnLine | None = None,
 ) -> SearchResult:
+    """Search with the settings of most tests."""
     return await run_search(
-        PROBLEM,
+        problem,
         parts=given,
-        config=config,
-        budget=budget,
+        config=config or SearchConfig(candidates=4),
+        budget=budget or Budget(trajectories=12),
         seed=seed,
-        now=SteppingClock(),
+        now=clock or SteppingClock(),
         tree=tree,
         on_event=on_event,
+        stop=stop,
+        record=record,
     )
 
 

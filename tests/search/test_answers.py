@@ -1,12 +1,12 @@
-"""Votes, confidence, and when the leader cannot be overtaken."""
+"""Answers: votes, weights and confidence; classes of equal answers."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.answers import Ballot, Standing, ballots, count_votes
+from search.answers import AnswerClasses, Ballot, Pair, Standing, ballots, count_votes
 from search.config import Selection
-from search.outcomes import CandidateStop, NodeOutcome
+from search.outcomes import CandidateStop, NodeOutcome, Verdict
 from search.protocols import PathStep
 from search.tree import ROOT, Node, NodeId, Tree
 
@@ -43,13 +43,13 @@ def test_majority_counts_heads_and_best_looks_at_the_score_alone() -> None:
     assert count(*cast, selection=Selection.WEIGHTED_VOTE).answer == "c"
 
 
-def test_the_spelling_shown_is_that_of_the_best_scored_trajectory() -> None:
+def test_the_best_scored_trajectory_gives_the_spelling() -> None:
     standing = count(ballot(1, "a one", 0.1), ballot(2, "a two", 0.9))
     assert standing.answer == "a two"
     assert standing.groups[0].node_ids == (2, 1)
 
 
-def test_only_the_best_scored_trajectories_vote_and_all_are_listed() -> None:
+def test_only_top_k_trajectories_vote_and_all_are_listed() -> None:
     cast = [ballot(1, "a", 0.1), ballot(2, "a", 0.1), ballot(3, "b", 0.9)]
     assert count(*cast).answer == "a"
     standing = count(*cast, top_k=1)
@@ -75,7 +75,7 @@ def test_a_single_sure_trajectory_is_not_certain() -> None:
     assert count(ballot(1, "a", 1.0)).confidence == pytest.approx(1 / 1.5)
 
 
-def test_majority_confidence_is_the_share_of_votes_with_one_imagined_against() -> None:
+def test_majority_confidence_counts_one_imagined_vote_against() -> None:
     cast = [ballot(1, "a"), ballot(2, "a"), ballot(3, "b")]
     assert count(*cast, failures=1, selection=Selection.MAJORITY).confidence == pytest.approx(2 / 5)
 
@@ -148,3 +148,48 @@ def add_step(tree: Tree, answer: str, *, multiplicity: int) -> None:
             visits=1,
         )
     )
+
+
+def place_all(answers: str, **verdicts: Verdict) -> tuple[list[int], AnswerClasses, list[Pair]]:
+    """The classes of one-letter answers; `ab=SAME` says that a and b are the same, unsaid pairs are different."""
+    known = {frozenset(pair): verdict for pair, verdict in verdicts.items()}
+    classes = AnswerClasses()
+    asked: list[Pair] = []
+    for answer in answers:
+        while (pair := classes.place(answer)) is not None:
+            asked.append(pair)
+            classes.learn(pair, known.get(frozenset(pair), Verdict.DIFFERENT))
+    return [classes[answer] for answer in answers], classes, asked
+
+
+def test_equal_answers_share_a_class() -> None:
+    placed, classes, _ = place_all("acb", ab=Verdict.SAME)
+    assert placed == [0, 1, 0]
+    assert not classes.has_unknown
+
+
+def test_an_answer_that_could_not_be_compared_is_not_merged() -> None:
+    placed, classes, _ = place_all("ab", ab=Verdict.UNKNOWN)
+    assert placed == [0, 1]
+    assert classes.has_unknown
+
+
+def test_doubt_about_one_member_is_settled_by_another() -> None:
+    # c cannot be compared with a, but is the same as b, which is the same as a.
+    placed, classes, _ = place_all("abc", ab=Verdict.SAME, ac=Verdict.UNKNOWN, bc=Verdict.SAME)
+    assert placed == [0, 0, 0]
+    assert not classes.has_unknown
+
+
+def test_each_pair_is_asked_once_and_equal_texts_never() -> None:
+    asked = place_all("ababac")[2]
+    assert sorted(asked) == [("a", "b"), ("a", "c"), ("b", "c")]
+
+
+def test_a_pair_never_compared_counts_as_unknown() -> None:
+    classes = AnswerClasses()
+    for answer in "ab":
+        while (pair := classes.place(answer)) is not None:
+            classes.learn(pair, Verdict.UNKNOWN)
+    assert [classes[answer] for answer in "ab"] == [0, 1]
+    assert classes.has_unknown

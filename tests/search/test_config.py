@@ -46,7 +46,7 @@ def test_enough_confidence_lies_between_nothing_and_certainty(confidence: float)
         SearchConfig(stop_at_confidence=confidence)
 
 
-def test_without_being_asked_a_search_makes_one_rollout_at_a_time_and_never_stops_early() -> None:
+def test_defaults_are_one_rollout_at_a_time_and_no_early_stop() -> None:
     config = SearchConfig()
     assert (config.parallel_rollouts, config.stop_when_decided, config.stop_at_confidence) == (1, False, None)
 

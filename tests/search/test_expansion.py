@@ -1,4 +1,4 @@
-"""Expansion: running, scoring, judging and adding the children of one node."""
+"""Expansion: running, scoring, judging and adding the children of one node; seeds of requests."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,10 @@ import pytest
 
 from search.config import SearchConfig, Strategy, Values
 from search.errors import BrokenPart
-from search.expansion import Expander
+from search.expansion import Expander, request_seed
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
 from search.proposal import propose
-from search.protocols import Candidate, Execution, Judge, Parts, Path, PathTooLong, Snapshot
+from search.protocols import Candidate, Execution, Judge, Parts, Path, PathStep, PathTooLong, Snapshot
 from search.testing.fakes import (
     AnswerKey,
     FunctionScorer,
@@ -64,7 +64,7 @@ def expander(tree: Tree, parts: Parts, config: SearchConfig | None = None) -> Gr
     return Growing(Expander(tree, config=config, seed=7), parts, config)
 
 
-async def test_failing_candidates_are_recorded_with_their_outcome_and_not_scored() -> None:
+async def test_failing_candidates_get_an_outcome_and_no_score() -> None:
     scorer = FunctionScorer(lambda path: 0.25)
     proposed = [step("x = 1"), step("1 / 0"), candidate("\ny =", CandidateStop.LENGTH), answer("7")]
     tree = Tree("p")
@@ -88,7 +88,7 @@ async def test_the_word_error_in_the_output_is_no_failure() -> None:
     assert tree.nodes[1].outcome is NodeOutcome.OPEN
 
 
-async def test_survivors_are_scored_in_one_batch_and_the_score_is_their_first_visit() -> None:
+async def test_survivors_are_scored_in_one_batch_as_first_visits() -> None:
     scorer = FunctionScorer(lambda path: 0.5 if "a" in path.steps[-1].text else -0.5)
     tree = Tree("p")
     await expander(tree, parts({(): [step("a"), step("b")]}, scorer=scorer)).expand(ROOT, n=2)
@@ -96,7 +96,7 @@ async def test_survivors_are_scored_in_one_batch_and_the_score_is_their_first_vi
     assert [(node.value, node.visits, node.prior_visits) for node in tree.nodes[1:]] == [(0.5, 1, 1), (-0.5, 1, 1)]
 
 
-async def test_terminal_guided_values_start_without_a_visit_and_score_answers_only() -> None:
+async def test_terminal_guided_nodes_start_without_a_visit() -> None:
     scorer = FunctionScorer(lambda path: 0.5)
     script: dict[PathKey, list[Candidate]] = {(): [last_step("a")], ("\na\n",): [answer("7")]}
     tree = Tree("p")
@@ -107,7 +107,7 @@ async def test_terminal_guided_values_start_without_a_visit_and_score_answers_on
     assert tree.nodes[2].terminal_value == 0.5
 
 
-async def test_a_judge_gives_terminal_values_and_answers_are_not_scored() -> None:
+async def test_a_judge_gives_terminal_values_instead_of_the_ppm() -> None:
     script: dict[PathKey, list[Candidate]] = {(): [last_step("a")], ("\na\n",): [answer("7"), answer("8")]}
     tree = Tree("p")
     growing = expander(tree, parts(script, judge=AnswerKey("7")))
@@ -143,7 +143,7 @@ async def test_each_step_runs_from_its_parents_snapshot() -> None:
     assert runner.ran == [(None, "a"), (None, "b"), ("/b", "c"), ("/b", "d")]
 
 
-async def test_the_step_that_ends_the_code_shows_its_output_to_the_models() -> None:
+async def test_models_see_the_output_of_the_last_code_step() -> None:
     seen: list[str | None] = []
 
     def score(path: Path) -> float:
@@ -201,7 +201,7 @@ async def test_a_path_too_long_for_the_policy_closes_the_node() -> None:
     assert tree.root.is_finished
 
 
-async def test_a_state_that_cannot_be_made_again_closes_the_node_that_lost_it() -> None:
+async def test_a_lost_state_closes_the_node_that_lost_it() -> None:
     tree = Tree("p")
     script: dict[PathKey, list[Candidate]] = {
         (): [step("a"), step("z")],
@@ -253,7 +253,7 @@ async def test_the_code_of_one_expansion_runs_at_the_same_time() -> None:
         assert await expander(Tree("p"), given).expand(ROOT, n=3) == [1, 2, 3]
 
 
-async def test_a_runner_that_breaks_ends_the_expansion_with_its_own_exception() -> None:
+async def test_a_broken_runner_ends_the_expansion_with_its_exception() -> None:
     class Broken:
         async def run(self, parent: Snapshot | None, code: str) -> Execution:
             raise ConnectionError("sandbox is gone")
@@ -293,7 +293,7 @@ async def test_a_missing_score_is_a_broken_part() -> None:
         await expander(Tree("p"), given).expand(ROOT, n=2)
 
 
-async def test_a_step_that_prints_more_than_the_ppm_can_read_is_too_deep_and_its_siblings_go_on() -> None:
+async def test_a_step_too_long_for_the_ppm_closes_without_its_siblings() -> None:
     def score(path: Path) -> float:
         if path.steps[-1].text.strip() == "print(10**2000)":
             raise PathTooLong("the path has 2100 tokens, the model's context 1536")
@@ -328,7 +328,7 @@ async def test_results_are_numbered_closed_nodes_included() -> None:
     assert tree.applied == 1
 
 
-async def test_a_state_made_again_for_one_expansion_is_there_for_the_next() -> None:
+async def test_a_restored_state_is_used_by_the_next_expansion() -> None:
     script: dict[PathKey, list[Candidate]] = {(): [step("a")], ("\na\n",): [step("b"), step("c")]}
     tree = Tree("p")
     await expander(tree, parts(script)).expand(ROOT, n=1)
@@ -343,3 +343,40 @@ async def test_a_state_made_again_for_one_expansion_is_there_for_the_next() -> N
     await growing.expand(NodeId(1), n=2)
     await growing.expand(NodeId(2), n=1)
     assert runner.ran == [(None, "a"), ("/a", "b"), ("/a", "c"), ("/a/b", "d")]
+
+
+def path(*texts: str, problem: str = "p", stop: CandidateStop = CandidateStop.END_OF_STEP) -> Path:
+    return Path(problem=problem, steps=tuple(PathStep(text=text, token_ids=(), stop=stop) for text in texts))
+
+
+def test_the_same_request_gets_the_same_seed() -> None:
+    assert request_seed(1, path("a", "b"), draw=0) == request_seed(1, path("a", "b"), draw=0)
+
+
+def test_seeds_do_not_change_between_releases() -> None:
+    assert request_seed(0, path(), draw=0) == 3877063743378195959
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        request_seed(2, path("a", "b"), draw=0),
+        request_seed(1, path("a", "b"), draw=1),
+        request_seed(1, path("ab"), draw=0),
+        request_seed(1, path("a", "b", problem="q"), draw=0),
+        request_seed(1, path("a", "b", stop=CandidateStop.END_OF_CODE), draw=0),
+        request_seed(11, path("a", "b"), draw=0),
+    ],
+)
+def test_any_other_request_gets_another_seed(other: int) -> None:
+    assert other != request_seed(1, path("a", "b"), draw=0)
+
+
+def test_seeds_fit_into_a_signed_64_bit_number() -> None:
+    seeds = [request_seed(seed, path(), draw=0) for seed in range(200)]
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert max(seeds) > 2**62
+
+
+def test_a_problem_that_is_not_valid_unicode_has_a_seed() -> None:
+    assert request_seed(0, path(problem="\ud800"), draw=0) >= 0

@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search import Budget, NodeOutcome, Parts, SearchConfig, SearchResult, StopReason, Tree, Values
-from search import search as run_search
+from search import Budget, NodeOutcome, Parts, SearchConfig, StopReason, Tree, Values
 from search.codec import load, save
-from search.expansion import request_seed
 from search.outcomes import CandidateStop, ExecutionOutcome
-from search.protocols import Candidate, Execution, Judge, Path
+from search.protocols import Candidate, Execution, Path
 from search.testing.fakes import (
     AnswerKey,
     ArithmeticPolicy,
@@ -23,58 +21,25 @@ from search.testing.fakes import (
     PathKey,
     ScriptedPolicy,
     ScriptedRunner,
-    SteppingClock,
     StringEquality,
     answer,
+    arithmetic_parts,
+    hashed_score,
     last_step,
     path_key,
     step,
 )
 from search.testing.invariants import check_invariants
+from tests.search.searches import think
 
 seeds = st.integers(0, 10**6)
-
-
-def hashed_score(path: Path) -> float:
-    """Any score, but always the same one for the same path."""
-    return request_seed(0, path, draw=0) / 2**62 - 1.0
-
-
-def parts(*, error_rate: float = 0.5, judge: Judge | None = None) -> Parts:
-    return Parts(
-        policy=ArithmeticPolicy(error_rate),
-        runner=ArithmeticRunner(),
-        equality=StringEquality(),
-        scorer=FunctionScorer(hashed_score),
-        judge=judge,
-    )
-
-
-async def think(
-    given: Parts,
-    *,
-    config: SearchConfig | None = None,
-    budget: Budget | None = None,
-    seed: int = 1,
-    tree: Tree | None = None,
-    problem: str = "3+4+5+6+7",
-) -> SearchResult:
-    return await run_search(
-        problem,
-        parts=given,
-        config=config or SearchConfig(candidates=4),
-        budget=budget or Budget(trajectories=12),
-        seed=seed,
-        now=SteppingClock(),
-        tree=tree,
-    )
 
 
 @given(seeds, st.floats(0, 1), st.sampled_from(Values), st.sampled_from([None, AnswerKey("25")]))
 def test_visits_add_up_and_values_stay_in_range(
     seed: int, error_rate: float, values: Values, judge: AnswerKey | None
 ) -> None:
-    given_parts = parts(error_rate=error_rate, judge=judge)
+    given_parts = arithmetic_parts(error_rate, judge=judge)
     result = asyncio.run(think(given_parts, seed=seed, config=SearchConfig(candidates=4, values=values)))
     check_invariants(result.tree)
     assert result.tree.trajectories == result.usage.trajectories <= 12
@@ -84,22 +49,22 @@ def test_visits_add_up_and_values_stay_in_range(
 
 @given(seeds)
 def test_the_same_request_gives_the_same_tree(seed: int) -> None:
-    first, second = (asyncio.run(think(parts(), seed=seed)) for _ in range(2))
+    first, second = (asyncio.run(think(arithmetic_parts(), seed=seed)) for _ in range(2))
     assert first.tree == second.tree
     assert (first.answers, first.confidence) == (second.answers, second.confidence)
 
 
 async def test_another_seed_gives_another_tree() -> None:
-    assert (await think(parts(), seed=1)).tree != (await think(parts(), seed=2)).tree
+    assert (await think(arithmetic_parts(), seed=1)).tree != (await think(arithmetic_parts(), seed=2)).tree
 
 
 @given(seeds, st.integers(1, 11))
 def test_saved_loaded_and_continued_equals_never_stopped(seed: int, stop_after: int) -> None:
-    whole = asyncio.run(think(parts(), seed=seed))
-    half = asyncio.run(think(parts(), seed=seed, budget=Budget(trajectories=stop_after)))
+    whole = asyncio.run(think(arithmetic_parts(), seed=seed))
+    half = asyncio.run(think(arithmetic_parts(), seed=seed, budget=Budget(trajectories=stop_after)))
     # New parts: the interpreter states of the first half are gone and are made again.
     loaded = load(json.loads(json.dumps(save(half.tree))))
-    continued = asyncio.run(think(parts(), seed=seed, tree=loaded))
+    continued = asyncio.run(think(arithmetic_parts(), seed=seed, tree=loaded))
     assert continued.tree == whole.tree
     assert (continued.answers, continued.confidence) == (whole.answers, whole.confidence)
     assert continued.usage.cached_trajectories == half.usage.trajectories
@@ -121,7 +86,7 @@ class StallingScorer:
 
 
 @given(seeds, st.integers(0, 12))
-def test_cancelled_within_a_rollout_and_continued_equals_never_stopped(seed: int, calls: int) -> None:
+def test_a_cancelled_and_continued_search_equals_an_unbroken_one(seed: int, calls: int) -> None:
     async def interrupted() -> Tree:
         tree = Tree("3+4+5+6+7")
         scorer = StallingScorer(calls)
@@ -137,7 +102,10 @@ def test_cancelled_within_a_rollout_and_continued_equals_never_stopped(seed: int
 
     tree = asyncio.run(interrupted())
     check_invariants(tree)
-    assert asyncio.run(think(parts(), seed=seed, tree=tree)).tree == asyncio.run(think(parts(), seed=seed)).tree
+    assert (
+        asyncio.run(think(arithmetic_parts(), seed=seed, tree=tree)).tree
+        == asyncio.run(think(arithmetic_parts(), seed=seed)).tree
+    )
 
 
 @dataclass(frozen=True)
@@ -157,7 +125,7 @@ class BushyPolicy:
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=6), st.sampled_from(Values), st.sampled_from([1, 3]))
-def test_every_live_root_child_is_reached_within_a_bounded_number_of_rollouts(
+def test_every_live_root_child_is_reached_in_bounded_rollouts(
     root_scores: list[float], values: Values, parallel: int
 ) -> None:
     # A child with its prior alone is worth at least -1 + 2 sqrt(ln P), one with N visits at most 1 + 2 sqrt(ln P / N).
@@ -187,7 +155,7 @@ async def test_terminal_guided_search_tries_every_root_child_first() -> None:
 
 
 async def test_a_search_that_has_seen_everything_is_exhausted() -> None:
-    result = await think(parts(error_rate=0.0), budget=Budget(trajectories=100))
+    result = await think(arithmetic_parts(0.0), budget=Budget(trajectories=100))
     assert result.stop_reason is StopReason.EXHAUSTED
     assert result.tree.root.is_finished
     assert result.answer == "25"
@@ -246,21 +214,21 @@ async def test_a_walk_that_never_answers_ends_at_the_depth_limit() -> None:
 
 
 async def test_the_token_budget_is_overshot_by_less_than_one_rollout() -> None:
-    whole = await think(parts(), budget=Budget(trajectories=3))
-    result = await think(parts(), budget=Budget(tokens=whole.tree.tokens))
+    whole = await think(arithmetic_parts(), budget=Budget(trajectories=3))
+    result = await think(arithmetic_parts(), budget=Budget(tokens=whole.tree.tokens))
     assert result.stop_reason is StopReason.BUDGET
     assert result.tree == whole.tree
 
 
 async def test_a_tree_that_has_met_its_budget_is_answered_at_once() -> None:
-    first = await think(parts())
-    again = await think(parts(), tree=first.tree)
+    first = await think(arithmetic_parts())
+    again = await think(arithmetic_parts(), tree=first.tree)
     assert again.usage.policy_tokens == 0
     assert (again.answers, again.stop_reason) == (first.answers, StopReason.BUDGET)
 
 
-async def test_steps_that_end_the_code_show_the_printed_result_to_the_policy() -> None:
-    result = await think(parts(error_rate=0.0))
+async def test_the_policy_sees_the_output_after_the_last_code_step() -> None:
+    result = await think(arithmetic_parts(0.0))
     ends = [n for n in result.tree.nodes if n.step is not None and n.step.stop is CandidateStop.END_OF_CODE]
     assert ends
     assert all(n.step is not None and n.step.output is not None and "25" in n.step.output for n in ends)

@@ -31,7 +31,7 @@ async def test_results_are_applied_in_the_order_of_finishing() -> None:
     assert applied == ["early", "late"]
 
 
-async def test_a_named_result_waits_for_its_turn_although_others_are_ready() -> None:
+async def test_a_named_result_is_applied_before_others_that_are_ready() -> None:
     applied: list[str] = []
 
     async def say(word: str) -> str:
@@ -67,7 +67,7 @@ async def fail() -> str:
     raise ConnectionError("engine is gone")
 
 
-async def test_a_failure_comes_out_as_it_was_raised_ahead_of_the_result_waited_for() -> None:
+async def test_a_failure_is_raised_before_the_awaited_result() -> None:
     async def searching() -> None:
         async with operations(Tree("p")) as calls:
             calls.start("stalls", never, then=print)
@@ -79,7 +79,7 @@ async def test_a_failure_comes_out_as_it_was_raised_ahead_of_the_result_waited_f
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_an_operation_that_cancels_itself_is_not_waited_for_for_ever() -> None:
+async def test_an_operation_that_cancels_itself_ends_the_wait() -> None:
     async def give_up() -> str:
         raise asyncio.CancelledError
 
@@ -96,7 +96,7 @@ async def test_an_operation_that_cancels_itself_is_not_waited_for_for_ever() -> 
     assert task.cancelled()
 
 
-async def test_leaving_cancels_what_is_in_flight_also_what_has_not_begun() -> None:
+async def test_leaving_cancels_operations_begun_and_not_yet_begun() -> None:
     ended: list[str] = []
 
     async def stall() -> str:

@@ -142,7 +142,7 @@ class After:
 
 
 @given(seeds, configs, st.integers(0, 60))
-def test_a_cancelled_search_is_replayed_to_where_it_was_cancelled(seed: int, config: SearchConfig, calls: int) -> None:
+def test_a_cancelled_search_replays_to_its_cancellation(seed: int, config: SearchConfig, calls: int) -> None:
     recorded = Recorded(config, seed=seed)
     stalling = After(calls, uneven_turns(random.Random(seed)), fails=False)
 
@@ -183,9 +183,7 @@ def test_a_failed_search_is_replayed_to_its_failure(seed: int, config: SearchCon
 
 
 @given(seeds, configs, st.floats(1, 60))
-def test_a_search_stopped_by_the_clock_is_replayed_to_its_deadline(
-    seed: int, config: SearchConfig, seconds: float
-) -> None:
+def test_a_search_stopped_by_the_clock_replays_to_its_deadline(seed: int, config: SearchConfig, seconds: float) -> None:
     recorded = Recorded(config, Budget(trajectories=10, seconds=seconds), seed=seed)
     result = asyncio.run(recorded.run(uneven(seed).wrap(arithmetic_parts()), clock=SteppingClock(1.0)))
     replayed = asyncio.run(recorded.replayed())
@@ -214,7 +212,7 @@ async def test_a_deadline_that_interrupts_a_call_is_replayed() -> None:
 
 
 @given(seeds, st.integers(1, 6))
-def test_a_continued_search_is_replayed_from_the_tree_it_began_with(seed: int, width: int) -> None:
+def test_a_continued_search_replays_from_its_first_tree(seed: int, width: int) -> None:
     config = SearchConfig(candidates=4, parallel_rollouts=width)
     first = Recorded(config, Budget(trajectories=4), seed=seed)
     asyncio.run(first.run(arithmetic_parts()))
@@ -265,7 +263,7 @@ async def test_a_fault_of_the_search_itself_happens_again() -> None:
     assert as_bytes(replayed.tree) == as_bytes(recorded.tree)
 
 
-async def test_a_listener_that_broke_the_search_is_not_there_in_the_replay() -> None:
+async def test_an_event_listener_that_failed_is_absent_from_the_replay() -> None:
     recorded = Recorded(SearchConfig(candidates=4, parallel_rollouts=3))
     finished: list[Event] = []
 
@@ -356,7 +354,7 @@ async def test_what_is_not_one_record_is_refused() -> None:
             read_record(wrong)
 
 
-async def test_states_made_again_after_loading_are_replayed_with_several_rollouts_below() -> None:
+async def test_restored_states_are_replayed_with_several_rollouts() -> None:
     class Wide:
         async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
             return (await arithmetic_parts(0.2).policy.propose(path, n, seed=seed))[:n]

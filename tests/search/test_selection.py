@@ -1,6 +1,7 @@
-"""Selection: equation 1, and the order of choice."""
+"""Selection: UCT, PUCT, virtual loss, and where there is room for another rollout."""
 
 import math
+from contextlib import AbstractContextManager
 
 import pytest
 from hypothesis import given
@@ -49,7 +50,7 @@ def test_a_child_without_visits_is_infinitely_attractive() -> None:
     assert uct(child(1), parent_visits=5, exploration=2.0) == math.inf
 
 
-def test_the_parents_visits_are_its_prior_and_all_visits_of_its_children() -> None:
+def test_parent_visits_are_its_prior_and_its_childrens_visits() -> None:
     tree = tree_of(child(1, visits=3, prior_visits=1), child(2, visits=1, prior_visits=1))
     assert parent_visits(tree, tree.root) == 4
     tree.root.prior_visits = tree.root.visits = 1
@@ -63,7 +64,7 @@ def test_exploration_works_from_the_first_visit() -> None:
     assert uct(tree.nodes[1], parent_visits=total, exploration=2.0) > 1.6
 
 
-def test_a_child_without_visits_comes_before_the_best_of_the_others() -> None:
+def test_an_unvisited_child_comes_before_the_best_visited_one() -> None:
     tree = tree_of(child(1, value_sum=9.0, visits=9), child(2))
     assert select_child(tree, ROOT, exploration=2.0) == 2
 
@@ -112,7 +113,7 @@ def test_virtual_loss_sends_the_next_rollout_another_way() -> None:
     assert select_child(tree, ROOT, exploration=2.0, in_flight=in_flight) == 1
 
 
-def test_an_unvisited_child_that_a_rollout_has_come_to_is_infinite_no_longer() -> None:
+def test_an_unvisited_child_with_a_rollout_is_not_infinite() -> None:
     tree = tree_of(child(1), child(2))
     in_flight = InFlight(tree)
     in_flight.enter(NodeId(1))
@@ -128,7 +129,7 @@ def test_a_child_that_is_being_expanded_is_passed_over() -> None:
             assert select_child(tree, ROOT, exploration=2.0, in_flight=in_flight) is None
 
 
-def test_puct_is_value_plus_exploration_in_proportion_to_the_prior() -> None:
+def test_puct_explores_in_proportion_to_the_prior() -> None:
     # Q = 1.2 / 3 = 0.4;  2 * 0.25 * sqrt(16) / (1 + 3) = 0.5
     node = child(1, value_sum=1.2, visits=3)
     assert puct(node, prior=0.25, parent_visits=16, exploration=2.0) == pytest.approx(0.9)
@@ -145,7 +146,7 @@ def written(id: int, *, logprob: float, tokens: int, multiplicity: int = 1, is_d
     return node
 
 
-def test_the_policys_prior_is_the_probability_per_token_times_the_candidates_that_agree() -> None:
+def test_the_policys_prior_is_per_token_and_counts_agreement() -> None:
     priors = policy_priors([written(1, logprob=-1.0, tokens=4), written(2, logprob=-4.0, tokens=4, multiplicity=3)])
     # e^-0.25 = 0.7788 against 3 e^-1 = 1.1036.
     assert priors == {1: pytest.approx(0.7788 / 1.8824, abs=1e-4), 2: pytest.approx(1.1036 / 1.8824, abs=1e-4)}
@@ -161,7 +162,7 @@ def test_dead_siblings_have_no_share_in_the_prior() -> None:
     assert priors == {1: pytest.approx(1.0)}
 
 
-def test_priors_of_steps_that_are_all_but_impossible_still_add_up_to_one() -> None:
+def test_priors_of_very_unlikely_steps_add_up_to_one() -> None:
     priors = policy_priors([written(id, logprob=-1e6, tokens=1) for id in (1, 2)])
     assert sum(priors.values()) == pytest.approx(1.0)
 
@@ -178,7 +179,7 @@ def test_puct_follows_the_policy_where_uct_follows_the_score() -> None:
     st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 0)), min_size=2, max_size=4),
     st.sampled_from(TreePolicy),
 )
-def test_every_child_is_chosen_in_time_however_bad_its_score_and_unlikely_its_step(
+def test_every_child_is_chosen_at_last_whatever_score_and_prior(
     children: list[tuple[float, float]], tree_policy: TreePolicy
 ) -> None:
     # Everywhere else a trajectory is worth 1, here -1: the worst case. With P of at least e^-1 / 4 a child that nobody
@@ -192,3 +193,84 @@ def test_every_child_is_chosen_in_time_however_bad_its_score_and_unlikely_its_st
         tree[chosen].visits += 1
         tree[chosen].value_sum += 1.0
     assert all(node.visits > 1 for node in tree.nodes[1:])
+
+
+def add(tree: Tree, parent: int, outcome: NodeOutcome = NodeOutcome.OPEN) -> NodeId:
+    node = Node(id=tree.next_id, parent=NodeId(parent), depth=tree[NodeId(parent)].depth + 1, outcome=outcome)
+    tree.add(node)
+    return node.id
+
+
+def test_a_rollout_counts_at_every_node_of_its_path() -> None:
+    tree = Tree("p")
+    a, b = add(tree, ROOT), add(tree, ROOT)
+    in_flight = InFlight(tree)
+    for path in ((ROOT, a), (ROOT, b)):
+        for node_id in path:
+            in_flight.enter(node_id)
+    assert [in_flight.losses(node_id) for node_id in (ROOT, a, b)] == [2, 1, 1]
+    in_flight.leave((ROOT, a))
+    assert [in_flight.losses(node_id) for node_id in (ROOT, a, b)] == [1, 0, 1]
+    in_flight.leave((ROOT, b))
+    assert [in_flight.losses(node_id) for node_id in (ROOT, a, b)] == [0, 0, 0]
+
+
+def test_a_node_being_expanded_has_no_room_but_its_sibling_has() -> None:
+    tree = Tree("p")
+    a, b = add(tree, ROOT), add(tree, ROOT)
+    in_flight = InFlight(tree)
+    with in_flight.expanding(b):
+        with in_flight.expanding(a):
+            assert not in_flight.has_room(ROOT)
+        assert [in_flight.has_room(node_id) for node_id in (ROOT, a, b)] == [True, True, False]
+    assert all(in_flight.has_room(node_id) for node_id in (ROOT, a, b))
+
+
+def test_a_dead_child_makes_no_room() -> None:
+    tree = Tree("p")
+    add(tree, ROOT, NodeOutcome.CODE_FAILED)
+    a = add(tree, ROOT)
+    in_flight = InFlight(tree)
+    with in_flight.expanding(a):
+        assert not in_flight.has_room(ROOT)
+
+
+def test_an_answer_has_room_for_one_trajectory() -> None:
+    tree = Tree("p")
+    answer = add(tree, ROOT, NodeOutcome.ANSWERED)
+    in_flight = InFlight(tree)
+    assert in_flight.has_room(ROOT)
+    tree[answer].visits = 1
+    tree.settle(answer)
+    in_flight.update(answer)
+    assert not in_flight.has_room(ROOT)
+
+
+@given(st.data())
+def test_there_is_room_exactly_where_a_leaf_can_be_expanded(data: st.DataObject) -> None:
+    tree = Tree("p")
+    in_flight = InFlight(tree)
+    expanding: dict[NodeId, AbstractContextManager[None]] = {}
+
+    def leaves_below(node: Node) -> list[Node]:
+        if not node.children:
+            return [node]
+        return [leaf for child in tree.children(node) for leaf in leaves_below(child)]
+
+    for _ in range(data.draw(st.integers(1, 12))):
+        leaves = [leaf for leaf in leaves_below(tree.root) if not leaf.is_finished]
+        if not leaves:
+            break
+        leaf = data.draw(st.sampled_from(leaves))
+        if leaf.id not in expanding:
+            expanding[leaf.id] = in_flight.expanding(leaf.id)
+            expanding[leaf.id].__enter__()
+        else:
+            outcomes = st.sampled_from([NodeOutcome.OPEN, NodeOutcome.CODE_FAILED])
+            for outcome in data.draw(st.lists(outcomes, min_size=1, max_size=3)):
+                add(tree, leaf.id, outcome)
+            tree.settle(leaf.id)
+            expanding.pop(leaf.id).__exit__(None, None, None)
+        for node in tree.nodes:
+            room = any(not leaf.is_finished and leaf.id not in expanding for leaf in leaves_below(node))
+            assert in_flight.has_room(node.id) == room

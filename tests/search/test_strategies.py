@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -13,7 +14,6 @@ from search import (
     NodeOutcome,
     Parts,
     SearchConfig,
-    SearchResult,
     SearchStarted,
     Selection,
     StopReason,
@@ -34,7 +34,10 @@ from search.testing.fakes import (
     SteppingClock,
     StringEquality,
 )
+from tests.search import searches
 from tests.search.searches import StallingPolicy
+
+think = partial(searches.think, seed=5, clock=SteppingClock(0.0))
 
 
 def parts(policy: Policy | None = None, runner: CodeRunner | None = None) -> Parts:
@@ -43,27 +46,6 @@ def parts(policy: Policy | None = None, runner: CodeRunner | None = None) -> Par
         runner=runner or ArithmeticRunner(),
         equality=StringEquality(),
         scorer=FunctionScorer(lambda path: 0.5),
-    )
-
-
-async def think(
-    given: Parts,
-    config: SearchConfig | None = None,
-    budget: Budget | None = None,
-    *,
-    tree: Tree | None = None,
-    events: list[Event] | None = None,
-    clock: SteppingClock | None = None,
-) -> SearchResult:
-    return await run_search(
-        "3+4+5+6+7",
-        parts=given,
-        config=config or SearchConfig(candidates=4),
-        budget=budget or Budget(trajectories=8),
-        seed=5,
-        now=clock or SteppingClock(0.0),
-        tree=tree,
-        on_event=None if events is None else events.append,
     )
 
 
@@ -95,7 +77,7 @@ async def test_terminal_guided_search_with_a_judge_needs_no_scorer() -> None:
     assert result.usage.ppm_calls == 0
 
 
-async def test_the_clock_passed_in_decides_about_the_deadline_between_rollouts() -> None:
+async def test_the_given_clock_decides_the_deadline_between_rollouts() -> None:
     result = await think(parts(), budget=Budget(seconds=1000.0), clock=SteppingClock(25.0))
     assert result.stop_reason is StopReason.DEADLINE
     assert result.answer is not None
@@ -136,7 +118,7 @@ async def test_a_deadline_in_answer_checking_still_gives_an_answer() -> None:
         "3+4+5+6+7",
         parts=slow,
         config=SearchConfig(candidates=4),
-        budget=Budget(seconds=0.05),
+        budget=Budget(seconds=0.5),
         seed=5,
         now=asyncio.get_running_loop().time,
     )
@@ -208,7 +190,7 @@ async def test_a_decided_search_stops_early_only_when_asked_to() -> None:
 
 async def test_events_tell_the_whole_search_in_order() -> None:
     events: list[Event] = []
-    result = await think(parts(), events=events)
+    result = await think(parts(), on_event=events.append)
     assert events[0] == SearchStarted(problem="3+4+5+6+7", strategy=Strategy.MCTS, cached_trajectories=0)
     added = [event for event in events if isinstance(event, NodeAdded)]
     assert [event.node_id for event in added] == list(range(1, len(result.tree.nodes)))
@@ -223,7 +205,7 @@ async def test_events_tell_the_whole_search_in_order() -> None:
 async def test_a_continued_search_announces_the_answer_it_has() -> None:
     first = await think(parts(), budget=Budget(trajectories=2))
     events: list[Event] = []
-    await think(parts(), budget=Budget(trajectories=2), tree=first.tree, events=events)
+    await think(parts(), budget=Budget(trajectories=2), tree=first.tree, on_event=events.append)
     assert events == [
         SearchStarted(problem="3+4+5+6+7", strategy=Strategy.MCTS, cached_trajectories=2),
         AnswerChanged(answer=first.answer or "", confidence=first.confidence),

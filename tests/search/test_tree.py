@@ -1,8 +1,10 @@
-"""The tree: adding, paths, grafting, and what is finished."""
+"""The tree: adding and settling nodes, priors, and backing up values."""
+
+import pytest
 
 from search.outcomes import CandidateStop, NodeOutcome
 from search.protocols import PathStep
-from search.tree import ROOT, Node, NodeId, Tree
+from search.tree import ROOT, Node, NodeId, Tree, backup, give_prior, trajectory_value
 
 
 def grow(tree: Tree, parent: int, outcome: NodeOutcome = NodeOutcome.OPEN, *, tokens: int = 0) -> NodeId:
@@ -29,14 +31,14 @@ def test_the_path_of_a_node_holds_the_steps_from_the_root_down() -> None:
     assert tree.path(below).problem == "p"
 
 
-def test_tokens_of_a_tree_are_those_of_its_nodes_dead_ones_included() -> None:
+def test_tokens_of_a_tree_include_dead_nodes() -> None:
     tree = Tree("p")
     grow(tree, ROOT, tokens=3)
     grow(tree, ROOT, NodeOutcome.CODE_FAILED, tokens=4)
     assert tree.tokens == 7
 
 
-def test_a_node_whose_children_are_all_dead_is_childless_and_so_is_its_parent() -> None:
+def test_a_node_with_dead_children_only_is_childless() -> None:
     tree = Tree("p")
     outer = grow(tree, ROOT)
     inner = grow(tree, outer)
@@ -102,3 +104,42 @@ def test_grafting_puts_a_branch_below_the_root_under_new_ids() -> None:
         (3, 2, 2, []),
     ]
     assert branch.nodes[2].id == 2
+
+
+def chain_with_sibling() -> Tree:
+    """0 - 1 - 2 (answered), and 3 beside 1."""
+    tree = Tree("p")
+    tree.add(Node(id=NodeId(1), parent=ROOT, depth=1))
+    tree.add(Node(id=NodeId(2), parent=NodeId(1), depth=2, outcome=NodeOutcome.ANSWERED, terminal_value=-1.0))
+    tree.add(Node(id=NodeId(3), parent=ROOT, depth=1))
+    return tree
+
+
+def test_a_prior_is_the_first_value_and_counts_as_one_visit() -> None:
+    node = Node(id=NodeId(1), parent=ROOT, depth=1)
+    give_prior(node, 0.7)
+    assert (node.value_sum, node.visits, node.prior_visits, node.trajectories) == (0.7, 1, 1, 0)
+    assert node.value == 0.7
+
+
+def test_backup_adds_the_value_from_the_end_to_the_root() -> None:
+    tree = chain_with_sibling()
+    give_prior(tree.nodes[1], 0.5)
+    backup(tree, NodeId(2))
+    assert [(node.visits, node.value_sum) for node in tree.nodes[:3]] == [(1, -1.0), (2, -0.5), (1, -1.0)]
+    assert tree.nodes[1].value == -0.25
+
+
+def test_backup_leaves_siblings_unchanged() -> None:
+    tree = chain_with_sibling()
+    backup(tree, NodeId(2))
+    assert (tree.nodes[3].visits, tree.nodes[3].value_sum) == (0, 0.0)
+
+
+@pytest.mark.parametrize("outcome", [o for o in NodeOutcome if o is not NodeOutcome.ANSWERED])
+def test_a_trajectory_without_an_answer_is_worth_minus_one(outcome: NodeOutcome) -> None:
+    assert trajectory_value(Node(id=ROOT, parent=None, depth=0, outcome=outcome)) == -1.0
+
+
+def test_an_answer_nobody_judged_or_scored_is_worth_nothing() -> None:
+    assert trajectory_value(Node(id=ROOT, parent=None, depth=0, outcome=NodeOutcome.ANSWERED)) == 0.0

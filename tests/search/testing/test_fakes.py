@@ -15,7 +15,7 @@ from search.testing.fakes import (
 )
 
 
-async def test_arithmetic_runs_steps_and_leaves_the_parents_state_unchanged() -> None:
+async def test_arithmetic_steps_leave_the_parents_state_unchanged() -> None:
     runner = ArithmeticRunner()
     first = await runner.run(None, "\n# start\ntotal = 3\n")
     second = await runner.run(first.snapshot, "\ntotal = total + 4\nprint(total + 1)\n")

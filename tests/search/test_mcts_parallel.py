@@ -50,7 +50,7 @@ TOKENS = 4
     st.sampled_from(TreePolicy),
     st.sampled_from([None, AnswerKey("25")]),
 )
-def test_visits_add_up_values_stay_in_range_and_the_budget_is_met(
+def test_parallel_rollouts_keep_invariants_and_budget(
     seed: int, width: int, error_rate: float, values: Values, tree_policy: TreePolicy, judge: AnswerKey | None
 ) -> None:
     delays = Delays(uneven_turns(random.Random(seed)))
@@ -69,7 +69,7 @@ def test_visits_add_up_values_stay_in_range_and_the_budget_is_met(
 
 
 @given(seeds, widths)
-def test_a_token_budget_is_overshot_by_the_rollouts_in_flight_at_most(seed: int, width: int) -> None:
+def test_rollouts_in_flight_bound_the_overshoot_of_tokens(seed: int, width: int) -> None:
     limit = 300
     tree = Tree(PROBLEM)
     tokens_at: list[int] = []
@@ -95,7 +95,7 @@ def test_a_time_budget_begins_nothing_after_it_is_spent(seed: int, width: int) -
     assert result.stop_reason in (StopReason.DEADLINE, StopReason.EXHAUSTED)
 
 
-async def test_generation_execution_and_scoring_of_different_rollouts_overlap() -> None:
+async def test_calls_of_different_rollouts_overlap() -> None:
     """No rollout gets through unless one call of each kind is in flight at the same time."""
     kinds = {CallKind.POLICY, CallKind.RUNNER, CallKind.SCORER}
     seen: set[frozenset[CallKind]] = set()
@@ -162,7 +162,7 @@ def test_a_search_that_is_sure_enough_stops(seed: int, width: int) -> None:
         assert result.confidence < 0.6 or result.stop_reason is StopReason.BUDGET
 
 
-async def test_a_slow_comparison_holds_up_the_count_and_not_the_rollouts_in_flight() -> None:
+async def test_a_slow_comparison_delays_the_count_not_the_rollouts() -> None:
     events: list[Event] = []
     release = asyncio.Event()
 
@@ -185,7 +185,7 @@ async def test_a_slow_comparison_holds_up_the_count_and_not_the_rollouts_in_flig
 
 
 @given(seeds, widths)
-def test_the_lead_is_counted_in_the_order_of_trajectories_however_answers_are_compared(seed: int, width: int) -> None:
+def test_the_lead_follows_the_order_of_trajectories(seed: int, width: int) -> None:
     given_parts = Delays(uneven_turns(random.Random(seed))).wrap(arithmetic_parts(0.4))
     config = SearchConfig(candidates=4, parallel_rollouts=width)
     result = asyncio.run(think(given_parts, config, Budget(trajectories=12), seed=seed))

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -12,14 +13,11 @@ from search import (
     NodeOutcome,
     Parts,
     SearchConfig,
-    SearchResult,
     Selection,
     StopReason,
     Strategy,
     TrajectoryFinished,
-    Tree,
 )
-from search import search as run_search
 from search.codec import load, save
 from search.events import Event
 from search.outcomes import ExecutionOutcome
@@ -32,40 +30,22 @@ from search.testing.fakes import (
     PathKey,
     ScriptedPolicy,
     ScriptedRunner,
-    SteppingClock,
     StringEquality,
     answer,
     last_step,
     step,
 )
+from tests.search import searches
 
 GREEDY = SearchConfig(strategy=Strategy.GREEDY)
 MAJORITY = SearchConfig(strategy=Strategy.MAJORITY)
+
+think = partial(searches.think, problem="3+4+5", seed=3)
 
 
 def arithmetic(policy: Policy | None = None, scorer: FunctionScorer | None = None) -> Parts:
     return Parts(
         policy=policy or ArithmeticPolicy(0.2), runner=ArithmeticRunner(), equality=StringEquality(), scorer=scorer
-    )
-
-
-async def think(
-    parts: Parts,
-    config: SearchConfig,
-    budget: Budget,
-    *,
-    tree: Tree | None = None,
-    events: list[Event] | None = None,
-) -> SearchResult:
-    return await run_search(
-        "3+4+5",
-        parts=parts,
-        config=config,
-        budget=budget,
-        seed=3,
-        now=SteppingClock(),
-        tree=tree,
-        on_event=None if events is None else events.append,
     )
 
 
@@ -151,7 +131,7 @@ class UnevenPolicy:
         return await self.inner.propose(path, n, seed=seed)
 
 
-async def test_the_tree_does_not_depend_on_which_trajectory_comes_first() -> None:
+async def test_the_tree_is_independent_of_the_order_of_results() -> None:
     in_order = await think(arithmetic(), MAJORITY, Budget(trajectories=20))
     uneven = await think(arithmetic(UnevenPolicy(ArithmeticPolicy(0.2))), MAJORITY, Budget(trajectories=20))
     assert uneven.tree == in_order.tree
@@ -174,7 +154,7 @@ async def test_surplus_trajectories_of_a_token_budget_are_thrown_away() -> None:
     assert result.usage.policy_tokens >= result.tree.tokens
 
 
-async def test_no_more_trajectories_are_in_flight_than_allowed_or_wanted() -> None:
+async def test_trajectories_in_flight_are_limited() -> None:
     @dataclass
     class Counting:
         inner: Policy
@@ -207,7 +187,7 @@ async def test_a_problem_too_long_for_the_policy_is_exhausted(config: SearchConf
 
 async def test_each_trajectory_is_reported_in_order() -> None:
     events: list[Event] = []
-    await think(arithmetic(), MAJORITY, Budget(trajectories=10), events=events)
+    await think(arithmetic(), MAJORITY, Budget(trajectories=10), on_event=events.append)
     assert [event.index for event in events if isinstance(event, TrajectoryFinished)] == list(range(10))
 
 

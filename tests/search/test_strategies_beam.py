@@ -3,13 +3,13 @@
 import asyncio
 import random
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search import Budget, NodeOutcome, Parts, SearchConfig, SearchResult, Selection, StopReason, Strategy, Tree
-from search import search as run_search
+from search import Budget, NodeOutcome, Parts, SearchConfig, Selection, StopReason, Strategy
 from search.codec import load, save
 from search.listening import CallKind
 from search.outcomes import ExecutionOutcome
@@ -25,27 +25,23 @@ from search.testing.fakes import (
     answer,
     arithmetic_parts,
     last_step,
+    path_key,
     scores_by_last_step,
     step,
 )
 from search.testing.invariants import check_invariants
+from tests.search import searches
 
 A, B, C, A1, B1 = "\na\n", "\nb\n", "\nc\n", "\na1\n", "\nb1\n"
 
-
-async def think(
-    parts: Parts, config: SearchConfig, budget: Budget, *, seed: int = 3, tree: Tree | None = None
-) -> SearchResult:
-    return await run_search(
-        "3+4+5", parts=parts, config=config, budget=budget, seed=seed, now=SteppingClock(0.0), tree=tree
-    )
+think = partial(searches.think, problem="3+4+5", seed=3, clock=SteppingClock(0.0))
 
 
 def beam(width: int, *, candidates: int = 4) -> SearchConfig:
     return SearchConfig(strategy=Strategy.STEP_BEAM, beam_width=width, candidates=candidates)
 
 
-async def test_the_best_scored_candidates_of_a_level_go_on_whoever_their_parents_are() -> None:
+async def test_the_best_candidates_of_a_level_go_on() -> None:
     script: dict[PathKey, list[Candidate]] = {
         (): [step("a"), step("b"), step("c")],
         (A,): [last_step("a1"), last_step("a2")],
@@ -64,14 +60,14 @@ async def test_the_best_scored_candidates_of_a_level_go_on_whoever_their_parents
     )
     result = await think(parts, beam(2), Budget(trajectories=2))
     # a and b of three; then b1 (0.3) and a1 (0.2) of a1, a2, b1; then 8 (0.9) and 9 (0.7) of 7, 8, 9.
-    assert [call.path for call in policy.calls] == [(), (A,), (B,), (B, B1), (A, A1)]
+    assert [path_key(call.path) for call in policy.calls] == [(), (A,), (B,), (B, B1), (A, A1)]
     ended = [node for node in result.tree.nodes if node.ends_trajectory is not None]
     assert sorted((n.answer, result.tree.path(n.id).steps[0].text) for n in ended) == [("8", A), ("9", B)]
     assert (result.answer, result.stop_reason) == ("8", StopReason.BUDGET)
     check_invariants(result.tree)
 
 
-async def test_one_path_that_ends_leaves_the_others_with_their_own_parents() -> None:
+async def test_a_path_that_ends_leaves_other_parents_unchanged() -> None:
     script: dict[PathKey, list[Candidate]] = {
         (): [last_step("a"), step("b")],
         (A,): [answer("7")],
@@ -90,7 +86,7 @@ async def test_one_path_that_ends_leaves_the_others_with_their_own_parents() -> 
     assert [path_step.text for path_step in by_answer["7"].steps][:1] == [A]
 
 
-async def test_a_path_without_a_way_on_is_a_failed_trajectory_and_gives_up_its_place() -> None:
+async def test_a_path_without_live_children_is_a_failed_trajectory() -> None:
     script: dict[PathKey, list[Candidate]] = {
         (): [step("a"), last_step("b")],
         (A,): [step("broken")],
@@ -121,14 +117,14 @@ def test_a_beam_meets_its_budget_of_trajectories_exactly(
 
 
 @given(st.integers(0, 10**6))
-def test_the_tree_of_a_beam_does_not_depend_on_which_call_is_faster(seed: int) -> None:
+def test_a_beams_tree_is_independent_of_the_order_of_results(seed: int) -> None:
     uneven = Delays(uneven_turns(random.Random(seed))).wrap(arithmetic_parts())
     first = asyncio.run(think(arithmetic_parts(), beam(3), Budget(trajectories=10), seed=seed))
     second = asyncio.run(think(uneven, beam(3), Budget(trajectories=10), seed=seed))
     assert first.tree == second.tree
 
 
-async def test_rounds_overlap_and_paths_of_a_round_are_expanded_together() -> None:
+async def test_rounds_overlap_and_expand_their_paths_together() -> None:
     delays = Delays(uneven_turns(random.Random(1)))
     await think(delays.wrap(arithmetic_parts(0.4)), beam(4), Budget(trajectories=16))
     assert 4 < delays.counts[CallKind.POLICY].most <= 8
@@ -143,7 +139,7 @@ async def test_the_tokens_of_a_beam_are_overshot_by_less_than_a_round() -> None:
     assert sum(node.depth == 1 for node in surplus) <= 4
 
 
-async def test_a_beam_saved_after_a_round_and_continued_goes_on_with_other_draws() -> None:
+async def test_a_continued_beam_uses_other_draws() -> None:
     half = await think(arithmetic_parts(), beam(4), Budget(trajectories=4))
     whole = await think(arithmetic_parts(), beam(4), Budget(trajectories=8))
     continued = await think(arithmetic_parts(), beam(4), Budget(trajectories=8), tree=load(save(half.tree)))
@@ -165,7 +161,7 @@ async def test_a_problem_too_long_for_the_policy_exhausts_a_beam() -> None:
     assert (result.answer, result.stop_reason) == (None, StopReason.EXHAUSTED)
 
 
-async def test_best_of_n_gives_the_answer_of_the_best_scored_trajectory() -> None:
+async def test_best_of_n_gives_the_answer_with_the_best_score() -> None:
     config = SearchConfig(strategy=Strategy.BEST_OF_N)
     result = await think(arithmetic_parts(), config, Budget(trajectories=12))
     answered = [node for node in result.tree.nodes if node.outcome is NodeOutcome.ANSWERED]

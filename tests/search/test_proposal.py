@@ -1,13 +1,15 @@
-"""Candidates: merging, and the step format."""
+"""Proposals: merging and checking candidates, and making lost interpreter states again."""
 
 import pytest
 
+from search.config import SearchConfig
+from search.expansion import Expander, route_to
 from search.format import SPECIAL_TOKENS
-from search.outcomes import CandidateStop, NodeOutcome
-from search.proposal import Draft, drafts_below
-from search.protocols import Candidate, PathStep
-from search.testing.fakes import answer, candidate, last_step, step
-from search.tree import ROOT, Node, NodeId
+from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
+from search.proposal import Draft, Proposal, Restored, Route, drafts_below, restore
+from search.protocols import Candidate, Execution, PathStep, Snapshot
+from search.testing.fakes import ScriptedRunner, answer, candidate, last_step, step
+from search.tree import ROOT, Node, NodeId, Tree
 
 
 def parent(depth: int = 1, stop: CandidateStop = CandidateStop.END_OF_STEP) -> Node:
@@ -90,7 +92,7 @@ def test_an_answer_without_a_box_is_no_answer() -> None:
     assert outcome(AFTER_CODE, candidate("\nIt is 7", CandidateStop.END_OF_ANSWER)) is NodeOutcome.NO_ANSWER
 
 
-def test_a_code_step_on_the_last_level_is_too_deep_and_an_answer_is_not() -> None:
+def test_on_the_last_level_only_a_code_step_is_too_deep() -> None:
     assert outcome(parent(1), step("x = 1"), max_depth=3) is NodeOutcome.OPEN
     assert outcome(parent(2), step("x = 1"), max_depth=3) is NodeOutcome.TOO_DEEP
     assert outcome(parent(2), last_step("x = 1"), max_depth=3) is NodeOutcome.TOO_DEEP
@@ -99,3 +101,69 @@ def test_a_code_step_on_the_last_level_is_too_deep_and_an_answer_is_not() -> Non
 
 def test_a_malformed_step_on_the_last_level_is_cut_off() -> None:
     assert outcome(parent(2), step(""), max_depth=3) is NodeOutcome.CUT_OFF
+
+
+def chain(*codes: str, stdout: str = "") -> Tree:
+    tree = Tree("p")
+    for depth, code in enumerate(codes):
+        tree.add(
+            Node(
+                id=tree.next_id,
+                parent=NodeId(depth),
+                depth=depth + 1,
+                step=PathStep(text=code, token_ids=(), stop=CandidateStop.END_OF_STEP),
+                execution=Execution(outcome=ExecutionOutcome.OK, stdout=stdout),
+            )
+        )
+    return tree
+
+
+async def restored(
+    tree: Tree, node: int, runner: ScriptedRunner, kept: dict[NodeId, Snapshot] | None = None
+) -> Restored:
+    snapshots = {ROOT: None, **(kept or {})}
+    return await restore(route_to(tree, snapshots, NodeId(node)), runner)
+
+
+def test_the_first_step_starts_from_a_fresh_interpreter() -> None:
+    assert route_to(Tree("p"), {ROOT: None}, ROOT) == Route(known=None)
+
+
+async def test_a_kept_snapshot_is_used_without_running_anything() -> None:
+    runner = ScriptedRunner()
+    state = await restored(chain("a"), 1, runner, {NodeId(1): Snapshot("kept")})
+    assert (state.state, state.made, runner.ran) == ("kept", {}, [])
+
+
+async def test_missing_snapshots_are_made_again_from_the_last_one_kept() -> None:
+    runner = ScriptedRunner(made={Snapshot("kept")})
+    state = await restored(chain("a", "b", "c"), 3, runner, {NodeId(1): Snapshot("kept")})
+    assert state.state == "kept/b/c"
+    assert state.made == {2: "kept/b", 3: "kept/b/c"}
+    assert runner.ran == [("kept", "b"), ("kept/b", "c")]
+
+
+def test_a_plan_takes_the_snapshots_there_are_at_the_time() -> None:
+    expander = Expander(chain("a", "b"), config=SearchConfig(), seed=1)
+    early = expander.plan(NodeId(2), n=1)
+    expander.apply(Proposal(node_id=NodeId(2), restored={NodeId(1): Snapshot("late")}))
+    assert [node.id for node in early.route.missing] == [1, 2]
+    assert [node.id for node in expander.plan(NodeId(2), n=1).route.missing] == [2]
+
+
+def test_of_two_snapshots_of_one_node_the_first_stays() -> None:
+    expander = Expander(chain("a"), config=SearchConfig(), seed=1)
+    for snapshot in ("first", "second"):
+        expander.apply(Proposal(node_id=NodeId(1), restored={NodeId(1): Snapshot(snapshot)}))
+    assert expander.plan(NodeId(1), n=1).route == Route(known=Snapshot("first"))
+
+
+async def test_a_step_that_prints_otherwise_when_run_again_is_lost() -> None:
+    runner = ScriptedRunner({"a": Execution(outcome=ExecutionOutcome.OK)})
+    assert (await restored(chain("a", "b", stdout="1\n"), 2, runner)).lost == 1
+
+
+async def test_a_step_that_fails_when_run_again_is_lost() -> None:
+    failing = ScriptedRunner({"b": Execution(outcome=ExecutionOutcome.TIMEOUT_WALL)})
+    state = await restored(chain("a", "b", "c"), 3, failing)
+    assert (state.lost, state.made) == (2, {1: "/a"})
