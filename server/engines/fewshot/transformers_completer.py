@@ -121,5 +121,5 @@ class TransformersCompleter(ThreadEngine):
         super().__init__([Lane(runtime.compute, CompletionLoop(model.eval(), tokenizer))])
 
     async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
-        """Sample k draws from its own generator, seeded by (seed, k)."""
+        """Each sample has its own generator, seeded by (seed, its number). See `Completer.complete`."""
         return await self.ask(Generation(request=request), sequences=request.n)

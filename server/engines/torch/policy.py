@@ -51,7 +51,7 @@ class DecodeLoop(GenerationLoop):
         self._take_all()
         self._leave_abandoned()
         self._admit()
-        # Reading paths takes a while: whoever left meanwhile shall not have another token written.
+        # Reading paths takes a while: a call that was abandoned meanwhile shall not have another token written.
         self._leave_abandoned()
         self._count_levels()
         if self._running:
@@ -128,14 +128,14 @@ class TorchCompleter(ThreadEngine):
         self.context_tokens = checkpoint.shape.context_tokens
         runtime = runtime or TorchRuntime()
         counters = EngineStats()
-        model = runtime.model(checkpoint)
+        model = Qwen2(checkpoint.shape, checkpoint.weights, precision=runtime.precision)
         # Without the padding of the vocabulary, whose tokens have no text.
         head = model.product(checkpoint.head[: checkpoint.tokenizer.size])
-        encoder = runtime.encoder(model, counters)
+        encoder = PathEncoder(model, cache_bytes=runtime.prefix_cache_bytes, counters=counters)
         threads = runtime.policy_threads[:max_batch]
         loops = [DecodeLoop(model, head, encoder, max_batch=max_batch // len(threads)) for _ in threads]
         super().__init__([Lane(thread, loop) for thread, loop in zip(threads, loops, strict=True)], counters)
 
     async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
-        """Sample k draws from its own generator, seeded by (seed, k). See `Completer.complete`."""
+        """Each sample has its own generator, seeded by (seed, its number). See `Completer.complete`."""
         return await self.ask(Generation(request=request), sequences=request.n)

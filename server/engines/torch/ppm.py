@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from search.protocols import Path, PathTooLong
 from server.engines.protocols import EngineStats
 from server.engines.rendering import PathRendering, PathSegments, PathTokens
+from server.engines.torch.cache import PathEncoder
 from server.engines.torch.checkpoint import Checkpoint
 from server.engines.torch.loop import Call, ComputeThread, EngineLoop, Lane, ThreadEngine, take_fitting
+from server.engines.torch.model import Qwen2
 from server.engines.torch.runtime import TorchRuntime
 
 _STEP_TOKENS = 4096
@@ -113,7 +115,8 @@ def torch_scorer(checkpoint: Checkpoint, *, runtime: TorchRuntime | None = None)
     """A Qwen2-shaped PPM: tanh of the scalar head at the path's very last token."""
     runtime = runtime or TorchRuntime()
     counters = EngineStats()
-    encoder = runtime.encoder(runtime.model(checkpoint), counters)
+    model = Qwen2(checkpoint.shape, checkpoint.weights, precision=runtime.precision)
+    encoder = PathEncoder(model, cache_bytes=runtime.prefix_cache_bytes, counters=counters)
     head = checkpoint.head.float()
 
     def score_paths(paths: Sequence[PathSegments]) -> list[float]:

@@ -4,14 +4,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from server.engines.protocols import EngineStats
-from server.engines.torch.cache import PathEncoder
-from server.engines.torch.checkpoint import Checkpoint
 from server.engines.torch.loop import ComputeThread
-from server.engines.torch.model import Precision, Qwen2
+from server.engines.torch.model import Precision
 from server.engines.torch.openmp import default_threads
-
-_BYTES_PER_MB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +18,7 @@ class TorchRuntime:
     lanes: tuple[ComputeThread, ...] = ()
     """Threads of the policy, each with a batch of its own, so that none waits for another."""
     precision: Precision = Precision.FLOAT32
-    prefix_cache_mb: int = 256
+    prefix_cache_bytes: int = 256 << 20
     """Per engine; reuse takes a quarter off the computing of a search. At 4 kB a token (4 layers, 2 key-value heads)
     this holds 65,000 tokens: some 1,500 steps of running searches."""
 
@@ -31,12 +26,6 @@ class TorchRuntime:
     def policy_threads(self) -> tuple[ComputeThread, ...]:
         """One for each batch of the policy."""
         return self.lanes or (self.compute,)
-
-    def model(self, checkpoint: Checkpoint) -> Qwen2:
-        return Qwen2(checkpoint.shape, checkpoint.weights, precision=self.precision)
-
-    def encoder(self, model: Qwen2, counters: EngineStats) -> PathEncoder:
-        return PathEncoder(model, cache_bytes=self.prefix_cache_mb * _BYTES_PER_MB, counters=counters)
 
 
 _MOST_LANES = 2

@@ -17,7 +17,7 @@ from search.protocols import Candidate, Path, PathStep, PathTooLong
 from server.engines.errors import CheckpointError, EngineClosed, EngineFailed
 from server.engines.fewshot.format import FewShotFormat, read_format
 from server.engines.fewshot.transformers_completer import TransformersCompleter
-from server.engines.model_folder import ModelFolder, PolicyKind
+from server.engines.model_folder import ModelFolder
 from server.engines.policy import CompletionRequest, PolicyEngine
 from server.engines.protocols import Sampling
 from server.engines.torch.runtime import TorchRuntime
@@ -154,13 +154,6 @@ async def test_a_model_that_breaks_answers_everybody_and_stays_broken(opened: Op
         with pytest.raises(EngineFailed, match="IndexError"):
             await opened.completer.complete(broken)
     assert "IndexError" in (opened.engine.fault or "")
-
-
-def test_a_model_that_knows_the_step_format_needs_no_examples(
-    chat_folder: FilePath, value_head_folder: FilePath
-) -> None:
-    assert ModelFolder(chat_folder).policy_kind is PolicyKind.INSTRUCT
-    assert ModelFolder(value_head_folder).policy_kind is PolicyKind.STEP_FORMAT
 
 
 def test_a_folder_that_cannot_be_served_is_refused(tmp_path: FilePath, one_thread: TorchRuntime) -> None:

@@ -1,7 +1,6 @@
 # pyright: basic
 """Reward models of other makes: their scores are those that transformers gives, worked out independently."""
 
-import json
 import shutil
 from pathlib import Path as FilePath
 
@@ -13,7 +12,7 @@ from safetensors.torch import load_file
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep, PathTooLong
 from server.engines.errors import CheckpointError, EngineClosed, EngineFailed
-from server.engines.model_folder import ModelFolder, PpmKind
+from server.engines.model_folder import ModelFolder
 from server.engines.prm.heads import read_two_class_head, read_value_head
 from server.engines.prm.rendering import PrmTokens
 from server.engines.prm.scorer import transformers_scorer
@@ -138,15 +137,7 @@ async def test_a_model_that_breaks_says_so_and_stays_broken(prm_folder: FilePath
         assert scorer.fault is not None
 
 
-def test_kinds_are_told_apart(
-    prm_folder: FilePath, value_head_folder: FilePath, chat_folder: FilePath, tmp_path
-) -> None:
-    assert ModelFolder(prm_folder).ppm_kind is PpmKind.PROCESS_REWARD
-    assert ModelFolder(value_head_folder).ppm_kind is PpmKind.VALUE_HEAD
-    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlamaForSequenceClassification"]}))
-    assert ModelFolder(tmp_path).ppm_kind is PpmKind.STANDARD
-    with pytest.raises(CheckpointError, match=r"no PPM: expected .* found Qwen2ForCausalLM"):
-        _ = ModelFolder(chat_folder).ppm_kind
+def test_a_value_head_on_a_vllm_server_is_refused(value_head_folder: FilePath) -> None:
     with pytest.raises(CheckpointError, match=r"convert it by server\.engines\.prm_convert"):
         remote_scorer_of(RemoteAddress(url="http://gpu-1:8000"), value_head_folder, reads_policy_tokens=True)
 

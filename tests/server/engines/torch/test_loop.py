@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import threading
+from collections import deque
 
 import pytest
 
@@ -11,6 +12,7 @@ from server.engines.errors import EngineClosed, EngineError, EngineFailed
 from server.engines.policy import PolicyEngine
 from server.engines.protocols import Sampling
 from server.engines.torch.checkpoint import Checkpoint
+from server.engines.torch.loop import Call, ComputeThread, EngineLoop, Lane, ThreadEngine, take_fitting
 from server.engines.torch.ppm import torch_scorer
 from server.engines.torch.runtime import TorchRuntime
 from tests.server.engines.built import torch_policy
@@ -84,3 +86,57 @@ async def test_two_engines_on_one_thread_do_not_change_each_other(
     for task, expected in zip(proposals, alone[0], strict=True):
         assert [c.token_ids for c in task.result()] == [c.token_ids for c in expected]
     assert list(scores.result()) == pytest.approx(list(alone[1]), abs=1e-4)
+
+
+class Echo(EngineLoop[Call[int]]):
+    """Answers every call with how many it has answered before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered = 0
+
+    def step(self) -> None:
+        while (call := self.take()) is not None:
+            self.held.discard(call)
+            call.answer(self.answered)
+            self.answered += 1
+
+
+async def test_small_calls_share_a_lane_and_large_ones_are_spread() -> None:
+    lanes = [Lane(ComputeThread(threads=1), Echo()) for _ in range(2)]
+    engine = ThreadEngine(lanes)
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(engine.ask(Call[int](), sequences=sequences)) for sequences in (8, 8, 64, 8)]
+        await asyncio.sleep(0)  # all have chosen a lane before one is answered
+        assert [lane.sequences for lane in lanes] == [24, 64]
+        async with engine:
+            for call in asked:
+                await call
+    assert [lane.sequences for lane in lanes] == [0, 0]
+    assert engine.stats.requests == 4
+
+
+async def test_a_call_abandoned_before_its_step_is_counted() -> None:
+    loop = Echo()
+    engine = ThreadEngine([Lane(ComputeThread(threads=1), loop)])
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await engine.ask(Call[int]())
+    assert loop.take() is not None
+    assert len(loop.drop_abandoned()) == 1
+    assert (engine.stats.requests, engine.stats.aborted, loop.has_work()) == (1, 1, False)
+
+
+def test_an_answer_to_an_abandoned_call_is_dropped() -> None:
+    call = Call[int]()
+    call.future.cancel()
+    call.answer(1)
+    call.refuse(EngineClosed("closed"))
+    assert call.is_abandoned
+
+
+@pytest.mark.parametrize(("sizes", "taken"), [([3, 4, 5], [3, 4]), ([9, 1], [9]), ([], []), ([7], [7])])
+def test_at_least_one_is_taken_and_no_more_than_fit(sizes: list[int], taken: list[int]) -> None:
+    waiting = deque(sizes)
+    assert take_fitting(waiting, lambda size: size, most=7) == taken
+    assert list(waiting) == sizes[len(taken) :]
