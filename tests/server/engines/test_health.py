@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from server.engines.health import HealthWatch, watching
+from tests.server.engines.waiting import until
 
 LONG_S = 60.0
 """Never waited for: only keeps a broken test from hanging."""
@@ -68,12 +69,6 @@ async def _watched(
         yield watch
 
 
-async def _until(is_so: Callable[[], bool]) -> None:
-    """Nobody is told of a fault that comes or goes: readiness asks."""
-    while not is_so():  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
-
-
 async def test_a_part_that_restarts_quickly_shows_no_fault() -> None:
     part = Breakable()
     async with _watched(part) as watch:
@@ -82,7 +77,7 @@ async def test_a_part_that_restarts_quickly_shows_no_fault() -> None:
         await part.was_started.wait()
         assert watch.fault is None
         part.may_start.set()
-        await _until(lambda: part.is_up and watch.fault is None)
+        await until(lambda: part.is_up and watch.fault is None)
     assert part.starts == 1
 
 
@@ -91,10 +86,10 @@ async def test_a_slow_restart_is_a_fault_until_it_is_done() -> None:
     async with _watched(part, patience_s=0.0) as watch:
         part.may_start.clear()
         part.is_up = False
-        await _until(lambda: watch.fault is not None)
+        await until(lambda: watch.fault is not None)
         assert watch.fault == "it ended, and starting it again takes long"
         part.may_start.set()
-        await _until(lambda: part.is_up and watch.fault is None)
+        await until(lambda: part.is_up and watch.fault is None)
     assert part.starts == 1
 
 
@@ -115,10 +110,10 @@ async def test_a_restart_that_hangs_is_cancelled_and_repeated() -> None:
     async with _watched(part, start_limit_s=0.001) as watch:
         part.may_start.clear()
         part.is_up = False
-        await _until(lambda: part.starts >= 3)
+        await until(lambda: part.starts >= 3)
         assert watch.fault == "it ended, and starting it again took longer than 0 s"
         part.may_start.set()
-        await _until(lambda: part.is_up and watch.fault is None)
+        await until(lambda: part.is_up and watch.fault is None)
 
 
 def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -129,9 +124,9 @@ async def test_every_restart_is_logged_whoever_made_it(caplog: pytest.LogCapture
     part = Breakable()
     async with _watched(part):
         part.is_up = False
-        await _until(lambda: len(_warnings(caplog)) == 1)
+        await until(lambda: len(_warnings(caplog)) == 1)
         part.restarts += 1  # a search found it dead, and was quicker
-        await _until(lambda: len(_warnings(caplog)) == 2)
+        await until(lambda: len(_warnings(caplog)) == 2)
     assert _warnings(caplog) == [f"sandbox ended and was started again; restarts so far: {n}" for n in (1, 2)]
 
 
@@ -140,7 +135,7 @@ async def test_a_part_that_ends_repeatedly_restarts_less_often(caplog: pytest.Lo
     async with _watched(part, delays_s=(0.0, 0.0, LONG_S)) as watch:
         for restarts in (1, 2):
             part.is_up = False
-            await _until(lambda expected=restarts: len(_warnings(caplog)) == expected)
+            await until(lambda expected=restarts: len(_warnings(caplog)) == expected)
         part.is_up = False
         for _ in range(20):
             await asyncio.sleep(0.001)
@@ -152,7 +147,7 @@ async def test_a_part_that_was_up_long_restarts_at_once(caplog: pytest.LogCaptur
     async with _watched(part, delays_s=(0.0, LONG_S), steady_s=0.0):
         for restarts in (1, 2, 3):
             part.is_up = False
-            await _until(lambda expected=restarts: len(_warnings(caplog)) == expected)
+            await until(lambda expected=restarts: len(_warnings(caplog)) == expected)
     assert part.starts == 3
 
 
@@ -162,11 +157,11 @@ async def test_a_failed_restart_is_repeated_until_it_succeeds(obstacle: Exceptio
     part.obstacle = obstacle
     async with _watched(part) as watch:
         part.is_up = False
-        await _until(lambda: part.starts == 3)
+        await until(lambda: part.starts == 3)
         assert watch.fault is not None
         assert "no room" in watch.fault
         part.obstacle = None
-        await _until(lambda: part.is_up and watch.fault is None)
+        await until(lambda: part.is_up and watch.fault is None)
 
 
 async def test_a_failed_call_is_a_fault_though_the_part_seems_up() -> None:
@@ -177,7 +172,7 @@ async def test_a_failed_call_is_a_fault_though_the_part_seems_up() -> None:
             raise Down("no room")
         assert watch.fault == "no room"
         part.may_start.set()
-        await _until(lambda: part.is_up and watch.fault is None)
+        await until(lambda: part.is_up and watch.fault is None)
     assert part.starts == 1
 
 

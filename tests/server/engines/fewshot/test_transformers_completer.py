@@ -23,6 +23,7 @@ from server.engines.protocols import Sampling
 from server.engines.torch.runtime import TorchRuntime
 from tests.server.engines.built import few_shot_policy
 from tests.server.engines.tiny_models import CONTEXT_TOKENS, save_chat_model, save_tokenizer
+from tests.server.engines.waiting import until
 
 PATH = Path(problem="What is 12 + 30?")
 SAMPLED = Sampling(temperature=0.9, top_p=0.95, max_step_tokens=12)
@@ -132,8 +133,7 @@ async def test_a_cancelled_call_stops_the_model_for_the_next(opened: Opened) -> 
     policy = opened.engine.policy(endless)
     async with asyncio.TaskGroup() as group:
         call = group.create_task(policy.propose(PATH, 2, seed=1))
-        while opened.engine.stats.tokens_generated == 0:  # noqa: ASYNC110 # the compute thread tells nobody
-            await asyncio.sleep(0)
+        await until(lambda: opened.engine.stats.tokens_generated > 0, poll_s=0)
         call.cancel()
     assert len(await opened.engine.policy(SAMPLED).propose(PATH, 1, seed=1)) == 1
     assert opened.engine.stats.aborted == 1

@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
 
 import pytest
 
@@ -16,12 +15,12 @@ from server.engines.rendering import PathTokens
 from tests.server.engines.built import remote_policy
 from tests.server.engines.remote.stub_models import CONTEXT_TOKENS, bundled_tokenizer, card, choice, play_policy
 from tests.server.engines.remote.stub_server import Answer, Drop, Hang, StubServer
+from tests.server.engines.waiting import until
 
 OK = Answer(content=b"")
 ILL = Answer(status=503, content=b"")
 SAMPLING = Sampling(max_step_tokens=8)
 MODEL_TOKENS = 1536
-BOUND_S = 60.0
 
 
 def engine(stub: StubServer, limits: RemoteLimits, *, model: str | None = None) -> PolicyEngine:
@@ -93,12 +92,6 @@ async def test_what_is_no_vllm_server_is_refused(
     stub.script[path] = [answer]
     with pytest.raises((RemoteMismatch, RemoteRefused), match=message):
         await engine(stub, limits).__aenter__()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(BOUND_S):
-        while not condition():  # noqa: ASYNC110  # the watch tells nobody in between
-            await asyncio.sleep(0.001)
 
 
 async def test_one_missed_probe_of_an_idle_server_is_no_fault(stub: StubServer, limits: RemoteLimits) -> None:

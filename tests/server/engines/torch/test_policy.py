@@ -10,7 +10,8 @@ from search.protocols import Path
 from server.engines.protocols import Sampling
 from server.engines.torch.checkpoint import Checkpoint, load_policy
 from tests.server.engines.built import torch_policy
-from tests.server.engines.torch.endless import ENDLESS, until, until_generated
+from tests.server.engines.torch.endless import ENDLESS, until_generated
+from tests.server.engines.waiting import until
 
 
 async def test_concurrent_searches_share_forward_passes(policy_checkpoint: Checkpoint) -> None:

@@ -17,11 +17,9 @@ from server.engines.protocols import Sampling
 from server.engines.vllm.engine import VllmEngine
 from server.engines.vllm.watchdog import MARK, marked
 from tests.server.engines.vllm.fake_llm import FakeLlm, fake_policy
+from tests.server.engines.waiting import BOUND_S, until
 
 pytestmark = pytest.mark.usefixtures("stand_in_for_vllm")
-
-BOUND_S = 60.0
-"""For what takes less than a second on an idle machine."""
 
 
 def starting(*outcomes: FakeLlm | Exception) -> Callable[[], FakeLlm]:
@@ -39,12 +37,6 @@ def starting(*outcomes: FakeLlm | Exception) -> Callable[[], FakeLlm]:
 
 def inner(engine: PolicyEngine) -> VllmEngine:
     return cast(VllmEngine, engine.completer)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(BOUND_S):
-        while not condition():  # noqa: ASYNC110  # readiness asks, nobody is told
-            await asyncio.sleep(0.001)
 
 
 async def refusal(engine: PolicyEngine) -> EngineError | None:

@@ -13,17 +13,18 @@ pytestmark = pytest.mark.usefixtures("stand_in_for_vllm")
 
 
 async def test_a_request_has_the_id_and_trace_of_its_caller(policy_folder: FilePath, ppm_folder: FilePath) -> None:
-    llm, trace = FakeLlm(), {"traceparent": "00-1-2-01", "tracestate": "a=b"}
+    generating, scoring = FakeLlm(), FakeLlm()
+    trace = {"traceparent": "00-1-2-01", "tracestate": "a=b"}
     options = VllmOptions(label=lambda: Label("mine-01234567", trace))
     async with (
-        fake_policy(lambda: llm, policy_folder, options) as policy,
-        fake_scorer(lambda: llm, ppm_folder, options) as scorer,
+        fake_policy(lambda: generating, policy_folder, options) as policy,
+        fake_scorer(lambda: scoring, ppm_folder, options) as scorer,
     ):
-        llm.told.clear()  # the first requests, made at the start
         (candidate,) = await policy.policy(Sampling()).propose(Path(problem="1+2"), 1, seed=0)
         (score,) = await scorer.score([Path(problem="1+2")])
     assert (candidate.token_ids, score > 0) == ((5,), True)
-    assert llm.told == [("mine-01234567", trace)] * 2
+    for llm in (generating, scoring):
+        assert llm.told == [("first", {}), ("mine-01234567", trace)]
 
 
 async def test_requests_without_a_caller_have_ids_of_their_own(ppm_folder: FilePath) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, cast
@@ -25,6 +25,7 @@ from server.engines.vllm.arguments import VllmOptions
 from server.engines.vllm.memory import MemoryShare
 from server.engines.vllm.watchdog import marked
 from tests.server.engines.built import vllm_policy_of
+from tests.server.engines.waiting import BOUND_S, until
 
 if TYPE_CHECKING:
     from server.engines.vllm.engine import VllmEngine
@@ -40,8 +41,6 @@ SMALL = VllmOptions(
     ppm=MemoryShare(gpu_fraction=0.2, cpu_bytes=100_000_000),
 )
 BLOCK_TOKENS = 32
-WAITING_S = 300.0
-"""For what takes seconds on an idle machine."""
 
 SERVER = """
 import asyncio, sys
@@ -61,12 +60,6 @@ async def main():
 if __name__ == "__main__":
     asyncio.run(main())
 """
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAITING_S):
-        while not condition():  # noqa: ASYNC110  # other processes tell nobody in between
-            await asyncio.sleep(0.002)
 
 
 def inner(engine: PolicyEngine) -> "VllmEngine":
@@ -279,7 +272,7 @@ def test_a_killed_server_leaves_no_engine_behind(policy_folder: FilePath, tmp_pa
     server.kill()
     server.wait()
     server.stdout.close()
-    deadline_s = time.monotonic() + WAITING_S
+    deadline_s = time.monotonic() + BOUND_S
     while marked(mark):
         assert time.monotonic() < deadline_s
         time.sleep(0.1)  # other processes tell nobody that they end
