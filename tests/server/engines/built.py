@@ -1,4 +1,3 @@
-# pyright: basic
 """Single engines, put together as `server.engines.choice` does it, for tests that want no pair."""
 
 import asyncio
