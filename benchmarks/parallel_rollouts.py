@@ -26,8 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.fill.simulated_clock import run_simulated
 from benchmarks.fill.wordy_world import DECODE_STEP_S, RUN_S, draw_sum, wordy_parts
-from search import Budget, SearchConfig, search
-from search.listening import CallKind
+from search import Budget, CallKind, SearchConfig, search
 from search.testing.delays import Delays
 from server.bundle.folders import bundled_models
 from training.problems import FAMILIES, LabelledProblem, family_problems, missing_generator

@@ -5,20 +5,12 @@ are behind the Protocols of `search.protocols`, with fakes in `search.testing.fa
 that the models see.
 """
 
-from search.answers import AnswerGroup
 from search.budget import Budget, PhaseSeconds, Stop, Usage
 from search.codec import load, save
 from search.config import SearchConfig, Selection, Strategy, TreePolicy, Values
-from search.errors import (
-    BrokenPart,
-    RecordedFailure,
-    RecordFormatError,
-    ReplayMismatch,
-    SearchError,
-    TreeFormatError,
-)
+from search.errors import RecordFormatError, ReplayMismatch
 from search.events import AnswerChanged, Event, NodeAdded, OnEvent, SearchStarted, TrajectoryFinished
-from search.listening import Call, Listener, PolicyCall, RunnerCall, ScorerCall, listening
+from search.listening import Call, CallKind, Listener, PolicyCall, RunnerCall, ScorerCall, listening
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome, StopReason, Verdict
 from search.protocols import (
     AnswerEquality,
@@ -35,19 +27,17 @@ from search.protocols import (
     StepScorer,
 )
 from search.record import OnLine, dump_line
-from search.replay import Record, Replay, read_record, replay_record
+from search.replay import Replay, read_record, replay_record
 from search.run import SearchResult
 from search.strategies import search
-from search.tree import ROOT, Node, NodeId, Tree
+from search.tree import Node, NodeId, Tree
 
 __all__ = [
-    "ROOT",
     "AnswerChanged",
     "AnswerEquality",
-    "AnswerGroup",
-    "BrokenPart",
     "Budget",
     "Call",
+    "CallKind",
     "Candidate",
     "CandidateStop",
     "CodeRunner",
@@ -69,15 +59,12 @@ __all__ = [
     "PhaseSeconds",
     "Policy",
     "PolicyCall",
-    "Record",
     "RecordFormatError",
-    "RecordedFailure",
     "Replay",
     "ReplayMismatch",
     "RunnerCall",
     "ScorerCall",
     "SearchConfig",
-    "SearchError",
     "SearchResult",
     "SearchStarted",
     "Selection",
@@ -88,7 +75,6 @@ __all__ = [
     "Strategy",
     "TrajectoryFinished",
     "Tree",
-    "TreeFormatError",
     "TreePolicy",
     "Usage",
     "Values",

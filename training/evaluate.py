@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search import Budget, SearchConfig, SearchResult, Strategy
-from search.protocols import Path as SearchPath
+from search import Path as SearchPath
 from training.problems import LabelledProblem
 from training.searcher import Searcher, run_concurrently
 

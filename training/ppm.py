@@ -23,8 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen2ForSequenceClassification
 
-from search.outcomes import CandidateStop
-from search.protocols import Path, PathStep
+from search import CandidateStop, Path, PathStep
 from server.engines.rendering import PathTokens
 from training.policy_model import on_training_device
 from training.preferences import Pair

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 from statistics import fmean
 
-from search.outcomes import NodeOutcome
-from search.protocols import Path
-from search.tree import Node, NodeId, Tree
+from search import Node, NodeId, NodeOutcome, Path, Tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

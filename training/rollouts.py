@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from search import Budget, SearchConfig, Tree, Values, codec
+from search import Budget, SearchConfig, Tree, Values, load, save
 from training.problems import Family, Problem
 from training.records import appending, read_records
 from training.searcher import Searcher, run_concurrently
@@ -55,7 +55,7 @@ async def make_rollouts(
                 seed=config.seed,
                 judge=LabelJudge(family, problem),
             )
-            append({"problem": problem.id, "tree": codec.save(result.tree)})
+            append({"problem": problem.id, "tree": save(result.tree)})
 
         missing = (problem for problem in problems if problem.id not in done)
         await run_concurrently(missing, one, concurrency=config.concurrency)
@@ -64,4 +64,4 @@ async def make_rollouts(
 def read_rollouts(file: Path) -> Iterator[tuple[str, Tree]]:
     """Problem ids and trees; a last line that was cut off by a crash is passed over."""
     for record in read_records(file):
-        yield record["problem"], codec.load(record["tree"])
+        yield record["problem"], load(record["tree"])

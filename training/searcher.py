@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sandbox import Sandbox, wanted_level
-from search import Budget, Judge, Parts, SearchConfig, SearchResult, search
-from search.protocols import Policy, StepScorer
+from search import Budget, Judge, Parts, Policy, SearchConfig, SearchResult, StepScorer, search
 from server.answers.equality import EqualityPool
 from server.bundle.folders import ModelFolders
 from server.engines.choice import EngineOptions, make_engines, make_policy

@@ -19,8 +19,8 @@ import torch
 from torch.nn import functional
 from transformers import Qwen2ForCausalLM
 
+from search import CandidateStop
 from search.format import ANSWER, output_segments, prompt_segments
-from search.outcomes import CandidateStop
 from server.engines.rendering import StepTokenizer
 from training.policy_model import on_training_device, training_device
 from training.records import Trajectory

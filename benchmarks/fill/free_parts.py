@@ -1,7 +1,6 @@
 """Free parts: fakes that answer at once, for the time that our own Python takes, and what they take themselves."""
 
-from search import Parts, SearchResult
-from search.protocols import Path, Snapshot
+from search import Parts, Path, SearchResult, Snapshot
 from search.testing.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
 
 PROBLEM = "+".join(str(number) for number in range(11, 20))

@@ -5,7 +5,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from search.protocols import Candidate, Path, Policy
+from search import Candidate, Path, Policy
 
 
 @dataclass(slots=True, eq=False)

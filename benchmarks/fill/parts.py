@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks.fill.processor_time import Clock, ProcessorTime, TimedComputeThread, clock_of, shares
 from sandbox import Sandbox
-from search import CodeRunner
-from search.protocols import Policy
+from search import CodeRunner, Policy
 from server.answers.equality import EqualityPool
 from server.bundle.folders import ModelFolders
 from server.engines.choice import EngineOptions, Engines, make_engines

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 
-from search import Parts
-from search.protocols import Candidate, CodeRunner, Execution, Path, Policy, Snapshot, StepScorer
+from search import Candidate, CodeRunner, Execution, Parts, Path, Policy, Snapshot, StepScorer
 
 OpenRunner = Callable[[int], AbstractAsyncContextManager[CodeRunner]]
 

@@ -9,8 +9,7 @@ from benchmarks.fill.lock_step import LockStep
 from benchmarks.fill.modes import Load
 from benchmarks.fill.slots import SlotEngine
 from benchmarks.fill.wordy_world import DECODE_STEP_S, RUN_S, draw_sum, wordy_parts
-from search import Budget, SearchConfig, search
-from search.listening import CallKind
+from search import Budget, CallKind, SearchConfig, search
 from search.testing.delays import Delays
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from search.protocols import Candidate, Path, Policy
+from search import Candidate, Path, Policy
 
 
 @dataclass(slots=True, eq=False)

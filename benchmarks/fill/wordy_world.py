@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
-from search import Candidate, Parts
+from search import Candidate, CandidateStop, Parts
 from search import Path as SearchPath
-from search.outcomes import CandidateStop
 from search.testing.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality, path_key
 
 DECODE_STEP_S = 0.025

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import uvicorn
 
 from benchmarks.fill.free_parts import free_parts
-from search.protocols import Path
+from search import Path
 from server.app import create_app
 from server.observability.logs import configure_logging
 from server.parts.fakes import fake_parts, opening

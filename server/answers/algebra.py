@@ -15,7 +15,7 @@ import sympy
 from math_verify import verify
 from sympy.core.random import seed
 
-from search.outcomes import Verdict
+from search import Verdict
 from server.answers.exact import Uncomparable, exact, infinite_sign
 from server.answers.terms import Constant, Expression, Form, Number, Operation, Quantity, Sequence, Shape, Symbol, walk
 

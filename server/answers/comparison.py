@@ -10,7 +10,7 @@ UNKNOWN    one is unreadable, too long or too large to compute, or they agree on
 
 import re
 
-from search.outcomes import Verdict
+from search import Verdict
 from server.answers.grammar import read
 from server.answers.rules import Algebra, Comparison, NeedsAlgebra
 from server.answers.scanner import Unreadable

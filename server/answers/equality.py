@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from search.outcomes import Verdict
+from search import Verdict
 from server.answers.comparison import decide_exactly
 
 DEFAULT_TIMEOUT_S = 2.0

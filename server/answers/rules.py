@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Protocol, TypeVar
 
-from search.outcomes import Verdict
+from search import Verdict
 from server.answers.exact import (
     Uncomparable,
     exact,

@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 
-from search.outcomes import Verdict
+from search import Verdict
 from server.answers.comparison import compare
 
 _PR_SET_PDEATHSIG = 1

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from search.outcomes import CandidateStop
-from search.protocols import Candidate, Path, PathTooLong
+from search import Candidate, CandidateStop, Path, PathTooLong
 from server.engines.protocols import Engine, EngineStats, Sampling
 from server.engines.rendering import PathRendering, PathSegments, PathTokens, StepTokenizer, joined
 

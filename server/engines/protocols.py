@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol, Self
 
-from search.protocols import StepScorer
+from search import StepScorer
 
 BATCH_SIZE_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Powers of two up to the largest useful batch: one bucket per doubling of the throughput curve."""

@@ -14,9 +14,8 @@ from typing import TypeAlias
 
 from tokenizers import Tokenizer
 
+from search import CandidateStop, Path
 from search.format import SPECIAL_TOKENS, STOP_TOKENS, Segment, output_segments, prompt_segments
-from search.outcomes import CandidateStop
-from search.protocols import Path
 from server.engines.errors import CheckpointError
 
 TokenSegment: TypeAlias = tuple[int, ...]

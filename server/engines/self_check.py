@@ -14,8 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 
-from search.outcomes import CandidateStop
-from search.protocols import Path, PathStep, StepScorer
+from search import CandidateStop, Path, PathStep, StepScorer
 from server.engines.errors import CheckpointError, SelfCheckFailed
 from server.engines.model_folder import ModelFolder
 from server.engines.rendering import PathTokens, StepTokenizer

@@ -1,8 +1,7 @@
 """Runner: the sandbox as search's `CodeRunner`, one per search tree. Translates results; decides nothing."""
 
 from sandbox import Limits, SnapshotId, Tree
-from search.outcomes import ExecutionOutcome
-from search.protocols import Execution, Snapshot
+from search import Execution, ExecutionOutcome, Snapshot
 
 STEP_LIMITS = Limits(cpu_s=3.0, wall_s=15.0)
 """The limits of one step, when serving and when making training data. A step takes milliseconds; one in an endless loop

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from search import (
     Budget,
     Parts,
-    RecordedFailure,
     RecordFormatError,
     Replay,
     ReplayMismatch,
@@ -30,7 +29,7 @@ from search import (
 )
 from search import search as run_search
 from search.codec import load, save
-from search.errors import BrokenPart
+from search.errors import BrokenPart, RecordedFailure
 from search.events import Event
 from search.listening import CallKind
 from search.protocols import Candidate, Path, PathTooLong

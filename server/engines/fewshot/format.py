@@ -10,9 +10,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path as FilePath
 from typing import NamedTuple, Protocol, cast
 
+from search import Candidate, CandidateStop, Path
 from search.format import ANSWER, END_OF_ANSWER, OUTPUT, SPECIAL_TOKENS, STOP_TOKENS, Segment, extract_boxed
-from search.outcomes import CandidateStop
-from search.protocols import Candidate, Path
 from server.engines.errors import CheckpointError
 from server.engines.fewshot.prompt import Frame, frame_of
 from server.engines.model_folder import ModelFolder

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from search.protocols import Path, PathTooLong
+from search import Path, PathTooLong
 from server.engines.rendering import PathRendering
 
 

@@ -9,9 +9,8 @@ from functools import lru_cache
 from itertools import chain
 from pathlib import Path as FilePath
 
+from search import CandidateStop, Path, PathStep
 from search.format import ANSWER, STOP_TOKENS, Segment, output_segments, prompt_segments
-from search.outcomes import CandidateStop
-from search.protocols import Path, PathStep
 from server.engines.errors import CheckpointError
 from server.engines.rendering import PathRendering, PathSegments, SegmentTokenizer
 

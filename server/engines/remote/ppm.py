@@ -6,7 +6,7 @@ All paths of one call go in one request. The model's kind and its way of reading
 import math
 from collections.abc import Sequence
 
-from search.protocols import Path
+from search import Path
 from server.engines.errors import RemoteMismatch
 from server.engines.prm.pooling import RAW_SCORE, Pooling, prompts_within
 from server.engines.protocols import EngineName

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 import torch.nn.functional as F
 
-from search.protocols import Path, PathTooLong
+from search import Path, PathTooLong
 from server.engines.protocols import EngineStats
 from server.engines.rendering import PathRendering, PathSegments, PathTokens
 from server.engines.torch.cache import PathEncoder

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from search.protocols import Path
+from search import Path
 from server.engines.errors import EngineError
 from server.engines.model_folder import ModelFolder
 from server.engines.prm.pooling import RAW_SCORE, Pooling, prompts_within

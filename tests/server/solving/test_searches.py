@@ -4,17 +4,8 @@ import asyncio
 
 import pytest
 
-from search import (
-    ROOT,
-    AnswerChanged,
-    Event,
-    NodeAdded,
-    NodeId,
-    NodeOutcome,
-    SearchStarted,
-    Strategy,
-    TrajectoryFinished,
-)
+from search import AnswerChanged, Event, NodeAdded, NodeId, NodeOutcome, SearchStarted, Strategy, TrajectoryFinished
+from search.tree import ROOT
 from server.solving.admission import Ticket
 from server.solving.refusals import Refusal, RefusalKind
 from server.solving.searches import CAPACITY, RunningSearch, SearchEnding, Searches, Watcher
