@@ -80,7 +80,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Spent by one call of `search`. What is in the tree from earlier calls is not counted, save where it says so."""
+    """Spent by one call of `search`; spending of earlier calls for the same tree counts only where stated."""
 
     trajectories: int
     """In the tree, those of earlier calls included."""

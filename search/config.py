@@ -28,9 +28,9 @@ class TreePolicy(StrEnum):
     """How a rollout chooses among the children of a node (MCTS)."""
 
     UCT = "uct"
-    """Value and exploration; all children alike (the paper's equation 1)."""
+    """Value plus exploration, the same for all children (the paper's equation 1)."""
     PUCT = "puct"
-    """Value and exploration in proportion to the policy's probability of the step (AlphaZero's rule)."""
+    """Value plus exploration in proportion to the policy's probability of the step (AlphaZero's rule)."""
 
 
 class Selection(StrEnum):
@@ -45,7 +45,7 @@ class Selection(StrEnum):
 
 
 class Values(StrEnum):
-    """What a node is worth before a trajectory has come through it."""
+    """The value of a node before the first trajectory through it."""
 
     PPM = "ppm"
     """Its PPM score, which counts as one visit (PPM-augmented annotation)."""
@@ -55,7 +55,7 @@ class Values(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchConfig:
-    """What shapes the tree and the choice of the answer; the budget is separate."""
+    """How the tree grows and how the answer is chosen; the budget is separate."""
 
     strategy: Strategy = Strategy.MCTS
     """How trajectories are made."""
@@ -78,8 +78,8 @@ class SearchConfig:
     selection: Selection | None = None
     """How the answer is chosen; None: weighted vote for MCTS and step beam, best for best of n, else majority."""
     top_k: int | None = 16
-    """How many of the best-scored trajectories vote under `weighted_vote`; None: all. Up to 16 trajectories everybody
-    votes; of longer searches the worst-scored, which UCT visits only to explore, do not."""
+    """How many of the best-scored trajectories vote under `weighted_vote`; None: all. With 16, every trajectory of a
+    short search votes. The worst-scored of a longer search, which UCT visits only to explore, do not."""
     stop_when_decided: bool = False
     """Stop with `converged` once no answer can overtake the leading one within the trajectories left."""
     stop_at_confidence: float | None = None

@@ -45,7 +45,7 @@ class TrajectoryFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerChanged:
-    """The best answer so far is another one, or as sure as it was no longer."""
+    """The best answer so far has changed, or its confidence has."""
 
     answer: str
     confidence: float

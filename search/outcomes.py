@@ -17,7 +17,7 @@ class CandidateStop(StrEnum):
 
 
 class ExecutionOutcome(StrEnum):
-    """What the sandbox made of one code step."""
+    """How one code step ended in the sandbox."""
 
     OK = "ok"
     """Ran to its end."""
@@ -40,7 +40,7 @@ class ExecutionOutcome(StrEnum):
 
 
 class NodeOutcome(StrEnum):
-    """Where a node stands in the search."""
+    """The state of a node in the search."""
 
     OPEN = "open"
     """A verified step that can be expanded."""

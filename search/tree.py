@@ -24,7 +24,7 @@ ROOT = NodeId(0)
 
 @dataclass(slots=True, kw_only=True)
 class Node:
-    """One step of the tree, and what is known about it."""
+    """One step of the tree with its results: execution, scores, visits and value."""
 
     id: NodeId
     parent: NodeId | None

@@ -2,37 +2,35 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
 
-from search import Candidate, CodeRunner, Execution, Parts, Path, Policy, Snapshot, StepScorer
+from search import (
+    Call,
+    CodeRunner,
+    Parts,
+    Path,
+    Policy,
+    PolicyCall,
+    RunnerCall,
+    ScorerCall,
+    Snapshot,
+    StepScorer,
+    listening,
+)
 
 OpenRunner = Callable[[int], AbstractAsyncContextManager[CodeRunner]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Proposal:
-    path: Path
-    n: int
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    parent: Snapshot | None
-    code: str
-    snapshot: Snapshot | None
-    """The state after it."""
 
 
 @dataclass(slots=True)
 class Recording:
     """Calls that were answered before it was closed."""
 
-    proposals: list[_Proposal] = field(default_factory=list[_Proposal])
+    proposals: list[PolicyCall] = field(default_factory=list[PolicyCall])
     scorings: list[Sequence[Path]] = field(default_factory=list[Sequence[Path]])
-    steps: dict[int, list[_Step]] = field(default_factory=lambda: defaultdict[int, list[_Step]](list))
+    steps: dict[int, list[RunnerCall]] = field(default_factory=lambda: defaultdict[int, list[RunnerCall]](list))
     """By search."""
     tokens: int = 0
     is_closed: bool = False
@@ -43,13 +41,23 @@ class Recording:
 
     def wrap(self, parts: Parts, search: int) -> Parts:
         """Parts for the search of that number."""
-        assert parts.scorer is not None
-        return replace(
-            parts,
-            policy=_RecordedPolicy(parts.policy, self),
-            scorer=_RecordedScorer(parts.scorer, self),
-            runner=_RecordedRunner(parts.runner, self, search),
-        )
+        return listening(parts, partial(self._listen, search))
+
+    @asynccontextmanager
+    async def _listen(self, search: int, call: Call) -> AsyncGenerator[None]:
+        yield
+        if self.is_closed:
+            return
+        match call:
+            case PolicyCall():
+                self.proposals.append(call)
+                self.tokens += sum(len(candidate.token_ids) for candidate in call.result)
+            case ScorerCall():
+                self.scorings.append(call.paths)
+            case RunnerCall():
+                self.steps[search].append(call)
+            case _:
+                pass
 
     async def propose_again(self, policy: Policy) -> int:
         """All proposals at once; the tokens generated."""
@@ -69,7 +77,7 @@ class Recording:
         """All code steps, each as soon as its parent is there, of as many trees at once as were live."""
         places = asyncio.Semaphore(trees)
 
-        async def run_tree(search: int, steps: Sequence[_Step]) -> None:
+        async def run_tree(search: int, steps: Sequence[RunnerCall]) -> None:
             async with places, open_runner(search) as runner:
                 await _run_tree(runner, steps)
 
@@ -78,56 +86,19 @@ class Recording:
                 group.create_task(run_tree(search, steps))
 
 
-async def _run_tree(runner: CodeRunner, steps: Sequence[_Step]) -> None:
+async def _run_tree(runner: CodeRunner, steps: Sequence[RunnerCall]) -> None:
     states: dict[Snapshot, asyncio.Future[Snapshot | None]] = {}
     for step in steps:
-        if step.snapshot is not None:
-            states[step.snapshot] = asyncio.get_running_loop().create_future()
+        if step.result.snapshot is not None:
+            states[step.result.snapshot] = asyncio.get_running_loop().create_future()
 
-    async def run(step: _Step) -> None:
+    async def run(step: RunnerCall) -> None:
         parent = None if step.parent is None else await states[step.parent]
         execution = await runner.run(parent, step.code)
-        if step.snapshot is not None and not states[step.snapshot].done():
-            states[step.snapshot].set_result(execution.snapshot)
+        before = step.result.snapshot
+        if before is not None and not states[before].done():
+            states[before].set_result(execution.snapshot)
 
     async with asyncio.TaskGroup() as group:
         for step in steps:
             group.create_task(run(step))
-
-
-@dataclass(frozen=True, slots=True)
-class _RecordedPolicy:
-    policy: Policy
-    recording: Recording
-
-    async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        candidates = await self.policy.propose(path, n, seed=seed)
-        if not self.recording.is_closed:
-            self.recording.proposals.append(_Proposal(path, n, seed))
-            self.recording.tokens += sum(len(candidate.token_ids) for candidate in candidates)
-        return candidates
-
-
-@dataclass(frozen=True, slots=True)
-class _RecordedScorer:
-    scorer: StepScorer
-    recording: Recording
-
-    async def score(self, paths: Sequence[Path]) -> Sequence[float]:
-        scores = await self.scorer.score(paths)
-        if not self.recording.is_closed:
-            self.recording.scorings.append(paths)
-        return scores
-
-
-@dataclass(frozen=True, slots=True)
-class _RecordedRunner:
-    runner: CodeRunner
-    recording: Recording
-    search: int
-
-    async def run(self, parent: Snapshot | None, code: str) -> Execution:
-        execution = await self.runner.run(parent, code)
-        if not self.recording.is_closed:
-            self.recording.steps[self.search].append(_Step(parent, code, execution.snapshot))
-        return execution

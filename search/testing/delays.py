@@ -1,7 +1,7 @@
-"""Delays: a listener that makes calls take a while, and counts the calls in flight. For tests and simulations.
+"""Delays: a listener that makes calls slow, and counts the calls in flight. For tests and simulations.
 
-How long a call takes is the caller's to say: `pause` is awaited within each call, and gets the kind of part and the
-size of the work, which is the length of the longest candidate for a policy, the number of paths for a scorer, else 1.
+The caller's `pause` decides how long a call takes. It is awaited within each call, and gets the kind of part and the
+size of the work: the length of the longest candidate for a policy, the number of paths for a scorer, else 1.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ Pause = Callable[[CallKind, int], Awaitable[None]]
 
 
 def uneven_turns(rng: random.Random, *, most: int = 7) -> Pause:
-    """Calls take different numbers of turns of the event loop: nothing waits, but everything comes in another order."""
+    """Calls take random numbers of turns of the event loop, so that results come in another order without real time."""
 
     async def pause(kind: CallKind, size: int) -> None:
         for _ in range(rng.randint(0, most)):
@@ -32,9 +32,9 @@ class CallCounts:
 
     begun: int = 0
     ended: int = 0
-    """Those that raised or were cancelled included."""
+    """Includes calls that raised or were cancelled."""
     most: int = 0
-    """In flight at once."""
+    """Most calls in flight at once."""
 
     @property
     def in_flight(self) -> int:
@@ -44,7 +44,7 @@ class CallCounts:
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """Parts that pause, and their counts."""
+    """A listener that pauses in each call, with the counts of the calls."""
 
     pause: Pause
     counts: dict[CallKind, CallCounts] = field(default_factory=lambda: {kind: CallCounts() for kind in CallKind})

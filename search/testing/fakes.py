@@ -1,8 +1,8 @@
-"""Typed fakes of every seam, for tests of the search and of whatever is built on it. Deterministic, without waiting.
+"""Typed fakes of every part, for tests of the search and of everything built on it. Deterministic, without waiting.
 
-Scripted fakes return what they are told. The arithmetic ones make a small world in which a search behaves as in
-earnest: problems are sums such as "3+4+5", steps add the next number, some are wrong, some crash, and the program's
-printed result is what gets answered.
+Scripted fakes return given values. The arithmetic fakes make a small world in which a whole search runs: problems are
+sums such as "3+4+5", and each step adds the next number. Some steps are wrong, some crash, and the answer is the
+program's printed result.
 """
 
 import random
@@ -20,7 +20,7 @@ PathKey = tuple[str, ...]
 
 
 def path_key(path: Path) -> PathKey:
-    """What scripted fakes know a path by."""
+    """The key of a path in the scripts of the fakes."""
     return tuple(step.text for step in path.steps)
 
 
@@ -47,13 +47,13 @@ def answer(value: str, *, wording: str = "The answer is", tokens: int = 4, logpr
 
 @dataclass(slots=True)
 class ScriptedPolicy:
-    """Proposes the first `n` of the candidates written down for a path."""
+    """Proposes the first `n` of the candidates that the script has for a path."""
 
     script: Mapping[PathKey, Sequence[Candidate]]
     calls: list[PolicyCall] = field(default_factory=list[PolicyCall])
 
     async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        """Raises LookupError where nothing is written down."""
+        """Raises LookupError for a path that the script does not have."""
         key = path_key(path)
         self.calls.append(PolicyCall(path, n, seed))
         if key not in self.script:
@@ -69,7 +69,7 @@ class FunctionScorer:
     batches: list[tuple[PathKey, ...]] = field(default_factory=list[tuple[PathKey, ...]])
 
     async def score(self, paths: Sequence[Path]) -> Sequence[float]:
-        """Also notes the batch."""
+        """Also appends to `batches`."""
         self.batches.append(tuple(path_key(path) for path in paths))
         return [self.function(path) for path in paths]
 
@@ -80,15 +80,15 @@ def scores_by_last_step(scores: Mapping[str, float], *, default: float = 0.0) ->
 
 
 def hashed_score(path: Path) -> float:
-    """Any score, but always the same one for the same path."""
+    """A score that looks random, but is always the same for the same path."""
     return request_seed(0, path, draw=0) / 2**62 - 1.0
 
 
 @dataclass(slots=True)
 class ScriptedRunner:
-    """Returns the execution written down for a code step, stripped of white space; elsewhere success and silence.
+    """Returns the execution that the script has for a code step, stripped of white space; else success without output.
 
-    Snapshots are named by the codes that led to them. Ask for one that this runner never made, and it is lost.
+    Snapshots are named by the codes that led to them. A snapshot that this runner never made is lost.
     """
 
     script: Mapping[str, Execution] = field(default_factory=dict[str, Execution])
@@ -96,7 +96,7 @@ class ScriptedRunner:
     made: set[Snapshot] = field(default_factory=set[Snapshot])
 
     async def run(self, parent: Snapshot | None, code: str) -> Execution:
-        """Also notes the call."""
+        """Also appends to `ran`."""
         self.ran.append((parent, code.strip()))
         if parent is not None and parent not in self.made:
             return Execution(outcome=ExecutionOutcome.LOST, error="no such snapshot")

@@ -1,4 +1,4 @@
-"""Invariants: what holds of every tree between two awaits, whatever was in flight, cancelled or failed. Pure."""
+"""Invariants: rules that every tree keeps between two awaits, also after cancellations and failures. Pure."""
 
 import math
 
@@ -10,11 +10,11 @@ TOLERANCE = 1e-9
 
 
 class BrokenTree(AssertionError):
-    """A tree breaks an invariant: a fault of ours."""
+    """A tree breaks an invariant: a bug in the search."""
 
 
 def check_invariants(tree: Tree) -> None:
-    """Raise `BrokenTree` naming the first node of which something does not hold."""
+    """Raise `BrokenTree` naming the first node that breaks a rule."""
     values = _values_below(tree)
     for node in tree.nodes:
         ended_here = node.trajectories - sum(child.trajectories for child in tree.children(node))

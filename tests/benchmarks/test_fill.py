@@ -110,7 +110,7 @@ async def test_a_recording_makes_the_same_calls_again() -> None:
     assert sum(map(len, recording.scorings)) == result.usage.ppm_calls
     await recording.run_again(open_runner, trees=1)
     assert sum(map(len, recording.steps.values())) == result.usage.code_steps
-    assert states == [sum(1 for step in recording.steps[7] if step.snapshot is not None)]
+    assert states == [sum(1 for step in recording.steps[7] if step.result.snapshot is not None)]
 
 
 async def test_answers_after_a_recording_was_closed_are_not_in_it() -> None:

@@ -91,7 +91,7 @@ def test_a_cancelled_and_continued_search_equals_an_unbroken_one(seed: int, call
         tree = Tree("3+4+5+6+7")
         scorer = StallingScorer(calls)
         stalling = Parts(policy=ArithmeticPolicy(), runner=ArithmeticRunner(), equality=StringEquality(), scorer=scorer)
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             searching = group.create_task(think(stalling, seed=seed, tree=tree))
             stalled = group.create_task(scorer.stalled.wait())
             await asyncio.wait([searching, stalled], return_when=asyncio.FIRST_COMPLETED)

@@ -62,7 +62,7 @@ def test_an_interrupted_search_leaves_a_tree_to_be_continued(seed: int, width: i
     tree = Tree(PROBLEM)
 
     async def interrupted() -> None:
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             task = group.create_task(ended())
             stalled = group.create_task(stopping.stalled.wait())
             await asyncio.wait([task, stalled], return_when=asyncio.FIRST_COMPLETED)

@@ -20,7 +20,7 @@ async def test_results_are_applied_in_the_order_of_finishing() -> None:
         await first.wait()
         return "early"
 
-    async with operations(Tree("p")) as calls:
+    async with asyncio.timeout(30), operations(Tree("p")) as calls:
         calls.start("late", late, then=applied.append)
         calls.start("early", early, then=applied.append)
         first.set()
@@ -37,7 +37,7 @@ async def test_a_named_result_is_applied_before_others_that_are_ready() -> None:
     async def say(word: str) -> str:
         return word
 
-    async with operations(Tree("p")) as calls:
+    async with asyncio.timeout(30), operations(Tree("p")) as calls:
         calls.start("one", lambda: say("one"), then=applied.append)
         calls.start("two", lambda: say("two"), then=applied.append)
         await calls.apply_next("two")
@@ -56,7 +56,7 @@ async def test_nothing_is_applied_before_it_is_asked_for() -> None:
     async def say() -> str:
         return "done"
 
-    async with operations(Tree("p")) as calls:
+    async with asyncio.timeout(30), operations(Tree("p")) as calls:
         calls.start("one", say, then=applied.append)
         for _ in range(5):
             await asyncio.sleep(0)
@@ -69,7 +69,7 @@ async def fail() -> str:
 
 async def test_a_failure_is_raised_before_the_awaited_result() -> None:
     async def searching() -> None:
-        async with operations(Tree("p")) as calls:
+        async with asyncio.timeout(30), operations(Tree("p")) as calls:
             calls.start("stalls", never, then=print)
             calls.start("fails", fail, then=print)
             await calls.apply_next("stalls")
@@ -88,10 +88,10 @@ async def test_an_operation_that_cancels_itself_ends_the_wait() -> None:
         await calls.apply_next()
 
     async def searching() -> None:
-        async with operations(Tree("p")) as calls:
+        async with asyncio.timeout(30), operations(Tree("p")) as calls:
             await think(calls)
 
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         task = group.create_task(searching())
     assert task.cancelled()
 
@@ -106,7 +106,7 @@ async def test_leaving_cancels_operations_begun_and_not_yet_begun() -> None:
             ended.append("stall")
         raise AssertionError
 
-    async with operations(Tree("p")) as calls:
+    async with asyncio.timeout(30), operations(Tree("p")) as calls:
         calls.start("begun", stall, then=print)
         await asyncio.sleep(0)
         calls.start("not begun", stall, then=print)

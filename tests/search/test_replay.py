@@ -146,7 +146,7 @@ def test_a_cancelled_search_replays_to_its_cancellation(seed: int, config: Searc
     stalling = After(calls, uneven_turns(random.Random(seed)), fails=False)
 
     async def cancelled() -> None:
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             task = group.create_task(recorded.run(Delays(stalling).wrap(arithmetic_parts())))
             reached = group.create_task(stalling.reached.wait())
             await asyncio.wait([task, reached], return_when=asyncio.FIRST_COMPLETED)

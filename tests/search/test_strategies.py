@@ -139,7 +139,7 @@ async def test_a_part_that_times_out_by_itself_is_not_the_deadline() -> None:
 async def test_cancelling_aborts_the_policy_and_leaves_no_task(strategy: Strategy) -> None:
     policy = StallingPolicy(0 if strategy is Strategy.GREEDY else 4)
     tree = Tree("3+4+5+6+7")
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         task = group.create_task(think(parts(policy), SearchConfig(strategy=strategy, candidates=4), tree=tree))
         await policy.stalled.wait()
         task.cancel()
@@ -167,7 +167,7 @@ async def test_cancelling_ends_all_code_of_an_expansion() -> None:
 
     runner = Stalling()
     tree = Tree("3+4+5+6+7")
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         task = group.create_task(think(parts(runner=runner), SearchConfig(candidates=16), tree=tree))
         await runner.stalled.wait()
         task.cancel()

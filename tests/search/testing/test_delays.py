@@ -54,7 +54,7 @@ async def test_a_cancelled_call_is_no_longer_in_flight() -> None:
         await asyncio.Event().wait()
 
     delays = Delays(pause)
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         call = group.create_task(delays.wrap(arithmetic_parts()).runner.run(None, "total = 1"))
         await begun.wait()
         assert delays.in_flight == 1
