@@ -1,6 +1,6 @@
 """The server that `benchmarks.steps.death` kills: a sandbox with live snapshots and running steps. Prints all its pids.
 
-    python -m benchmarks.steps.killed_server TREES SNAPSHOTS_PER_TREE
+python -m benchmarks.steps.killed_server TREES SNAPSHOTS_PER_TREE
 """
 
 import asyncio

@@ -68,11 +68,6 @@ class Engines:
     def named(self) -> Mapping[EngineName, Engine]:
         return {EngineName.POLICY: self.policy, EngineName.PPM: self.ppm}
 
-    def faults(self) -> Mapping[EngineName, str]:
-        """The engines that cannot serve now, and why."""
-        faults = {name: engine.fault for name, engine in self.named().items()}
-        return {name: fault for name, fault in faults.items() if fault is not None}
-
     def check_room(self, max_step_tokens: int) -> None:
         """Raise `CheckpointError` where no problem fits beside a step. To be asked when the policy was entered: only
         then is it known how much of a model's context a remote server serves."""

@@ -138,8 +138,9 @@ def _make_engines(folders: ModelFolders, settings: Settings) -> "Engines":
 
 
 def _faults(engines: "Engines", watches: Sequence[HealthWatch]) -> Mapping[Part, str]:
-    broken = {Part(name): fault for name, fault in engines.faults().items()}
-    return broken | {Part(watch.part): watch.fault for watch in watches if watch.fault is not None}
+    faults = {Part.POLICY: engines.policy.fault, Part.PPM: engines.ppm.fault}
+    faults |= {Part(watch.part): watch.fault for watch in watches}
+    return {part: fault for part, fault in faults.items() if fault is not None}
 
 
 async def _start_sandbox(stack: AsyncExitStack, sandbox: Sandbox, report: Callable[[Part], None]) -> None:

@@ -16,9 +16,7 @@ def folder_of(path: FilePath, config: Mapping[str, object]) -> ModelFolder:
     return ModelFolder(path)
 
 
-def test_a_policy_without_our_tokens_is_an_instruct_model(
-    chat_folder: FilePath, value_head_folder: FilePath
-) -> None:
+def test_a_policy_without_our_tokens_is_an_instruct_model(chat_folder: FilePath, value_head_folder: FilePath) -> None:
     assert ModelFolder(chat_folder).policy_kind is PolicyKind.INSTRUCT
     assert ModelFolder(value_head_folder).policy_kind is PolicyKind.STEP_FORMAT
 
