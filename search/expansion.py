@@ -1,19 +1,93 @@
-"""Expansion: plans the request about a node, and applies the proposal that comes back: its drafts become children.
+"""Expansion: plans what to ask about a node, has the parts propose children for it, and applies the proposal.
 
-Candidates that fail are added too, dead, with the reason: training needs them, selection skips them. A child that
-states the answer does not affect its siblings. Only `apply` changes the tree, without an await, so that a search
-interrupted during an expansion leaves the tree as it was.
+    plan -> propose: merge and check, run the code, all at once, score the survivors, in one batch, judge -> apply
+
+A proposal reads nothing of the tree once the plan is made, and changes nothing: many proposals for one tree may be
+under way. Only `Expander.apply` changes the tree, without an await, so that a search interrupted during an expansion
+leaves the tree as it was. Candidates that fail are added too, dead, with the reason: training needs them, selection
+skips them. A child that states the answer does not affect its siblings.
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 from search.config import SearchConfig
-from search.outcomes import ExecutionOutcome, NodeOutcome
-from search.proposal import Draft, Plan, Proposal, Route
-from search.protocols import Path, Snapshot, scores_steps
+from search.errors import BrokenPart
+from search.format import ANSWER, SPECIAL_TOKENS, extract_boxed, observation
+from search.operations import run_all
+from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
+from search.protocols import (
+    Candidate,
+    CodeRunner,
+    Execution,
+    Parts,
+    Path,
+    PathStep,
+    PathTooLong,
+    Snapshot,
+    StepScorer,
+    scores_answers,
+    scores_steps,
+)
 from search.tree import ROOT, Node, NodeId, Tree, give_prior
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How to get to the interpreter state after a node."""
+
+    known: Snapshot | None
+    """The state to begin with; None: a fresh interpreter."""
+    missing: tuple[Node, ...] = ()
+    """The nodes whose steps must be run again from there, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything needed to propose children for a node."""
+
+    node: Node
+    path: Path
+    n: int
+    """Candidates to ask for."""
+    seed: int
+    route: Route
+    """To the interpreter state after the node."""
+    executions: Sequence[Execution]
+    """Of the code steps down to the node."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """A candidate on its way to becoming a node; the fields are those of `Node`."""
+
+    step: PathStep
+    outcome: NodeOutcome
+    answer: str | None
+    logprob: float
+    multiplicity: int
+    tokens: int
+    execution: Execution | None = None
+    """With its snapshot, which the node leaves out."""
+    score: float | None = None
+    terminal_value: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """The children proposed for a node, or the reason why it can have none."""
+
+    node_id: NodeId
+    drafts: Sequence[Draft] = ()
+    closes: NodeId | None = None
+    """The node that can have no children, this one or one above; None where there are drafts."""
+    is_lost: bool = False
+    """Whether the interpreter state of `closes` could not be made again. Else its path leaves the policy no room."""
+    restored: Mapping[NodeId, Snapshot] = field(default_factory=dict[NodeId, Snapshot])
+    """Snapshots made again on the way."""
 
 
 class Expander:
@@ -112,12 +186,166 @@ def request_seed(search_seed: int, path: Path, *, draw: int) -> int:
     seeds as signed numbers.
     """
     digest = hashlib.blake2b(digest_size=8)
-    fields = [str(search_seed), str(draw), path.problem]
+    texts = [str(search_seed), str(draw), path.problem]
     for step in path.steps:
-        fields += step.stop, step.text
-    for field in fields:
-        encoded = field.encode("utf-8", "surrogatepass")
+        texts += step.stop, step.text
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
         # The length in front keeps ("ab", "c") and ("a", "bc") apart.
         digest.update(len(encoded).to_bytes(8, "big"))
         digest.update(encoded)
     return int.from_bytes(digest.digest(), "big") >> 1
+
+
+async def propose(plan: Plan, *, parts: Parts, config: SearchConfig) -> Proposal:
+    """Raises `BrokenPart` where a part breaks its contract, and whatever a part raises."""
+    node_id = plan.node.id
+    try:
+        candidates = await parts.policy.propose(plan.path, plan.n, seed=plan.seed)
+    except PathTooLong:
+        return Proposal(node_id=node_id, closes=node_id)
+    if not candidates:
+        raise BrokenPart(f"policy returned 0 of {plan.n} candidates below node {node_id}; expected at least 1")
+    drafts = drafts_below(plan.node, candidates[: plan.n], max_depth=config.max_depth)
+    steps = [draft for draft in drafts if draft.outcome is NodeOutcome.OPEN]
+    restored: Mapping[NodeId, Snapshot] = {}
+    if steps:
+        state = await restore(plan.route, parts.runner)
+        if state.lost is not None:
+            return Proposal(node_id=node_id, closes=state.lost, is_lost=True, restored=state.made)
+        restored = state.made
+        executions = await run_all(parts.runner.run(state.state, draft.step.text) for draft in steps)
+        for draft, execution in zip(steps, executions, strict=True):
+            _record(draft, execution, before=plan.executions)
+    await _score(plan.path, drafts, parts=parts, config=config)
+    await _judge(drafts, parts=parts)
+    return Proposal(node_id=node_id, drafts=drafts, restored=restored)
+
+
+def drafts_below(parent: Node, candidates: Sequence[Candidate], *, max_depth: int) -> list[Draft]:
+    """One draft per distinct candidate, in order of first appearance, checked against the step format.
+
+    A code step is non-empty text before the code has ended; an answer step is `<answer>` and prose with a boxed answer,
+    after it. Neither holds a special token: the models would read it as part of the format.
+
+    Candidates are equal if they stopped for the same reason and have the same text, or the same answer: two wordings of
+    one printed result are one trajectory. The first represents all of them; the tokens of all are charged.
+    """
+    drafts: dict[tuple[CandidateStop, str | None, str | None], Draft] = {}
+    for candidate in candidates:
+        outcome = _outcome(candidate, parent=parent, max_depth=max_depth)
+        answer = extract_boxed(candidate.text) if outcome is NodeOutcome.ANSWERED else None
+        key = (candidate.stop, answer, candidate.text if answer is None else None)
+        if key in drafts:
+            drafts[key].multiplicity += 1
+            drafts[key].tokens += len(candidate.token_ids)
+        else:
+            drafts[key] = Draft(
+                step=PathStep(text=candidate.text, token_ids=tuple(candidate.token_ids), stop=candidate.stop),
+                outcome=outcome,
+                answer=answer,
+                logprob=candidate.logprob,
+                multiplicity=1,
+                tokens=len(candidate.token_ids),
+            )
+    return list(drafts.values())
+
+
+def _outcome(candidate: Candidate, *, parent: Node, max_depth: int) -> NodeOutcome:
+    """The outcome of the candidate before its code has run."""
+    code_has_ended = parent.step is not None and parent.step.stop is CandidateStop.END_OF_CODE
+    match candidate.stop:
+        case CandidateStop.LENGTH:
+            return NodeOutcome.CUT_OFF
+        case CandidateStop.END_OF_STEP | CandidateStop.END_OF_CODE:
+            if code_has_ended or not _is_well_formed(candidate.text):
+                return NodeOutcome.CUT_OFF
+            # A code step on the last level can have no answer below it: not worth running.
+            return NodeOutcome.OPEN if parent.depth + 1 < max_depth else NodeOutcome.TOO_DEEP
+        case CandidateStop.END_OF_ANSWER:
+            if not code_has_ended or not _is_well_formed(candidate.text.lstrip().removeprefix(ANSWER)):
+                return NodeOutcome.CUT_OFF
+            return NodeOutcome.ANSWERED if extract_boxed(candidate.text) else NodeOutcome.NO_ANSWER
+        case _:
+            assert_never(candidate.stop)
+
+
+def _is_well_formed(text: str) -> bool:
+    return bool(text.strip()) and not any(token in text for token in SPECIAL_TOKENS)
+
+
+@dataclass(slots=True, kw_only=True)
+class Restored:
+    """The result of following a route."""
+
+    state: Snapshot | None
+    """At its end, unless it was lost."""
+    made: dict[NodeId, Snapshot] = field(default_factory=dict[NodeId, Snapshot])
+    """Snapshots made again on the way."""
+    lost: NodeId | None = None
+    """The node whose step ended differently when it was run again."""
+
+
+async def restore(route: Route, runner: CodeRunner) -> Restored:
+    """The state at the end of `route`."""
+    restored = Restored(state=route.known)
+    for node in route.missing:
+        assert node.step is not None
+        assert node.execution is not None
+        again, before = await runner.run(restored.state, node.step.text), node.execution
+        ended_alike = (again.outcome, again.stdout, again.value) == (before.outcome, before.stdout, before.value)
+        if again.snapshot is None or not ended_alike:
+            restored.lost = node.id
+            return restored
+        restored.state = restored.made[node.id] = again.snapshot
+    return restored
+
+
+def _record(draft: Draft, execution: Execution, *, before: Sequence[Execution]) -> None:
+    draft.execution = execution
+    if execution.outcome is not ExecutionOutcome.OK:
+        draft.outcome = NodeOutcome.CODE_FAILED
+    elif draft.step.stop is CandidateStop.END_OF_CODE:
+        draft.step = replace(draft.step, output=observation([*before, execution]))
+
+
+async def _score(path: Path, drafts: Sequence[Draft], *, parts: Parts, config: SearchConfig) -> None:
+    wanted = {NodeOutcome.OPEN: scores_steps(config), NodeOutcome.ANSWERED: scores_answers(config, parts)}
+    survivors = [draft for draft in drafts if wanted.get(draft.outcome, False)]
+    if not survivors or parts.scorer is None:
+        return
+    try:
+        await _score_together(parts.scorer, path, survivors)
+    except PathTooLong:
+        # A program may print more than the PPM can read: only the candidates that are too long are closed for it.
+        for draft in survivors:
+            try:
+                await _score_together(parts.scorer, path, [draft])
+            except PathTooLong:
+                draft.outcome = NodeOutcome.TOO_DEEP
+                draft.answer = None
+
+
+async def _score_together(scorer: StepScorer, path: Path, drafts: Sequence[Draft]) -> None:
+    paths = [replace(path, steps=(*path.steps, draft.step)) for draft in drafts]
+    scores = await scorer.score(paths)
+    if len(scores) != len(paths):
+        raise BrokenPart(f"scorer returned {len(scores)} scores for {len(paths)} paths")
+    for draft, score in zip(drafts, scores, strict=True):
+        draft.score = _in_range(score, what="PPM score")
+
+
+async def _judge(drafts: Sequence[Draft], *, parts: Parts) -> None:
+    for draft in drafts:
+        if draft.answer is None:
+            continue
+        if parts.judge is None:
+            draft.terminal_value = draft.score
+        else:
+            draft.terminal_value = _in_range(await parts.judge.value(draft.answer), what="judge's value")
+
+
+def _in_range(number: float, *, what: str) -> float:
+    if not (math.isfinite(number) and -1.0 <= number <= 1.0):
+        raise BrokenPart(f"{what} must lie in [-1, 1], not {number}")
+    return float(number)

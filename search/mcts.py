@@ -19,10 +19,9 @@ How far a budget is overshot:
 from collections.abc import Generator
 from functools import partial
 
-from search.expansion import Expander
+from search.expansion import Expander, Plan, Proposal, propose
 from search.operations import Operations
 from search.outcomes import NodeOutcome, StopReason
-from search.proposal import Plan, Proposal, propose
 from search.run import Run
 from search.selection import InFlight, select_child
 from search.tree import ROOT, Node, NodeId

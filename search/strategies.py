@@ -17,11 +17,11 @@ from search.budget import Budget, Stop
 from search.config import SearchConfig, Strategy
 from search.errors import RecordEnds
 from search.events import OnEvent
+from search.expansion import propose
 from search.listening import listening
 from search.mcts import mcts
 from search.operations import Operations, operations, run_all
 from search.outcomes import NodeOutcome, StopReason
-from search.proposal import propose
 from search.protocols import Parts, check_parts
 from search.record import Applied, Beginning, Ending, OnLine, recording
 from search.run import Run, SearchResult

@@ -8,9 +8,8 @@ import pytest
 
 from search.config import SearchConfig, Strategy, Values
 from search.errors import BrokenPart
-from search.expansion import Expander, request_seed
+from search.expansion import Expander, propose, request_seed
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
-from search.proposal import propose
 from search.protocols import Candidate, Execution, Judge, Parts, Path, PathStep, PathTooLong, Snapshot
 from search.testing.fakes import (
     AnswerKey,

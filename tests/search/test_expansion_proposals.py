@@ -3,10 +3,9 @@
 import pytest
 
 from search.config import SearchConfig
-from search.expansion import Expander, route_to
+from search.expansion import Draft, Expander, Proposal, Restored, Route, drafts_below, restore, route_to
 from search.format import SPECIAL_TOKENS
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
-from search.proposal import Draft, Proposal, Restored, Route, drafts_below, restore
 from search.protocols import Candidate, Execution, PathStep, Snapshot
 from search.testing.fakes import ScriptedRunner, answer, candidate, last_step, step
 from search.tree import ROOT, Node, NodeId, Tree
