@@ -9,9 +9,9 @@ from sandbox import Sandbox
 from search import CodeRunner, Policy
 from server.answers.equality import EqualityPool
 from server.bundle.folders import ModelFolders
-from server.engines.choice import EngineOptions, Engines, make_engines
+from server.engines.choice import EngineOptions, make_engines
 from server.engines.policy import PolicyEngine
-from server.engines.protocols import Sampling
+from server.engines.protocols import Engines, Sampling
 from server.engines.torch.runtime import serving_runtime
 from server.engines.vllm.watchdog import marked
 from server.parts.engine_options import engine_options

@@ -24,7 +24,7 @@ from server.engines.model_folder import VALUE_HEAD_FILE, ModelFolder, PolicyKind
 from server.engines.policy import Completer, PolicyEngine, StepFormat, TrainedFormat
 from server.engines.prm.pooling import RAW_SCORE, STEP_PROBABILITY, Pooling
 from server.engines.prm.rendering import PrmTokens, StepTextTokens
-from server.engines.protocols import Engine, EngineName, EngineStats, ScorerEngine
+from server.engines.protocols import EngineName, Engines, ScorerEngine
 from server.engines.remote.client import RemoteAddress, RemoteLimits
 from server.engines.rendering import PathRendering, PathTokens
 from server.engines.vllm.arguments import VllmOptions
@@ -56,29 +56,6 @@ class EngineOptions:
     vllm: VllmOptions = field(default_factory=VllmOptions)
     remote: RemoteOptions | None = None
     """For the backend openai."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Engines:
-    """The engines of one process: the same to whoever uses them, whatever kind they are of."""
-
-    policy: PolicyEngine
-    ppm: ScorerEngine
-
-    def named(self) -> Mapping[EngineName, Engine]:
-        return {EngineName.POLICY: self.policy, EngineName.PPM: self.ppm}
-
-    def check_room(self, max_step_tokens: int) -> None:
-        """Raise `CheckpointError` where no problem fits beside a step. To be asked when the policy was entered: only
-        then is it known how much of a model's context a remote server serves."""
-        if self.policy.context_tokens <= max_step_tokens:
-            raise CheckpointError(
-                f"{self.policy.model_id}: a context of {self.policy.context_tokens} tokens has no room for a problem "
-                f"and a step of {max_step_tokens}; lower RSTAR_MAX_STEP_TOKENS"
-            )
-
-    def stats(self) -> Mapping[EngineName, EngineStats]:
-        return {name: engine.stats for name, engine in self.named().items()}
 
 
 class _Backend(Protocol):

@@ -7,13 +7,17 @@ sampling, and all of them share its batch. Holds no model.
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from search import StepScorer
+from server.engines.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from server.engines.policy import PolicyEngine
 
 BATCH_SIZE_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Powers of two up to the largest useful batch: one bucket per doubling of the throughput curve."""
@@ -150,3 +154,23 @@ class Engine(Protocol):
 
 class ScorerEngine(Engine, StepScorer, Protocol):
     """The PPM's model; it has only one view, itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """The engines of one process: the same to whoever uses them, whatever kind they are of."""
+
+    policy: "PolicyEngine"
+    ppm: ScorerEngine
+
+    def check_room(self, max_step_tokens: int) -> None:
+        """Raise `CheckpointError` where no problem fits beside a step. To be asked when the policy was entered: only
+        then is it known how much of a model's context a remote server serves."""
+        if self.policy.context_tokens <= max_step_tokens:
+            raise CheckpointError(
+                f"{self.policy.model_id}: a context of {self.policy.context_tokens} tokens has no room for a problem "
+                f"and a step of {max_step_tokens}; lower RSTAR_MAX_STEP_TOKENS"
+            )
+
+    def stats(self) -> Mapping[EngineName, EngineStats]:
+        return {EngineName.POLICY: self.policy.stats, EngineName.PPM: self.ppm.stats}

@@ -7,7 +7,6 @@ that cannot be started is at fault until it can, so that `/readyz` shows it befo
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
 
 from sandbox import Level, Outcome, Sandbox, SandboxError, SandboxUnavailable
 from search import CodeRunner, Verdict
@@ -15,12 +14,10 @@ from server.answers.equality import EqualityPool, EqualityUnavailable
 from server.bundle.folders import ModelFolders
 from server.engines.errors import EngineError
 from server.engines.health import HealthWatch, watching
+from server.engines.protocols import Engines
 from server.parts.runner import STEP_LIMITS, SandboxRunner
 from server.parts.serving import ModelIds, Part, PartsUnavailable, ServingParts
 from server.settings.settings import Settings
-
-if TYPE_CHECKING:
-    from server.engines.choice import Engines
 
 
 @asynccontextmanager
@@ -116,7 +113,7 @@ def make_sandbox(settings: Settings) -> Sandbox:
 
 async def _start_engines(
     stack: AsyncExitStack, folders: ModelFolders, settings: Settings, report: Callable[[Part], None]
-) -> "Engines":
+) -> Engines:
     engines = await asyncio.to_thread(_make_engines, folders, settings)
     from server.engines.self_check import check_scores  # noqa: PLC0415  # as below
 
@@ -129,7 +126,7 @@ async def _start_engines(
     return engines
 
 
-def _make_engines(folders: ModelFolders, settings: Settings) -> "Engines":
+def _make_engines(folders: ModelFolders, settings: Settings) -> Engines:
     # torch and vLLM take seconds to import. A thread imports them here, while the other parts start.
     from server.engines.choice import make_engines  # noqa: PLC0415
     from server.parts.engine_options import engine_options  # noqa: PLC0415
@@ -137,7 +134,7 @@ def _make_engines(folders: ModelFolders, settings: Settings) -> "Engines":
     return make_engines(folders, engine_options(settings))
 
 
-def _faults(engines: "Engines", watches: Sequence[HealthWatch]) -> Mapping[Part, str]:
+def _faults(engines: Engines, watches: Sequence[HealthWatch]) -> Mapping[Part, str]:
     faults = {Part.POLICY: engines.policy.fault, Part.PPM: engines.ppm.fault}
     faults |= {Part(watch.part): watch.fault for watch in watches}
     return {part: fault for part, fault in faults.items() if fault is not None}

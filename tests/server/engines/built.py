@@ -4,18 +4,11 @@ import asyncio
 from pathlib import Path as FilePath
 
 from server.bundle.folders import ModelFolders
-from server.engines.choice import (
-    EngineOptions,
-    Engines,
-    RemoteOptions,
-    make_engines,
-    pooling_of,
-    ppm_rendering,
-    step_format_of,
-)
+from server.engines.choice import EngineOptions, RemoteOptions, make_engines, pooling_of, ppm_rendering, step_format_of
 from server.engines.model_folder import ModelFolder
 from server.engines.policy import PolicyEngine, TrainedFormat
 from server.engines.prm.scorer import transformers_scorer
+from server.engines.protocols import Engines
 from server.engines.remote.client import RemoteAddress, RemoteLimits
 from server.engines.remote.completer import RemoteCompleter
 from server.engines.remote.ppm import RemoteScorer

@@ -11,8 +11,7 @@ import pytest_asyncio
 from search.outcomes import CandidateStop
 from search.protocols import Path, PathStep, Policy
 from server.bundle.folders import bundled_models
-from server.engines.choice import Engines
-from server.engines.protocols import Sampling
+from server.engines.protocols import Engines, Sampling
 from server.engines.self_check import TOLERANCE, check_scores
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]

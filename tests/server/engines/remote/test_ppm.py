@@ -106,5 +106,5 @@ async def test_what_is_no_process_reward_model_is_refused(stub: StubServer, limi
 def test_engines_are_made_of_two_addresses_and_two_folders(stub: StubServer) -> None:
     address = RemoteAddress(url=stub.url)
     engines = remote_engines(address, address, bundled_models())
-    assert set(engines.named()) == set(EngineName)
+    assert set(engines.stats()) == set(EngineName)
     assert engines.policy.prompt_tokens("1?") == len(PathTokens(TOKENIZER).token_ids(Path(problem="1?")))

@@ -12,10 +12,9 @@ import pytest_asyncio
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path, PathStep, PathTooLong
 from server.bundle.folders import bundled_models
-from server.engines.choice import Engines
 from server.engines.errors import RemoteMismatch, RemoteRefused
 from server.engines.policy import CompletionRequest, PolicyEngine, TrainedFormat
-from server.engines.protocols import Sampling
+from server.engines.protocols import Engines, Sampling
 from server.engines.remote.client import RemoteAddress
 from server.engines.remote.completer import RemoteCompleter
 from server.engines.rendering import PathTokens
