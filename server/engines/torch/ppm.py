@@ -38,7 +38,7 @@ class _Scoring(Call[list[float]]):
     """Filled in as the paths are scored."""
 
 
-class _Waiting(NamedTuple):
+class _WaitingPath(NamedTuple):
     """A path of a call."""
 
     call: _Scoring
@@ -55,12 +55,12 @@ class ScoreLoop(EngineLoop[_Scoring]):
     def __init__(self, score_paths: ScorePaths, counters: EngineStats) -> None:
         super().__init__(counters)
         self._score_paths = score_paths
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_WaitingPath] = deque()
 
     def step(self) -> None:
         """See `EngineLoop`."""
         while (call := self.take()) is not None:
-            self._waiting.extend(_Waiting(call, index) for index in range(len(call.paths)))
+            self._waiting.extend(_WaitingPath(call, index) for index in range(len(call.paths)))
         if abandoned := self.drop_abandoned():
             self._waiting = deque(path for path in self._waiting if path.call not in abandoned)
         batch = take_fitting(self._waiting, lambda path: sum(map(len, path.segments)), most=_STEP_TOKENS)
@@ -70,7 +70,7 @@ class ScoreLoop(EngineLoop[_Scoring]):
             self._score(batch)
             self.counters.running = 0
 
-    def _score(self, batch: list[_Waiting]) -> None:
+    def _score(self, batch: list[_WaitingPath]) -> None:
         self.counters.observe_batch(len(batch))
         for path, score in zip(batch, self._score_paths([path.segments for path in batch]), strict=True):
             path.call.scores[path.index] = score

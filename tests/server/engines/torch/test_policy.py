@@ -1,16 +1,21 @@
+# pyright: basic
 """The torch policy: batching across searches, aborts and limits."""
 
 import asyncio
+import random
 from collections.abc import Callable
 from pathlib import Path as FilePath
 
 import pytest
+import torch
 
 from search.protocols import Path
 from server.engines.protocols import Sampling
 from server.engines.torch.checkpoint import Checkpoint, load_policy
+from server.engines.torch.policy import DecodeBatch
 from tests.server.engines.built import torch_policy
 from tests.server.engines.torch.endless import ENDLESS, until_generated
+from tests.server.engines.torch.reference import Reference, tokens
 from tests.server.engines.waiting import until
 
 
@@ -108,3 +113,32 @@ async def test_tokens_beyond_the_tokenizer_are_never_sampled(
     async with torch_policy(checkpoint) as engine:
         candidates = await engine.policy(Sampling(temperature=2.0)).propose(Path(problem="p"), 16, seed=0)
     assert max(token for candidate in candidates for token in candidate.token_ids) < checkpoint.tokenizer.size < 400
+
+
+@torch.inference_mode()
+def test_rows_that_come_and_go_keep_their_own_context(policy_folder: FilePath) -> None:
+    reference = Reference(policy_folder)
+    rng = random.Random(0)
+    batch = DecodeBatch(reference.model)
+    running: dict[object, tuple[int, ...]] = {}
+    for turn in range(40):
+        if turn % 3 == 0:
+            prompt = tokens(rng.randrange(1, 90), seed=100 + turn)
+            (node,) = reference.encoder.encode([(prompt,)])
+            first = tokens(rng.randrange(1, 9), seed=200 + turn)
+            rows = batch.join(node, first)
+            running.update((row, (*prompt, token)) for row, token in zip(rows, first, strict=True))
+        rows, hidden = batch.step()
+        logits = reference.logits(hidden)
+        assert set(rows) == set(running)
+        checked = rng.randrange(len(rows))
+        expected = reference.expected(running[rows[checked]])
+        torch.testing.assert_close(logits[checked], expected, atol=1e-4, rtol=0)
+        for row in rows:
+            row.last_token = rng.randrange(290)
+            running[row] = (*running[row], row.last_token)
+        gone = rng.sample(rows, rng.randrange(0, max(1, len(rows) // 2)))
+        batch.leave(gone)
+        for row in gone:
+            del running[row]
+    assert len(batch) == len(running)
