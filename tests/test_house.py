@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -85,11 +86,17 @@ def test_test_names_have_at_most_60_characters() -> None:
     long: list[str] = []
     for module in MODULES:
         if module.name.startswith("test_"):
-            for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-                is_test = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
-                if is_test and len(node.name) > MAX_TEST_NAME_CHARS:
-                    long.append(f"{_name(module)}: {node.name}")
+            names = re.findall(r"^(?:async )?def (test_\w+)", module.read_text(encoding="utf-8"), re.MULTILINE)
+            long += [f"{_name(module)}: {name}" for name in names if len(name) > MAX_TEST_NAME_CHARS]
     assert long == []
+
+
+def test_folders_of_the_product_hold_few_files() -> None:
+    folders = Counter(module.parent for module in MODULES if module.relative_to(ROOT).parts[0] in PACKAGES)
+    limits = {"search": 23, "sandbox": 24}  # the others: 16 modules and __init__.py
+    full = {_name(folder): files for folder, files in folders.items() if files > limits.get(_name(folder), 17)}
+    assert full == {}
+    assert len([path for path in (ROOT / "server").iterdir() if not path.name.startswith("__pycache__")]) <= 13
 
 
 def test_only_importers_of_untyped_libraries_relax_pyright() -> None:

@@ -58,6 +58,7 @@ def problem_file(folder: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 async def test_a_good_ppm_beats_a_policy_that_is_mostly_wrong(searcher: Searcher, tmp_path: Path) -> None:
     problems = file_problems(problem_file(tmp_path), searcher.equality)
     attempts = await evaluate(problems, EvaluationConfig(trajectories=4, candidates=4), searcher=searcher)

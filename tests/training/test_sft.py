@@ -45,6 +45,7 @@ def logged(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_loss_falls(tmp_path: Path) -> None:
     train(policy(), EXAMPLES, replace(CONFIG, total_tokens=30_000, accumulate=1), folder=tmp_path, pad_id=0)
     losses = [row["loss"] for row in logged(tmp_path)]
