@@ -8,19 +8,21 @@ import asyncio
 import logging
 import traceback
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from time import monotonic
 
 from sandbox import SandboxError
+from search import Event, NodeAdded, OnEvent, Parts, SearchResult, SearchStarted, Strategy, listening, search
 from server.answers.equality import EqualityUnavailable
 from server.engines.errors import EngineError, RemoteMismatch, RemoteRefused
-from server.observability.metrics import CLIENT_LEFT, Metrics
-from server.observability.tracing import span
+from server.observability.metrics import CLIENT_LEFT, Metrics, measuring_calls
+from server.observability.tracing import is_recorded, span, tracing_calls
 from server.parts.metrics import PartsCollector
 from server.parts.serving import OpenParts, Part, PartsUnavailable, ServingParts
 from server.settings.settings import Settings
 from server.solving.admission import Admission
-from server.solving.observed_search import run_observed
+from server.solving.records import recording
 from server.solving.refusals import FieldError, Refusal, RefusalKind, invalid
 from server.solving.searches import (
     RETRY_AFTER_S,
@@ -176,9 +178,7 @@ class Solver:
         self.metrics.queue_wait.observe(queue_s)
         if has_turn:
             left_s = max(request.timeout_s - queue_s, 0.001)
-            result = await run_observed(
-                running, parts, seconds=left_s, metrics=self.metrics, record_folder=self._record_folder
-            )
+            result = await self._search(running, parts, seconds=left_s)
         elif self.is_draining:
             detail = "the server stops before this search had its turn"
             raise Refusal(RefusalKind.STOPPING, detail, retry_after_s=RETRY_AFTER_S)
@@ -195,6 +195,41 @@ class Solver:
         )
         self._report(running, finished)
         return finished
+
+    async def _search(self, running: RunningSearch, parts: ServingParts, *, seconds: float) -> SearchResult:
+        """Search on the server's parts, with listeners to their calls and, with a folder, a record.
+
+        It ends after so many seconds, or when the search is asked to, with the best answer so far.
+        """
+        request = running.request
+        sampling = request.sampling
+        if request.config.strategy is Strategy.GREEDY:
+            sampling = replace(sampling, temperature=0.0, top_p=1.0)
+        with span("search", {"rstar.strategy": request.config.strategy}) as searching:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(seconds):
+                    runner = await stack.enter_async_context(parts.open_runner(request.seed))
+                ours = Parts(policy=parts.policy(sampling), runner=runner, equality=parts.equality, scorer=parts.scorer)
+                ours = listening(ours, measuring_calls(self.metrics, now=monotonic, on_tokens=running.count_tokens))
+                ours = listening(ours, tracing_calls) if is_recorded() else ours
+                record = None
+                if self._record_folder is not None:
+                    record = stack.enter_context(recording(self._record_folder, search_id=running.id))
+                result = await search(
+                    request.problem,
+                    parts=ours,
+                    config=request.config,
+                    budget=replace(request.budget, seconds=seconds),
+                    seed=request.seed,
+                    now=monotonic,
+                    on_event=_publisher(running, self.metrics),
+                    stop=running.stop,
+                    record=record,
+                )
+            searching.set_attributes(
+                {"rstar.stop_reason": result.stop_reason, "rstar.trajectories": result.usage.trajectories}
+            )
+        return result
 
     async def _turn(self, running: RunningSearch) -> bool:
         """Whether the search may begin; else it was cancelled in the queue."""
@@ -265,3 +300,21 @@ def _may_recover(error: BaseException) -> bool:
     if isinstance(error, RemoteRefused | RemoteMismatch):
         return False
     return isinstance(error, EngineError | SandboxError | EqualityUnavailable | TimeoutError)
+
+
+def _publisher(running: RunningSearch, metrics: Metrics) -> OnEvent:
+    """Counts the events of the search and passes them on to its watchers."""
+    has_candidate = False
+
+    def publish(event: Event) -> None:
+        nonlocal has_candidate
+        waited_s = monotonic() - running.arrived_s
+        if isinstance(event, SearchStarted):
+            metrics.first_event.observe(waited_s)
+        elif isinstance(event, NodeAdded) and not has_candidate:
+            has_candidate = True
+            metrics.first_candidate.observe(waited_s)
+        metrics.event(event)
+        running.publish(event)
+
+    return publish
