@@ -1,27 +1,31 @@
-"""Engine fill: how much of the machine the searches put to use, alone and many at once, and against what others do.
+"""Engine fill: how much of the machine searches use, alone and many at once, compared with other ways of running them.
 
     python benchmarks/engine_fill.py [--json PATH] [--quick] [--engine torch|vllm]
 
-*Efficiency*: the useful core-seconds over all core-seconds. While 1, 4 or 16 requests are in flight (each followed by
-the next at once, until so many are answered) the calls that they make of policy, PPM and sandbox are recorded. Then
-each kind of call is made again, alone and at full batch: all of them asked for at the same time, of parts that never
-saw the problems, so that the engine makes its batches as large as it can and computes each shared prefix once, as it
-did in the searches; code steps go to as many trees at once as there were requests. The CPU time of this process and
-of all its children meanwhile is what the calls are worth. Efficiency is their sum, divided by wall time times cores of
-the searches. What is lost is told by kind: the shares of policy, PPM, sandbox, search (our Python) and answer checking
-are CPU times of the searches themselves; what other processes took of the machine is told too, and idle is the rest.
-Where others took much, efficiency is only bounded: from below by the figure itself, from above by `without_others`,
-which leaves all that they took out of wall time times cores, though some of it would have been idle.
+*Efficiency* is the useful core-seconds divided by all core-seconds. It is measured in two runs.
 
-*Slot fill*: the same, simulated, on an engine of 256 slots that takes 25 ms for a step whatever the batch. The share of
-slots in use.
+1. 1, 4 or 16 requests are kept in flight until enough are answered: each is followed by the next at once. Their calls
+   of policy, PPM and sandbox are recorded.
+2. Each kind of call is replayed by itself, all calls at the same time, on parts that never saw the problems. The engine
+   can thus make its batches as large as possible, and computes each shared prefix once, as it did in the searches. Code
+   steps run in as many trees at once as there were requests. The CPU time of this process and all its children during
+   the replay is the useful part.
 
-*Our Python*: the server's CPU time for each node, from HTTP request to response on parts that cost nothing, over the
-core-seconds that a node took at 16 requests.
+Efficiency is the sum of the replays, divided by wall time times cores of the searches. The report also divides the
+searches' time by kind. The shares of policy, PPM, sandbox, search (our Python) and answer checking are CPU times of the
+searches themselves. Another share is what other processes took; idle is the rest. If others took much, the figure is a
+lower bound of the efficiency. `without_others` is an upper bound: it subtracts all that they took from wall time times
+cores, though some of it would have been idle.
+
+*Slot fill* is the share of slots in use on a simulated engine: it has 256 slots, and any step takes 25 ms, whatever the
+batch.
+
+*Our Python* is the server's CPU time per node, from HTTP request to response, on parts that cost nothing. It is divided
+by the core-seconds that a node took at 16 requests.
 
 Each is also measured with rollouts one at a time, and in *lock-step*: every policy call waits until every live search
-has asked. *Cancelling*: from the cancellation of a search with 16 candidates in flight until the engines are idle and
-its processes are gone. `--quick` leaves out everything that wants models.
+has made one. *Cancelling* is the time from the cancellation of a search with 16 candidates in flight until the engines
+are idle and its processes are gone. `--quick` leaves out everything that needs models.
 """
 
 import argparse

@@ -1,10 +1,10 @@
 # pyright: basic
-"""Matrices: a product with weights held in two bytes against the same product in float32, by the number of rows.
+"""Matrices: a product with weights stored in two bytes against the same product in float32, by the number of rows.
 
     python benchmarks/matrices.py [--json PATH]
 
-The matrices are those of the bundled policy, all layers one after the other as in a decoding step, on one core. Both
-kinds run in turns, so that what else the machine does meets both; told is the ratio of the median times.
+The matrices are those of the bundled policy, all layers one after the other as in a decoding step, on one core. The two
+kinds alternate, so that other load on the machine affects both alike. The figure is the ratio of the median times.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Parallel rollouts: what rollouts in flight within one tree save in time, and what they cost in accuracy.
+"""Parallel rollouts: how much time several rollouts in flight in one tree save, and how much accuracy they cost.
 
     python benchmarks/parallel_rollouts.py [--json PATH] [--simulated N] [--problems N]
 
-Two parts. *Simulated*: the small arithmetic world of `search.testing.fakes` with a PPM that is often wrong, on an
-engine that takes 25 ms for each decoding step whatever the batch, as a GPU does. Time is simulated, so this part
-measures only the search itself, and is the same on every machine. *Bundled*: the shipped models on the torch engine, N
-problems of each of their families, one request at a time.
+There are two parts. *Simulated* uses the small arithmetic world of `search.testing.fakes` with a PPM that is often
+wrong. Its engine takes 25 ms for each decoding step of any batch, as a GPU does. Time is simulated, so this part
+measures only the search itself, and is the same on every machine. *Bundled* uses the shipped models on the torch
+engine: N problems of each of their families, one request at a time.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 
     python benchmarks/request_files.py [--json PATH] [--list]
 
-Starts `python -m server` on the bundled models under a profiler, solves one problem to warm up, and records the file of
-every function that is called while a second problem is solved. Worker processes (the answer checker's, the sandbox's
-steps) are not seen; the sandbox's own files are counted apart. A reader who wants to follow a request has that many
-files to open.
+Starts `python -m server` on the bundled models under a profiler and solves one problem to warm up. Then records the
+file of every function that is called while a second problem is solved. Worker processes (the answer checker's, the
+sandbox's steps) are not seen. The sandbox's own files are counted separately. The count is the number of files that a
+reader has to open to follow a request.
 """
 
 import argparse

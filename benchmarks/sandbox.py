@@ -1,9 +1,9 @@
-"""Sandbox: what a step costs, against fresh processes, replays, unconfined steps and plain re-execution.
+"""Sandbox: the cost of a step, compared with fresh processes, replays, unconfined steps and plain re-execution.
 
     python benchmarks/sandbox.py [--json PATH] [--quick] [--rounds N]
 
-Six ordinary chains of sixteen steps and one with a heavy early step are walked in every way, the ways interleaved chain
-by chain, so that what else the machine does falls on all alike. Absolute times say little on a busy machine; the ratios
+Runs six ordinary chains of sixteen steps, and one with an expensive early step, in every way. The ways alternate chain
+by chain, so that other load on the machine affects all alike. Absolute times mean little on a busy machine; the ratios
 are printed last. Needs the kernel's performance events for CPU times (root, or kernel.perf_event_paranoid <= 2).
 """
 

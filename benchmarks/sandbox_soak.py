@@ -1,10 +1,10 @@
-"""Sandbox soak: many steps over many trees, some of them hostile, and what is left behind afterwards.
+"""Sandbox soak: runs many steps in many trees, some of them hostile, and counts what is left behind.
 
     python benchmarks/sandbox_soak.py [--json PATH] [--steps N] [--trees N] [--hostile SHARE]
 
-Every ordinary step says what its state must be, replayed or not, and siblings and strangers of hostile steps must go on
-undisturbed. Processes, descriptors, files and memory are counted before, meanwhile and afterwards; exit code 1 where
-anything has leaked or was wrong.
+The result of every ordinary step, replayed or not, shows whether its state is right. Steps beside a hostile one and in
+other trees must not be affected. Processes, descriptors, files and memory are counted before, during and after the run.
+The exit code is 1 if anything leaked or was wrong.
 """
 
 import argparse

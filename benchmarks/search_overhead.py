@@ -1,9 +1,9 @@
-"""Search overhead: the CPU time that our own Python takes for each node of a tree, with parts that cost nothing.
+"""Search overhead: the CPU time that our own Python takes per node of a tree, with parts that cost nothing.
 
     python benchmarks/search_overhead.py [--json PATH] [--searches N] [--profile]
 
-The parts are the fakes of `search.testing.fakes` without any waiting. Their own time is measured too, by making the
-recorded calls again, and taken off. `--profile` shows where the rest goes.
+The parts are the fakes of `search.testing.fakes` without any waiting. Their own time is measured by replaying the
+recorded calls, and is subtracted. `--profile` shows where the rest goes.
 """
 
 import argparse

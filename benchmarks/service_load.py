@@ -1,17 +1,23 @@
-"""Service load: the server as its clients see it: alone, with many of them, with too many, and when they leave.
+"""Service load: the server as its clients see it: alone, with many clients, with too many, and when they disconnect.
 
     python benchmarks/service_load.py [--json PATH] [--requests N] [--quick]
 
-Servers are processes of their own on this machine, under uvicorn, and clients stream over HTTP; both share its cores.
-First the *free* server, whose parts answer at once: what is left is our own Python. Then the *bundled* models.
+Servers are processes of their own on this machine, under uvicorn. Clients stream over HTTP, and share the cores with
+them. The *free* server comes first: its parts answer at once, so that the rest is our own Python. The *bundled* models
+come second.
 
-*Levels*: N requests by 1, 4, 16 and 64 clients, each of which sends its next as soon as the last has ended, with the
-server's default slots and queue. Waiting for a slot counts. *Overload*: three times as many clients at once as slots
-and queue hold; each has to get an answer, or a refusal that says when to come back, and the server's memory stays what
-it was. *Leaving*: 100 clients close their connections after a second, once with a slot for each, once with the default
-slots and the others in the queue; told is what still runs a second later, and the tokens generated in the five seconds
-after that. *Python*: CPU time of the free server for each node, HTTP and stream included; the share is that of requests
-as small as those to the bundled models, in the CPU time that one of their nodes takes. `--quick` leaves the models out.
+*Levels*: N requests by 1, 4, 16 and 64 clients, each of which sends its next request as soon as the last one has ended.
+Slots and queue are the server's defaults. The time in the queue counts.
+
+*Overload*: three times as many clients at once as slots and queue hold. Each must get an answer, or a refusal that says
+when to retry. The server's memory must not grow.
+
+*Leaving*: 100 clients close their connections after a second. Once there is a slot for each; once there are the default
+slots, and the other clients are in the queue. The figures are the searches that still run a second later, and the
+tokens generated in the five seconds after that.
+
+*Python*: CPU time of the free server per node, HTTP and stream included. The share divides it by the CPU time of a node
+of the bundled models, for requests as small as theirs. `--quick` leaves the models out.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Cancelling: how long engine and sandbox still work for a search that was cancelled, and how much in vain."""
+"""Cancelling: how long engine and sandbox work on after a search was cancelled, and how many tokens that wastes."""
 
 import asyncio
 import os

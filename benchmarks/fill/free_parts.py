@@ -1,4 +1,4 @@
-"""Free parts: fakes that answer at once, for the time that our own Python takes, and what they take themselves."""
+"""Free parts: fakes that answer at once, so that the rest is our own Python; and the time of the fakes themselves."""
 
 from search import Parts, Path, SearchResult, Snapshot
 from search.testing.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality

@@ -1,4 +1,4 @@
-"""Lock-step: makes searches wait for one another as the published code does. For comparison only."""
+"""Lock-step: makes searches wait for each other, as the published code does. For comparison only."""
 
 import asyncio
 from collections.abc import Generator, Sequence

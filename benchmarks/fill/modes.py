@@ -1,4 +1,4 @@
-"""Modes: the ways of running searches that the benchmark compares. Values only."""
+"""Modes: the ways of running searches that the benchmark compares. Holds values only."""
 
 from dataclasses import dataclass
 

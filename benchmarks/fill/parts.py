@@ -1,4 +1,4 @@
-"""Parts: the real ones of a server, opened for the benchmark, with their processor time."""
+"""Parts: opens the real parts of a server for the benchmark, and measures their CPU time."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager

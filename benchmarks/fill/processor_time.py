@@ -1,8 +1,9 @@
-"""Processor time: whose it is, part by part. Reads clocks and /proc; the total is the kernel's own count.
+"""Processor time: divides the CPU time of the process tree among the parts. Reads clocks and /proc.
 
-The event loop's thread is the search, the server's other Python and the work of asking the parts. On the torch engine
-all other threads are the engines', and are divided as the wall times of their steps are; on vLLM each engine has
-processes of its own. The answer checker has its own too. What is left of the total is the sandbox.
+The event loop's thread is the search, the server's other Python, and the work of calling the parts. On the torch engine
+all other threads belong to the engines; their time is divided in proportion to the wall times of the engines' steps. On
+vLLM each engine has processes of its own, and so has the answer checker. The sandbox is the rest of the total. The
+total is the kernel's own count.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Recording: the calls that searches made, to be made again without the searches, each kind alone and all at once."""
+"""Recording: the calls that searches made, to be replayed without the searches, one kind at a time."""
 
 import asyncio
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Served load: searches on real engines and a real sandbox, what they took, and what their calls take by themselves."""
+"""Served load: searches on real engines and a real sandbox, their cost, and the cost of their calls alone."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Server Python: the CPU time of everything of ours for each node, from HTTP request to response, on parts for free."""
+"""Server Python: the CPU time of our code per node, from HTTP request to response, on parts that cost nothing."""
 
 import asyncio
 import gc

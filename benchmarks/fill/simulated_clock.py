@@ -1,4 +1,4 @@
-"""Simulated clock: an event loop that does not sleep. Figures from it are the same on every machine."""
+"""Simulated clock: an event loop that does not sleep. Its figures are the same on every machine."""
 
 import asyncio
 import selectors

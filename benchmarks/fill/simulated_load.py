@@ -1,4 +1,4 @@
-"""Simulated load: searches on an engine of slots, in simulated time. Measures nothing but the search itself."""
+"""Simulated load: searches on an engine of slots, in simulated time. Measures only the search itself."""
 
 import asyncio
 from contextlib import nullcontext

@@ -1,7 +1,7 @@
-"""Slots: an engine as a GPU looks from outside: a step takes the same time whatever the batch, up to its slots.
+"""Slots: a simulated engine that behaves like a GPU: a step takes the same time for any batch that fits its slots.
 
-A sequence waits for a slot, takes one step for each of its tokens, and leaves; nothing waits for the others of its
-request. What the candidates are, the policy inside says at once.
+A sequence waits for a slot, takes one step for each of its tokens, and leaves. It does not wait for the other sequences
+of its request. The wrapped policy provides the candidates, without delay.
 """
 
 import asyncio

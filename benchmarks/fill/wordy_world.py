@@ -1,4 +1,4 @@
-"""The wordy world: the arithmetic fakes with steps of uneven length and a PPM that is often wrong. Pure."""
+"""The wordy world: the arithmetic fakes, with steps of uneven length and a PPM that is often wrong. Pure."""
 
 import math
 import random

@@ -1,8 +1,9 @@
 """Free server: the real application under uvicorn, as `python -m server` runs it, on parts that answer at once.
 
-    python -m benchmarks.load.free_server     settings from arguments and RSTAR_* variables, as ever
+    python -m benchmarks.load.free_server     settings from arguments and RSTAR_* variables, as for the real server
 
-What it takes is the time of our own Python, HTTP included. Keeps nothing of a search, so that its memory tells.
+Its CPU time is that of our own Python, HTTP included. It stores nothing of a search, so that growing memory shows a
+leak.
 """
 
 import socket

@@ -1,4 +1,4 @@
-"""Leaving: clients that close their connections while they are served, and what goes on without them."""
+"""Leaving: clients close their connections during their requests. Measures the work that goes on without them."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Levels: the same requests by 1, 4, 16 and 64 clients at once, and what each level and each node took."""
+"""Levels: the same requests from 1, 4, 16 and 64 clients at once; the cost of each level and of each node."""
 
 import time
 from collections.abc import Callable, Sequence

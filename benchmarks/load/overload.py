@@ -1,4 +1,4 @@
-"""Overload: three times as many clients at once as slots and queue hold, and what the server makes of them."""
+"""Overload: three times as many clients at once as slots and queue hold, and how the server responds."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

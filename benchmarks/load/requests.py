@@ -1,4 +1,4 @@
-"""Requests: one streaming client after another, what each saw and when, and how its request ended."""
+"""Requests: streaming clients, the events each received and when, and how its request ended."""
 
 import asyncio
 import json

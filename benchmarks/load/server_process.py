@@ -1,4 +1,4 @@
-"""Server process: a server of the benchmark's own on a free port, read from outside: /metrics, CPU time, memory."""
+"""Server process: the benchmark's own server on a free port, measured from outside: /metrics, CPU time, memory."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Targets: which figures of the service load are held to what. Those without a bound are what readers look for."""
+"""Targets: the bounds on figures of the service load. A target without a bound is only shown at the end."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Chains: the steps that the sandbox benchmarks run, as a path through a search tree would have them."""
+"""Chains: the steps that the sandbox benchmarks run, like paths through a search tree."""
 
 import tomllib
 from dataclasses import dataclass

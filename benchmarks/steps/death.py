@@ -1,4 +1,4 @@
-"""Death: how long after its server was killed the last of a sandbox's processes is gone."""
+"""Death: the time from a server's death until the last process of its sandbox is gone."""
 
 import asyncio
 import os

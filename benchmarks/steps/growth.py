@@ -1,4 +1,4 @@
-"""Growth: trees grown as a search grows them, for how often the parent of a step is still alive, and what it takes."""
+"""Growth: grows trees as a search does. Counts how often the parent of a step is still alive, and measures the cost."""
 
 import random
 from dataclasses import dataclass, field

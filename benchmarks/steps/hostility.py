@@ -1,4 +1,4 @@
-"""Hostility: steps that mean harm, for the soak: few, of every class, each with the outcomes it may have."""
+"""Hostility: hostile steps for the soak: few, of every class, each with its allowed outcomes."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
-"""Meter: CPU time of the thread that makes it and of everything started from there since, what has ended included.
+"""Meter: CPU time of its thread and of everything started from there since, ended processes included.
 
-A task clock of the kernel's performance events, inherited by every new process: nothing else still knows what a killed
-process used, its last act of giving its memory back included.
+It is a task clock of the kernel's performance events, inherited by every new process. No other counter includes a
+killed process with the time it took to give its memory back.
 """
 
 import asyncio

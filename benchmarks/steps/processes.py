@@ -1,4 +1,4 @@
-"""Processes: who lives in a sandbox's session, and how much memory each takes. Reads /proc only."""
+"""Processes: the processes in a sandbox's session, and how much memory each takes. Reads /proc only."""
 
 import os
 from pathlib import Path

@@ -1,7 +1,8 @@
-"""Replayer: runs every prefix of a chain by `exec`, in one process and without isolation; for comparison only.
+"""Replayer: runs every prefix of a chain by `exec`, in one process and without isolation. For comparison only.
 
-The way of published solvers: for each step the whole path is run again in a fresh namespace, and libraries stay loaded
-and their caches warm from one path to the next. Reads a JSON list of steps a line, answers with one JSON line.
+Published solvers work like this. They run the whole path again for each step, in a fresh namespace. Libraries stay
+loaded, and their caches stay warm from one path to the next. Reads a JSON list of steps a line, answers with one JSON
+line.
 """
 
 import contextlib

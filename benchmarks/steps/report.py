@@ -1,4 +1,4 @@
-"""Report: figures by name, the targets they are held to, and how both are shown and written."""
+"""Report: figures by name, the targets for them, and how both are printed and written to a file."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Walks: one chain run to its end in one of the ways that are compared, with what each depth cost.
+"""Walks: runs one chain to its end in one of the compared ways, and measures the cost of each depth.
 
 All ways must print the same. CPU time is that of every process involved, this one included.
 """
