@@ -2,7 +2,7 @@
 
 A trajectory that states an answer gets as many votes as its rarest step was sampled. Equal candidates are merged into
 one node, so without this a step that all candidates agree on would count as little as one that a single candidate got
-wrong. Trajectories of greedy, majority and best of n are separate draws from the root on, and have one vote each.
+wrong. Trajectories of greedy, majority and best of n are sampled separately from the root on, and have one vote each.
 
 A vote weighs (1 + score) / 2, in [0, 1]; without a score 1/2, as at score 0.
 

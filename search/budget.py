@@ -1,7 +1,7 @@
 """The budget: how much a search may spend, how its caller stops it early, and what it has spent.
 
-The limits are checked before each rollout, and a rollout once begun is finished, save on the deadline, which interrupts
-it. So the tokens of a tree overshoot their limit by less than one rollout. Reads no clock but the one it is given.
+The limits are checked before each rollout. A rollout that has begun is finished; only the deadline interrupts it. So
+the tokens of a tree overshoot their limit by less than one rollout. Reads only the clock that the caller passes in.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Events: what a search reports while it runs, as frozen values. Search emits events, never logs."""
+"""Events: what a search reports while it runs, as frozen values. The search emits events and never logs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,11 +1,11 @@
-"""Expansion: plans what to ask about a node, has the parts propose children for it, and applies the proposal.
+"""Expansion: plans the calls for a node, lets the parts propose children for it, and applies the proposal.
 
     plan -> propose: merge and check, run the code, all at once, score the survivors, in one batch, judge -> apply
 
-A proposal reads nothing of the tree once the plan is made, and changes nothing: many proposals for one tree may be
-under way. Only `Expander.apply` changes the tree, without an await, so that a search interrupted during an expansion
-leaves the tree as it was. Candidates that fail are added too, dead, with the reason: training needs them, selection
-skips them. A child that states the answer does not affect its siblings.
+A proposal reads only its plan and does not change the tree, so many proposals for one tree may run at once. Only
+`Expander.apply` changes the tree, without an await, so that a search interrupted during an expansion leaves the tree as
+it was. Failed candidates are added as dead nodes with the reason: training needs them, selection skips them. A child
+that states the answer does not affect its siblings.
 """
 
 import hashlib

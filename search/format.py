@@ -6,9 +6,10 @@
     \\n<output>{output}<end_of_output>            (filled in from the sandbox)
     \\n<answer>... \\boxed{...}<end_of_answer>
 
-The format is that of rStar-Math's released training data, so that models made by either pipeline are interchangeable.
-A segment is either trusted or not. Special tokens in a trusted segment are read as such. Text from users and programs
-is not trusted: a special token in it is split into plain characters, so that nobody can forge one. Never tokenises.
+The format is that of rStar-Math's released training data, so that models made by either pipeline are interchangeable. A
+segment is either trusted or not. Special tokens in a trusted segment are read as such. Text from users and programs is
+not trusted: a special token in it is split into plain characters, so that such text cannot forge one. This module never
+tokenises.
 """
 
 import re

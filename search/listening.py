@@ -11,9 +11,9 @@ runs. Listeners of one search count, time, record, trace and delay calls without
 
     parts = listening(parts, count_tokens)
 
-Everything before `yield` is the enter event; everything after it is the exit event of a call that returned. What the
-part raised, or a cancellation, is raised at the `yield`. Both events happen in the task that makes the call. A listener
-never changes arguments or result, and passes on what was raised. Only a listener for tests awaits anything.
+Everything before `yield` is the enter event; everything after it is the exit event of a call that returned. An
+exception of the part, or a cancellation, is raised at the `yield`. Both events happen in the task that makes the call.
+A listener never changes arguments or result, and passes exceptions on. Only a listener for tests awaits anything.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,9 +1,9 @@
 """Operations: named groups of calls to the parts, run at the same time; their results are applied one at a time.
 
 An operation is one expansion, one comparison of answers or one trajectory of a baseline. Its name is the same in every
-run. The result of an operation is used by nobody before its turn. So everything that changes a tree happens in one
-task, in one order, and a replay only has to keep that order. A failure has its turn too, ahead of all results. Leaving
-the context cancels what is in flight and waits for it.
+run. No code uses the result of an operation before its turn. So everything that changes a tree happens in one task, in
+one order, and a replay only has to keep that order. A failure has its turn too, ahead of all results. Leaving the
+context cancels what is in flight and waits for it.
 """
 
 import asyncio

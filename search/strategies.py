@@ -2,9 +2,9 @@
 
 `search` checks the request, runs the strategy and keeps the deadline. The baselines (greedy, majority, best of n, step
 beam) share interface, budget and tree with MCTS, so that they can be compared at equal tokens. They build **branches**:
-trajectories in a tree of their own, grafted below the common root when finished, in the order of beginning. So the tree
-does not depend on which of the branches in flight is faster. Branches begun before the budget was known to be spent are
-thrown away. So the tree overshoots its tokens by less than one branch, and its trajectories not at all.
+trajectories in a tree of their own, grafted below the common root when finished, in the order in which they began. So
+the tree does not depend on which of the branches in flight is faster. Branches begun before the budget was known to be
+spent are thrown away. So the tree overshoots its tokens by less than one branch, and its trajectories not at all.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 While searches end, the server still listens and reports that it is not ready. A second signal ends them at once. The
 exit code is 2 for invalid settings, and 1 where the server or one of its parts cannot start; one line on stderr gives
-the reason. It is 1 as well where something keeps the process from ending.
+the reason. It is also 1 if something prevents the process from ending.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """App: the HTTP application over a solver and its settings, put together.
 
-Around the routes lie layers, from the outside in: request ids, unread bodies, traces, access log, security headers,
-CORS and authentication where they are on. They lie around the framework's own handling of errors too, so that they see
+Layers wrap the routes, from the outside in: request ids, unread bodies, traces, access log, security headers,
+CORS and authentication where they are on. They wrap the framework's own handling of errors too, so that they see
 every response.
 """
 

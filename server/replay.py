@@ -1,4 +1,4 @@
-"""`python -m server.replay FILE`: runs a recorded search again, without models or sandbox, and prints what it came to.
+"""`python -m server.replay FILE`: runs a recorded search again, without models or sandbox, and prints its result.
 
 The record comes from a server with RSTAR_RECORD_FOLDER. Exit status 0 when the search went as recorded, 1 when it went
 another way (the code has changed), 2 when the file is no record.

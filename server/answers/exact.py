@@ -1,8 +1,8 @@
 """Exact values: evaluates expressions over the Gaussian rationals (a + bi with rational a and b), in bounded time.
 
-None means that the expression has no such value, or that finding it takes algebra (letters, surds, pi).
-`Uncomparable` means that nothing may evaluate the expression: a division by zero, a power tower, a root with no agreed
-value. The functions named `is_…_reading` say whether a form that is no number may stand for one.
+None means that the expression has no such value, or that finding it takes algebra (letters, surds, pi). `Uncomparable`
+means that the expression must not be evaluated: a division by zero, a power tower, a root with no agreed value. The
+functions named `is_…_reading` say whether a form that is no number may stand for one.
 """
 
 import math

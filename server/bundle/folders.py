@@ -1,4 +1,4 @@
-"""Folders of the bundled models. Says where they lie; reads nothing of them."""
+"""Folders of the bundled models. Gives their paths and does not read them."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Health watch: looks whether a part works, starts it again where it does not, and keeps the fault meanwhile.
+"""Health watch: checks whether a part works, restarts it if not, and reports the fault meanwhile.
 
-For engine processes, remote servers, the sandbox and the answer checker alike. Example: a sandbox that is back within
+Used for engine processes, remote servers, the sandbox and the answer checker. Example: a sandbox that is back within
 some seconds shows no fault, because its callers only waited. One that cannot be started shows one until it can.
 """
 

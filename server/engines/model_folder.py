@@ -1,7 +1,7 @@
-"""Model folders: what a Hugging Face folder says about its model by configuration and tokenizer, without the weights.
+"""Model folders: reads the configuration and tokenizer of a Hugging Face folder, without its weights.
 
-Reads each file when it is first asked for, once. Everything here raises `CheckpointError` for what is missing or
-unreadable. Knows no architecture; a model that an engine cannot serve is refused by that engine.
+Each file is read once, when it is first needed. A missing or unreadable file raises `CheckpointError`. Knows no
+architecture; a model that an engine cannot serve is refused by that engine.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
-"""What every engine kind shares: its protocol, how it is asked, and the numbers that it counts.
+"""The interface of every kind of engine: its Protocol, the ways to sample, and its counters.
 
-There is one engine for the policy and one for the PPM, opened and watched alike. An engine is heavy (weights, threads,
-processes or connections) and there is one of it; the *views* of a policy engine are light, one for each way of
-sampling, and all of them share its batch. Holds no model.
+There is one engine for the policy and one for the PPM. Both are opened and watched in the same way. An engine is heavy:
+it holds weights, threads, processes or connections. The *views* of a policy engine are light: there is one for each way
+of sampling, and all of them share its batch. Holds no model.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Rendering as token ids: turns paths into the segments that the models read.
 
-Our own words are tokenised with special tokens read as such; what users and programs wrote is tokenised with them split
-into plain characters, so that nobody can forge one. A step contributes the policy's own tokens and is never
-tokenised again. Training renders its examples through this module too.
+In our own text, special tokens are read as such. In text from users and programs they are split into plain characters,
+so that such text cannot forge one. A step contributes the policy's own tokens and is never tokenised again. Training
+renders its examples through this module too.
 """
 
 from abc import ABC, abstractmethod

@@ -1,5 +1,5 @@
 # pyright: basic
-"""The self-check: scores of fixed paths, noted beside a PPM when it is made, and compared before it serves.
+"""The self-check: scores of fixed paths, written beside a PPM when it is made, and compared before it serves.
 
 A PPM that is read with another head, pooling, activation or tokenizer still gives numbers, only wrong ones. The
 reference is computed in float32 by transformers, which none of our engines uses.

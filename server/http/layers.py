@@ -1,8 +1,7 @@
 """Layers: request ids, traces, access log, security headers and unread bodies, as ASGI layers around the application.
 
-`server.app` puts the layers together and gives their order. What one layer finds out for those within lies in the
-state of the request's scope: `request_id`, the `status` of the response, and the name of the `client` that has shown
-a key.
+`server.app` puts the layers together and gives their order. A layer passes values to the inner ones in the state of the
+request's scope: `request_id`, the `status` of the response, and the name of the `client` that has shown a key.
 """
 
 import logging

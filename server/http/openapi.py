@@ -1,4 +1,4 @@
-"""OpenAPI: adds to the framework's document what it cannot know, which is our problems, streams and limits. Pure."""
+"""OpenAPI: adds our problem documents, streams and limits to the framework's document. Pure."""
 
 from typing import Any, cast
 

@@ -1,6 +1,6 @@
 """Metrics: the counters, gauges and histograms of one server, in Prometheus's format.
 
-This module declares everything that is counted when it happens. `server.parts.metrics` reads the counters that the
+This module declares the metrics that are counted as events happen. `server.parts.metrics` reads the counters that the
 parts keep themselves. Labels take values from closed sets, never an id, a client or a problem.
 """
 

@@ -1,7 +1,7 @@
 """Opening: starts engines, sandbox and answer checker of one server at the same time, and closes them at its end.
 
 Sandbox and answer checker are restarted in the background when they end; a call that needs one restarts it too. A part
-that cannot be started is at fault until it can, so that `/readyz` shows it before a search fails.
+that cannot be started is reported as faulty until it starts, so that `/readyz` shows it before a search fails.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Runner: the sandbox as search's `CodeRunner`, one per search tree. Translates results; decides nothing."""
+"""Runner: the sandbox as search's `CodeRunner`, one per search tree. It only translates results."""
 
 from sandbox import Limits, SnapshotId, Tree
 from search import Execution, ExecutionOutcome, Snapshot

@@ -1,4 +1,4 @@
-"""Serving parts: what the searches of one server call. Opened once for all searches; this module opens nothing."""
+"""Serving parts: the parts that the searches of one server call. Opened once for all searches, but not here."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager

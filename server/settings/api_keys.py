@@ -1,4 +1,4 @@
-"""API keys: reads the operator's list and says whose key a client has shown. Keeps SHA-256 digests, never a key.
+"""API keys: reads the operator's list and finds the owner of a client's key. Keeps SHA-256 digests, never a key.
 
 A key without a name gets one from its place in the list: `key-1` for the first. Logs and quotas use the names.
 """

@@ -1,8 +1,8 @@
 """Where settings come from: the command line over the environment (`RSTAR_*`) over a TOML file over the defaults.
 
-pydantic-settings reads command line and environment. This module adds what it does not do: a misspelt name is refused
-with the nearest right one, every value has an origin for `--print-config`, a secret may come from a file, and no
-message shows a secret. Everything is read once, at the start.
+pydantic-settings reads command line and environment. This module adds four things: a misspelt name is refused with the
+nearest right one, every value has an origin for `--print-config`, a secret may come from a file, and no message shows a
+secret. Everything is read once, at the start.
 """
 
 import difflib

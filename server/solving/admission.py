@@ -2,7 +2,7 @@
 
 A free slot goes to the client that runs the fewest searches; among equals to the one that was served longest ago; the
 searches of one client run in the order of their arrival. When the queue is full, the newest search of the client with
-the longest part of it is displaced by a search of a client with less. So a client with a thousand problems delays one
+the longest part of it is displaced by a search of a client with fewer. So a client with a thousand problems delays one
 with a single problem by about one search, not by a thousand, and cannot shut it out.
 """
 

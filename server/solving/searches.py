@@ -1,4 +1,4 @@
-"""Searches: what one is asked to do, its watchers while it runs, what it ends in, and all searches of one server.
+"""Searches: the request, watchers and result of one search, and all searches of one server.
 
 A search ends by itself, or because it is asked to: by a cancel request, when its last watcher leaves, or when the
 server stops. In every case it ends with its best answer so far.

@@ -1,7 +1,7 @@
 """Solver: opens the parts, runs each search as a task of its own, and ends them all when the server stops.
 
 Every failure of a search becomes that search's ending, so that no search can take another or the server with it.
-Handlers of requests only watch: a search goes on until its end, or until nobody watches it any more.
+Handlers of requests only watch: a search goes on until its end, or until its last watcher leaves.
 """
 
 import asyncio

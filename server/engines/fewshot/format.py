@@ -1,9 +1,9 @@
 """The few-shot format: how any instruct model reads paths and writes steps, with a `tokenizer.json` and a prompt.
 
-Our marks are plain text to such a model. So that nobody can forge one, a mark inside text from users or programs loses
-its shape (`<answer>` becomes `< answer>`), and the model's own special tokens are split there into plain characters.
-Steps are the model's own tokens, never tokenised again. Only where the token that completes a mark goes on behind it is
-that one token written again, up to the mark.
+Our marks are plain text to such a model. Text from users or programs must not forge one, so a mark inside it is changed
+(`<answer>` becomes `< answer>`), and the model's own special tokens are split there into plain characters. Steps are
+the model's own tokens, never tokenised again. There is one exception: if the token that completes a mark continues
+behind it, that token is encoded again, up to the mark.
 """
 
 from collections.abc import Collection, Sequence

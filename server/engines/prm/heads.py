@@ -1,5 +1,5 @@
 # pyright: basic
-"""Reward heads: what stands on a language model's last hidden state in the formats that others publish.
+"""Reward heads: the layers on a language model's last hidden state, in formats that others publish.
 
 <folder>/value_head.bin      rStar-Math: v_head.summary.{weight,bias}, one linear row beside a causal model
 score.{0,2}.{weight,bias}    Qwen2.5-Math-PRM: two layers, the classes wrong and right at a step's separator

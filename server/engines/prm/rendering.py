@@ -1,7 +1,7 @@
 """Paths for reward models that do not read the policy's tokens: steps go by their text, one by one, never joined.
 
-Everything in a path but the format's own marks was written by somebody: it is encoded with special tokens split into
-plain characters, so that neither a problem nor a step can forge a separator.
+All text of a path comes from users, models or programs, except the format's own marks. It is encoded with special
+tokens split into plain characters, so that neither a problem nor a step can forge a separator.
 """
 
 from collections.abc import Sequence

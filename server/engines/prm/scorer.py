@@ -1,7 +1,7 @@
 # pyright: basic
 """The scorer for reward models of other makes: any backbone of transformers, and a head on its last hidden states.
 
-Made for small models and for machines without vLLM: nothing is kept between calls.
+Made for small models and for machines without vLLM: nothing is cached between calls.
 """
 
 from collections.abc import Sequence

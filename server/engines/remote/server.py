@@ -1,7 +1,7 @@
-"""The remote engine: one vLLM server elsewhere, found at the start, watched from then on, left at the end.
+"""The remote engine: one vLLM server elsewhere, found at the start, watched from then on, left running at the end.
 
 `RemoteEngine` is what the remote policy and the remote PPM share. It waits for the server, finds the model, and
-compares its tokenizer with the one at hand before anything else is asked.
+compares its tokenizer with the local one before any other call.
 """
 
 import asyncio

@@ -1,5 +1,5 @@
 # pyright: basic
-"""The prefix cache: keys and values of path segments, in a tree that mirrors the search trees, and who fills it.
+"""The prefix cache: keys and values of path segments, in a tree that mirrors the search trees, and its encoder.
 
 A node holds one segment (the prompt, or a step with its output) and reaches the rest through its parents, so that
 siblings share everything above them. The `PathEncoder` runs the model over what the cache does not hold: first the

@@ -1,5 +1,5 @@
 # pyright: basic
-"""Checkpoints: reads a Hugging Face folder of a Qwen2-shaped model, and refuses, in words, one that cannot be served.
+"""Checkpoints: reads a Hugging Face folder of a Qwen2-shaped model, and says why one cannot be served.
 
 A folder holds `config.json`, `tokenizer.json` and safetensors weights; the policy's head may be tied to the embedding,
 the PPM's is `score.weight` with one row. Computes nothing.

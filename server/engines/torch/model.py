@@ -1,8 +1,8 @@
 # pyright: basic
 """The Qwen2 transformer on the CPU: weights laid out for serving, and one forward pass over packed tokens.
 
-Every token of every sequence is one row; what a row may look at is the business of the `Attention` passed in, so that
-prefill and decoding share this code. All rows are float32. Never samples, never keeps state between calls.
+Every token of every sequence is one row; the `Attention` passed in decides which tokens a row sees, so that prefill and
+decoding share this code. All rows are float32. Never samples, never keeps state between calls.
 
 A decoding step of a few sequences is bound by the reading of the weights, so they are held in two bytes each wherever
 that loses next to nothing. FBGEMM's product of float32 rows with float16 weights took half the time of the float32

@@ -1,9 +1,9 @@
 # pyright: basic
 """The torch policy: continuous batching of every search's requests over a local checkpoint.
 
-Every step of a loop drops what was abandoned, admits waiting samples as far as there is room, runs the batch once and
-answers what is finished: nothing waits for the slowest sequence of another request. With several lanes a request goes,
-whole, to one of them; all of them know what any has read of a path.
+Every step of a loop drops abandoned requests, admits waiting samples while there is room, runs the batch once and
+answers finished requests. So no request waits for the slowest sequence of another. With several lanes, all samples of a
+request run in one lane; a path that one lane has read is cached for all.
 
 The samples of one request stand in a *group* that holds the request's path once; each sequence adds only its own
 tokens. A step's attention is computed in two parts, over the path and over the own tokens, and merged by their

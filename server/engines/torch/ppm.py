@@ -1,7 +1,7 @@
 # pyright: basic
 """The torch PPM: scores the waiting paths of every search together, on the runtime's thread.
 
-What gives a batch of paths its scores is an argument: our own Qwen2 with its prefix cache here, a reward model of
+The model that scores a batch of paths is an argument: our own Qwen2 with its prefix cache here, a reward model of
 another make in `server.engines.prm.scorer`.
 """
 

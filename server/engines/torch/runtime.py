@@ -1,4 +1,4 @@
-"""The torch runtime: what the policy and the PPM of one process share: threads, precision and memory."""
+"""The torch runtime: threads, precision and memory that the policy and the PPM of one process share."""
 
 import os
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""Arguments for vLLM: what both engines are started with, and in which environment. Imports no vLLM.
+"""Arguments for vLLM: the options and the environment of both engines. Imports no vLLM.
 
-What is unusual here was learnt from release 0.32: see each constant.
+Unusual values were found with release 0.32; each constant gives its reason.
 """
 
 import os

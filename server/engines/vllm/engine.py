@@ -1,8 +1,8 @@
 # pyright: basic, reportMissingImports=false
 """One vLLM engine: an `AsyncLLM` that is started, watched, started again when it dies, and ended with its processes.
 
-What the policy's and the PPM's engine have in common. vLLM is imported when the first one starts, on a thread, since
-importing and starting take seconds to minutes.
+It is the common base of the policy's and the PPM's engine. vLLM is imported when the first one starts, on a thread,
+since importing and starting take seconds to minutes.
 """
 
 import asyncio

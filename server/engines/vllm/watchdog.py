@@ -1,4 +1,4 @@
-"""The watchdog: a process that waits for the server's end, and then kills what the server's engines left behind.
+"""The watchdog: a process that waits for the server's end, and then kills the processes that its engines left behind.
 
 Engine processes do not notice that the server was killed: they lived on for over a minute. They are known by a mark in
 their environment, which every process that they start inherits. Run as a script it imports nothing but the
