@@ -1,8 +1,8 @@
 """Cache: decides which live snapshots to evict. Pure: names and numbers, no process, no clock.
 
 GreedyDual-Size (Cao and Irani, 1997): a snapshot's priority is the cost of replaying it per MB, on top of a level that
-rises to the priority of the last evicted one. Equal snapshots thus leave in the order of their last use, dear and small
-ones stay longer than cheap and big ones, and none stays for ever.
+rises to the priority of the last evicted one. Equal snapshots thus leave in the order of their last use, expensive
+small ones stay longer than cheap big ones, and none stays for ever.
 """
 
 from collections import Counter

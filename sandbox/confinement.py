@@ -1,8 +1,8 @@
-"""Confinement: what launcher, zygote and trees give up for good, in the one order that works.
+"""Confinement: how launcher, zygote and trees give up rights for good, in the only order that works.
 
 The launcher leaves the machine's namespaces, so that its children live in others; the first process of each tree gives
 up rights, files and system calls, and its nodes inherit that. Any failure ends the process: nothing half-confined ever
-runs a step. What can be made once is made by the zygote.
+runs a step. The zygote prepares everything that is needed only once.
 """
 
 import contextlib

@@ -1,9 +1,8 @@
 """Errors of the sandbox itself; what a step does wrong is an `Outcome`, never one of these.
 
-SandboxError
-├── SandboxUnavailable   no confined process can be had on this machine
-│   └── ZygoteEnded      this zygote died, or does not answer; others are tried before anybody hears of it
-└── SandboxMisuse        a closed sandbox or tree, or a snapshot of another tree
+SandboxError ├── SandboxUnavailable this machine cannot start a confined process │ └── ZygoteEnded this zygote died, or
+does not answer; others are tried before a caller sees this └── SandboxMisuse a closed sandbox or tree, or a snapshot of
+another tree
 """
 
 

@@ -1,7 +1,7 @@
 """Family: the server's end of one tree's processes: its root, which never runs a step, and the nodes forked below it.
 
-Commands forks and runs, and makes sure that every process of the tree is known: where one might not be, all are killed,
-which costs the tree only replays. Knows nothing of snapshots, records or limits on their number.
+It commands forks and runs, and knows every process of the tree. If one might be unknown, all are killed; this costs the
+tree only replays. It does not know snapshots, records or limits on their number.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Gate: the server's end of the rule that a node makes a process only when the server has just told it to.
+"""Gate: the server's end of the rule that a node forks only on a command of the server.
 
 Two kinds. `NotificationGate`: the kernel asks before each clone and waits for the answer. `LimitGate`, where kernels
 cannot ask: the limit of processes is 0 and lifted for the time of one fork. Step code passes neither.

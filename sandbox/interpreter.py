@@ -1,8 +1,8 @@
 """Interpreter: the state that steps run in: what is preloaded and warm, and how one step runs to its end.
 
 Made in the zygote, once; each node has its parent's copy by the fork. It shares its memory with hostile code: after a
-step has run, only names bound beforehand and C-level methods are used until the builtins are restored. A step can
-forge its own report and what descends from it, no more.
+step has run, only names bound beforehand and C-level methods are used until the builtins are restored. A step can forge
+only its own report and those of its descendants.
 """
 
 import builtins

@@ -1,7 +1,7 @@
-"""Levels: how well steps are confined, decided by a self-test, and how well they must be at least.
+"""Levels: how well a self-test finds steps confined, and the minimum that is required.
 
-The self-test has steps of a throw-away tree try what no step may do. The level rests on what the kernel did, not on
-what it was asked for or what it claims to support.
+The self-test runs steps in a throw-away tree that try forbidden actions. The level depends on what the kernel did, not
+on what it was asked for or claims to support.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,6 +1,6 @@
 """Libc: the system calls that Python has no function for, by ctypes. Each raises OSError with the kernel's reason.
 
-Knows numbers and the order of arguments; no policy.
+It knows only numbers and the order of arguments.
 """
 
 import ctypes

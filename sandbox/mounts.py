@@ -1,4 +1,4 @@
-"""Mounts: which files of this machine steps may see, and a root that holds nothing else.
+"""Mounts: the files of this machine that steps may see, and a root that holds nothing else.
 
 The server finds the folders before the zygote starts, so that mount view and Landlock show the same: Python's standard
 library, three packages, shared libraries. The view is read-only and has no /proc, /dev or /etc.

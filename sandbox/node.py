@@ -3,10 +3,10 @@
 Shares the interpreter with hostile code once a step has run: uses only names bound before that, and C-level methods,
 except inside `Interpreter`. The server and the kernel decide who may fork or run.
 
-Where there are no process namespaces, whose end is the end of all in them, a tree's first process also holds a
-*lifeline*: a pipe that only the server can write to, and never does. When the server's end closes, the kernel kills the
-tree's group. No process need run for that, and no step can undo it: steps do not have the descriptor, and cannot leave
-their group.
+A process namespace ends all its processes when it ends. On machines without such namespaces, a tree's first process
+also holds a *lifeline*: a pipe that only the server could write to, but never does. When the server's end closes, the
+kernel kills the tree's group. This needs no running process, and no step can prevent it: steps do not have the
+descriptor, and cannot leave their group.
 """
 
 import _socket

@@ -1,6 +1,6 @@
 """NodeProcess: the server's end of one process of a tree: its socket, and a pidfd, so that no reused pid is signalled.
 
-Only the kernel's word counts for who sent a frame. Descriptors that a node pushes are dropped by the kernel: there is
+The sender of a frame is taken from the kernel alone. The kernel drops descriptors that a node pushes: the receiver has
 no room for them.
 """
 

@@ -1,7 +1,7 @@
 """Sandbox: runs the steps of many trees, a bounded number at a time, each in its own confined process.
 
-Owns the zygote and replaces one that died; the steps it ran are lost, the trees are not, as their states are code.
-Closing leaves no process behind.
+Owns the zygote and replaces one that died; the steps that it ran are lost. The trees are not lost, because their states
+are code. Closing leaves no process behind.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """Seccomp: which system calls step code may make, and the kernel's filters that hold it to that.
 
-The table gives the numbers per architecture, the rules what arguments may be; all else fails with EPERM: no process,
-thread, socket, signal to others, file change, shared memory or privilege. Two filters, both inherited by every node of
-a tree: the *gate* has the kernel ask the server before any fork, the *allow-list* refuses everything that is not
-listed. The kernel obeys the stricter answer, so a fork needs both.
+The table gives the numbers per architecture, and the rules give the allowed arguments. All other calls fail with EPERM:
+no process, thread, socket, signal to others, file change, shared memory or privilege. Two filters, both inherited by
+every node of a tree: the *gate* has the kernel ask the server before any fork, the *allow-list* refuses everything that
+is not listed. The kernel obeys the stricter answer, so a fork needs both.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""Slots: lets a bounded number of steps run at once; the others wait their turn, first come, first served."""
+"""Slots: lets a bounded number of steps run at once; the others wait in the order of arrival."""
 
 import asyncio
 from collections import deque

@@ -1,4 +1,4 @@
-"""Snapshots: the live ones of all trees: stopped processes by the name of the state they hold.
+"""Snapshots: the live snapshots of all trees: stopped processes, by the name of their state.
 
 Kills what the cache evicts. A snapshot that is not here is not lost: its tree can replay it.
 """

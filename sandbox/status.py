@@ -1,4 +1,4 @@
-"""Status: what a sandbox does at one moment and has done so far, for health answers, metrics and `doctor`."""
+"""Status: the current load and the counters of a sandbox, for health answers, metrics and `doctor`."""
 
 from bisect import bisect_left
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
-"""Step: what one step may use, and what came of it.
+"""Step: the limits of one step, and its result.
 
-A result follows from what the kernel and the server saw, and only then from what the step's process reported: that
+A result depends first on what the kernel and the server saw, and only then on the report of the step's process: that
 process shares its memory with hostile code.
 """
 

@@ -1,8 +1,8 @@
 """Wire: the frames exchanged between server, zygote and the processes of a tree, for both ends.
 
 Sockets keep message boundaries (SOCK_SEQPACKET), so a frame can be neither torn nor merged; its first byte says what it
-is. The zygote runs no step code and is trusted: its hello is JSON. Nodes are not: who speaks is told by the kernel, and
-a report is read as fixed binary fields whose lengths must add up exactly.
+is. The zygote runs no step code and is trusted: its hello is JSON. Nodes are not: the kernel names the sender, and a
+report is read as fixed binary fields whose lengths must add up exactly.
 
     server -> zygote   MAKE_TREE options, with the tree's socket
     root   -> server   LISTENER with a descriptor, once; then HELLO, or FAILED and the reason

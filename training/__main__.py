@@ -1,4 +1,4 @@
-"""`python -m training`: settles what must be settled before torch is imported, then runs the command line."""
+"""`python -m training`: sets the environment that torch reads when it is imported, then runs the command line."""
 
 import sys
 

@@ -9,9 +9,9 @@
     config.json       the settings
     manifest.json     how all this was made: settings, versions, counts
 
-Each stage is skipped where its result exists, and goes on where it stopped where a part of it does. To build a stage
-again, remove its result and all that follow. A folder holds the results of one set of settings; others are refused.
-`release` puts the models of a finished folder in the place that the server ships them from.
+Each stage is skipped where its result exists, and continues from a partial result. To build a stage again, remove its
+result and all that follow. A folder holds the results of one set of settings; others are refused. `release` puts the
+models of a finished folder in the place that the server ships them from.
 """
 
 import asyncio

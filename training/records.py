@@ -1,4 +1,4 @@
-"""Records: files of one JSON object a line, and the solutions that are kept in them."""
+"""Records: files of one JSON object a line, and the solutions stored in them."""
 
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator

@@ -1,7 +1,7 @@
 """Searcher: solves problems with the models of a folder, in this process, and many of them at once.
 
-One opens models, sandbox and answer checker for many searches. Work by family goes to processes that end with the run
-that started them, however that ends.
+A searcher opens models, sandbox and answer checker for many searches. Work is divided by family among processes, which
+end with the run that started them, even if it is killed.
 """
 
 import asyncio

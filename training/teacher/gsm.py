@@ -1,6 +1,6 @@
 """gsm_symbolic: one short program per story, filled with the numbers of the problem at hand.
 
-The generator tells many versions of each story and records the numbers it drew by name. `{name}` stands for such a
+The generator writes many versions of each story and records the numbers it drew by name. `{name}` stands for such a
 number, `{#k}` for the k-th number that the question prints (from 0) where the record does not hold it as printed; a
 bare name is a variable of an earlier line. Each line is one step, and the last line's variable is the answer. Numbers
 that the question does not print are constants of the story (a dozen, days in a week), listed in `CONSTANTS`.

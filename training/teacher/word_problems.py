@@ -1,4 +1,4 @@
-"""Families told in words: leg_counting, simple_geometry, time_intervals."""
+"""Word-problem families: leg_counting, simple_geometry, time_intervals."""
 
 import re
 
