@@ -38,7 +38,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-# `benchmarks/` is searched first, and holds a script of the sandbox package's name.
+# Python searches `benchmarks/` first, and finds a script named like the sandbox package there.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from server.engines.torch.openmp import wait_passively
@@ -62,7 +62,7 @@ from server.settings.settings import Settings
 from training.problems import FAMILIES, family_problems, missing_generator
 
 SLOTS = 256
-"""Of the simulated engine: the largest batch of our own engines."""
+"""Slots of the simulated engine: the largest batch of our own engines."""
 IN_FLIGHT = Mode(name="in_flight", rollouts=Settings().parallel_rollouts)
 ONE_AT_A_TIME = Mode(name="one_at_a_time", rollouts=1)
 LOCK_STEP = Mode(name="lock_step", rollouts=Settings().parallel_rollouts, is_lock_step=True)
@@ -89,7 +89,7 @@ CANCELLATIONS = 5
 
 CONFIG = SearchConfig()
 BUDGET = Budget(trajectories=Settings().trajectories)
-"""The server's defaults, but that no search stops early: all requests of a load ask for the same."""
+"""The server's defaults, except that no search stops early, so that all requests of a load do the same work."""
 
 TARGETS = (
     Target(name="1_requests/in_flight/efficiency", words="efficiency, a lone request", least=0.5),
@@ -116,14 +116,14 @@ TARGETS = (
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description="how full searches keep engines and cores")
+    parser = argparse.ArgumentParser(description="how much of the engines and cores searches use")
     parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--quick", action="store_true", help="only what needs no models")
-    parser.add_argument("--engine", choices=("torch", "vllm"), default="torch", help="what runs the bundled models")
+    parser.add_argument("--quick", action="store_true", help="skip everything that needs models")
+    parser.add_argument("--engine", choices=("torch", "vllm"), default="torch", help="engine for the bundled models")
     arguments = parser.parse_args()
     if not arguments.quick and (reason := missing_generator()):
         sys.exit(reason)
-    # First, while there is little garbage of others to be collected meanwhile.
+    # It comes first, while the process has little other garbage to collect.
     python_s = asyncio.run(seconds_per_node(requests=5 if arguments.quick else 15))
     figures = {"our_python/us_per_node": 1e6 * python_s, **_simulated()}
     if not arguments.quick:
@@ -143,7 +143,7 @@ def _simulated() -> dict[str, float]:
 
 
 async def _measured(engine: str, meter: Clock) -> dict[str, float]:
-    """Every load and every replay has parts of its own, that never saw the problems: nothing is in their caches."""
+    """Each load and each replay has its own parts, which never saw the problems, so that their caches are empty."""
     figures = {"load_1_minute/start": os.getloadavg()[0], "cores_usable": float(CORES)}
     problems = _problems()
 
@@ -168,13 +168,13 @@ async def _measured(engine: str, meter: Clock) -> dict[str, float]:
 
 
 def _problems() -> Sequence[str]:
-    """Of all families in turn."""
+    """Problems of all families in turn."""
     by_family = [family_problems(name, PROBLEMS_PER_FAMILY) for name in FAMILIES]
     return [problem.question for problems in zip(*by_family, strict=True) for problem in problems]
 
 
 async def _warm_up(parts: OpenParts, problems: Sequence[str]) -> None:
-    """First passes are slow; the problem is one that no load comes to."""
+    """Solve a problem that no load contains, since first passes are slow."""
     load = Load(mode=IN_FLIGHT, requests=1, answers=1)
     await serve_load(load, parts, problems[-1:], config=CONFIG, budget=Budget(trajectories=4))
 
@@ -192,7 +192,7 @@ async def _cancelled(parts: OpenParts, problems: Sequence[str]) -> dict[str, flo
 
 
 def _slowness(figures: Mapping[str, float], loads: Sequence[Load], *, prefix: str) -> dict[str, float]:
-    """Of the other modes, against ours at the same number of requests."""
+    """How much slower the other modes are than ours at the same number of requests."""
     return {
         f"{prefix}{load.name}/times_as_slow": figures[f"{prefix}{load.name}/seconds_per_request"]
         / figures[f"{prefix}{replace(load, mode=IN_FLIGHT).name}/seconds_per_request"]

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# `benchmarks/` is searched first, and holds a script of the sandbox package's name.
+# Python searches `benchmarks/` first, and finds a script named like the sandbox package there.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.steps.report import Target, show, write

@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
 
-# `benchmarks/` is searched first, and holds a script of the sandbox package's name.
+# Python searches `benchmarks/` first, and finds a script named like the sandbox package there.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.fill.simulated_clock import run_simulated
@@ -39,17 +39,17 @@ CANDIDATES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One search."""
+    """The outcome of one search."""
 
     is_right: bool
     seconds: float
     tokens: int
     policy_calls: float | None = None
-    """In flight, mean over the time of the search; only where time is simulated."""
+    """Mean rollouts in flight over the time of the search; only with simulated time."""
 
 
 Outcomes = Mapping[int, Sequence[Outcome]]
-"""By rollouts in flight."""
+"""Outcomes by rollouts in flight."""
 
 
 def main() -> None:
@@ -129,7 +129,7 @@ def _ratio(outcomes: Outcomes, width: int) -> str:
 
 
 async def simulated_search(width: int, *, seed: int) -> Outcome:
-    """One problem."""
+    """Search for one problem, in simulated time."""
     problem = draw_sum(seed)
     busy = _Busy(asyncio.get_running_loop().time)
 
@@ -158,7 +158,7 @@ async def simulated_search(width: int, *, seed: int) -> Outcome:
 
 
 class _Busy:
-    """Adds up the seconds of all blocks, overlapping ones each for itself."""
+    """Adds up the seconds of all blocks. Overlapping blocks count once each."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now

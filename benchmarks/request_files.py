@@ -19,7 +19,7 @@ from pathlib import Path
 
 import httpx
 
-# `benchmarks/` is searched first, and holds a script of the sandbox package's name.
+# Python searches `benchmarks/` first, and finds a script named like the sandbox package there.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.steps.report import Target, show, write
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def executed_files() -> list[str]:
-    """Paths from the repository's root, sorted."""
+    """The executed files, as sorted paths from the repository's root."""
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, "files")
         command = [sys.executable, "-c", _PROFILED, str(written)]

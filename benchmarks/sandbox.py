@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import mean, median, quantiles
 
-# This file has the name of the package it measures, and its folder would be searched first.
+# This file is named like the package it measures, and Python would search its folder first.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.steps.chains import DEPTH, Chain, load_chains
@@ -53,7 +53,7 @@ TARGETS = (
         words="parents found alive, 32 live per tree, steps of 5 ms",
         least=0.95,
     ),
-    Target(name="hit_rate/32_live/trivial_steps", words="the same, steps that a replay costs next to nothing"),
+    Target(name="hit_rate/32_live/trivial_steps", words="the same, steps that are cheap to replay"),
     Target(
         name="server_killed/all_gone_ms/5_live",
         words="kill -9 of the server until nothing is alive, 5 snapshots, median, ms",
@@ -63,7 +63,7 @@ TARGETS = (
 )
 
 Walks = Mapping[str, Mapping[str, list[Walk]]]
-"""By way and chain, one for each round."""
+"""By way and chain, one per round."""
 
 
 def main() -> None:
@@ -170,7 +170,7 @@ def _overheads(walks: list[Walk]) -> dict[str, float]:
 
 
 async def _measure_memory() -> dict[str, float]:
-    """Of all snapshots that the walks of the light chains leave alive."""
+    """The memory of all snapshots that the walks of the light chains leave alive."""
     async with Sandbox(limits=LIMITS, workers=1) as sandbox:
         for chain in load_chains():
             if not chain.is_heavy:
@@ -191,7 +191,7 @@ async def _measure_memory() -> dict[str, float]:
 
 
 async def _measure_creation(meter: CpuMeter, *, trees: int) -> dict[str, float]:
-    """The first step of a tree against its second, both from a fresh interpreter."""
+    """Compare the first step of a tree with its second, both from a fresh interpreter."""
     first_ms: list[float] = []
     second_ms: list[float] = []
     cpu_ms: list[float] = []

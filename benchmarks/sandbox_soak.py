@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-# `benchmarks/` is searched first, and holds a script of the sandbox package's name.
+# Python searches `benchmarks/` first, and finds a script named like the sandbox package there.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.steps.hostility import ATTACKS, MARK, Hostile
@@ -30,9 +30,9 @@ from benchmarks.steps.report import Target, show, write
 from sandbox import CacheLimits, Limits, Outcome, Sandbox, SnapshotId, StepResult, Tree
 
 LIMITS = Limits(cpu_s=1, wall_s=8, memory_mb=192)
-"""Short: some steps are there to run into them. The ordinary ones need milliseconds."""
+"""Short, because some steps must run into them. The ordinary ones need milliseconds."""
 CACHE = CacheLimits(per_tree=16, overall=96, trees=8)
-"""Small, so that states are evicted and trees put to sleep all the time."""
+"""Small, so that states are evicted and trees are put to sleep all the time."""
 TREES_AT_ONCE = 12
 WORKERS = 4
 MODULUS = 1_000_003
@@ -50,19 +50,19 @@ TARGETS = (
     Target(name="leaked/server_mb", words="memory of the server, last quarter less second quarter, MB", most=4),
     Target(name="leaked/zygote_mb", words="memory of the zygote, the same, MB", most=2),
     Target(name="wrong/ordinary", words="ordinary steps with a wrong result", most=0),
-    Target(name="wrong/hostile", words="hostile steps with an outcome that must not be", most=0),
+    Target(name="wrong/hostile", words="hostile steps with a forbidden outcome", most=0),
     Target(name="wrong/zygote_restarts", words="zygotes lost", most=0),
 )
 
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """What happened, and how things stood each time a tree had ended."""
+    """Counts of steps, and the resources in use each time a tree had ended."""
 
     ordinary: int = 0
     hostile: int = 0
     below_hostile: int = 0
-    """Steps in a state that a hostile step left: whatever becomes of them, others must not notice."""
+    """Steps in a state that a hostile step left. They may fail, but must not affect others."""
     wrong_ordinary: list[str] = field(default_factory=list[str])
     wrong_hostile: list[str] = field(default_factory=list[str])
     attacks: Iterator[Hostile] = field(default_factory=lambda: itertools.cycle(ATTACKS))
@@ -77,7 +77,7 @@ class Tally:
 
 def main() -> int:
     """Soak, print, write; returns the exit code."""
-    parser = argparse.ArgumentParser(description="what many steps leave behind")
+    parser = argparse.ArgumentParser(description="processes, files and memory that many steps leave behind")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--trees", type=int, default=500)
@@ -96,7 +96,7 @@ async def _soak(steps: int, trees: int, hostile_share: float) -> dict[str, float
     tally = Tally()
     async with Sandbox(limits=LIMITS, workers=WORKERS, cache=CACHE) as sandbox:
         async with sandbox.tree() as tree:
-            await tree.run(None, "")  # the pool is filled by now, and stays so
+            await tree.run(None, "")  # the pool is full now, and stays full
         session = sandbox.zygote_pid
         assert session is not None
         zygote = next(process.pid for process in members(session) if process.parent == session)
@@ -130,8 +130,8 @@ async def _soak(steps: int, trees: int, hostile_share: float) -> dict[str, float
         "leaked/files": len(_planted_files()),
         "leaked/server_mb": _growth(tally.server_mb),
         "leaked/zygote_mb": _growth(tally.zygote_mb),
-        "wrong/ordinary": _told(tally.wrong_ordinary),
-        "wrong/hostile": _told(tally.wrong_hostile),
+        "wrong/ordinary": _print_first(tally.wrong_ordinary),
+        "wrong/hostile": _print_first(tally.wrong_hostile),
         "wrong/zygote_restarts": counters.zygote_restarts,
     }
 
@@ -151,7 +151,7 @@ async def _plant(sandbox: Sandbox, seeds: Iterator[int], steps: int, hostile_sha
 
 
 async def _grow(tree: Tree, rng: random.Random, steps: int, hostile_share: float, tally: Tally) -> None:
-    """Each step in the state of one before, mostly a late one; the state is a number that can be computed here too."""
+    """Run each step in an earlier state, mostly a late one. The state is a number that is also computed here."""
     states: list[tuple[SnapshotId | None, int]] = [(None, 1)]
     left = steps
     while left > 0:
@@ -172,7 +172,7 @@ async def _grow(tree: Tree, rng: random.Random, steps: int, hostile_share: float
 
 
 async def _attack(tree: Tree, parent: SnapshotId | None, attack: Hostile, tally: Tally) -> int:
-    """Run it, and one step below it if it leaves a state; returns the number of steps."""
+    """Run the attack, and one step below it if it leaves a state; returns the number of steps."""
     result = await tree.run(parent, attack.code)
     tally.hostile += 1
     tally.outcomes[result.outcome] += 1
@@ -192,7 +192,7 @@ def _ordinary(factor: int, *, is_first: bool) -> str:
 
 
 async def _settled(session: int, zygote: int, most: tuple[int, int, int] | None = None) -> tuple[int, int, int]:
-    """Processes, descriptors here, descriptors of the zygote, once they stay the same, or are no more than `most`."""
+    """Processes, descriptors here and descriptors of the zygote, once they are stable or at most `most`."""
     seen: list[tuple[int, int, int]] = []
     async with asyncio.timeout(_SETTLE_S):
         while len(seen) < 10 or len(set(seen[-10:])) > 1:
@@ -205,7 +205,7 @@ async def _settled(session: int, zygote: int, most: tuple[int, int, int] | None 
 
 
 def _growth(samples: list[float]) -> float:
-    """From the second quarter, when everything has been used once, to the last."""
+    """Growth from the second quarter, when everything has been used once, to the last."""
     quarter = max(1, len(samples) // 4)
     return median(samples[-quarter:]) - median(samples[quarter : 2 * quarter] or samples)
 
@@ -216,8 +216,8 @@ def _planted_files() -> list[Path]:
     return [path for folder in folders if folder.is_dir() for path in folder.glob(f"{MARK}-*")]
 
 
-def _told(complaints: list[str]) -> int:
-    """Show the first few."""
+def _print_first(complaints: list[str]) -> int:
+    """Print the first few complaints; returns how many there are."""
     for complaint in complaints[:5]:
         print(complaint[:1000], file=sys.stderr)
     return len(complaints)

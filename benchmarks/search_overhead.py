@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# `benchmarks/` is searched first, and holds a script of the sandbox package's name.
+# Python searches `benchmarks/` first, and finds a script named like the sandbox package there.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.fill.free_parts import PROBLEM, ask_again, free_parts
@@ -32,7 +32,7 @@ CANDIDATES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Searches of one kind."""
+    """The cost of searches of one kind."""
 
     nodes: int
     seconds: float
@@ -42,7 +42,7 @@ class Measured:
 
     @property
     def per_node_us(self) -> float:
-        """Ours, in microseconds."""
+        """Our own time per node, in microseconds."""
         return 1e6 * (self.seconds - self.parts_seconds) / self.nodes
 
 

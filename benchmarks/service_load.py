@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-# `benchmarks/` is searched first, and holds a script of the sandbox package's name.
+# Python searches `benchmarks/` first, and finds a script named like the sandbox package there.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.fill.free_parts import PROBLEM
@@ -46,16 +46,16 @@ from training.problems import FAMILIES, family_problems, missing_generator
 REQUESTS = 200
 QUICK_REQUESTS = 32
 TRAJECTORIES, CANDIDATES = 2, 4
-"""Of the bundled models: little, so that 200 requests at each level take minutes on two cores."""
+"""Budget for the bundled models: small, so that 200 requests at each level take minutes on two cores."""
 SHORT_PROBLEM = "11+12"
-"""Nearly as few nodes a request as the bundled models make, so that what a request takes once weighs in."""
+"""Nearly as few nodes per request as the bundled models make, so that the fixed cost of a request counts as much."""
 SMALL = {"trajectories": TRAJECTORIES, "search": {"candidates": CANDIDATES}}
 LEAVING_CLIENTS = 100
 LEAVING_TRAJECTORIES = 256
 HOT = 1.6
-"""At temperature 1 the bundled models are so sure of these problems that many a search would end by itself."""
+"""At temperature 1 the bundled models are so sure of these problems that many searches would end by themselves."""
 ROUNDS = {FREE: 3, BUNDLED: 1}
-"""Of overload."""
+"""Rounds of overload."""
 WARM_UP = 8
 
 DEFAULTS = Settings()
@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="the server under load")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--requests", type=int, help=f"at each level; {REQUESTS}, or {QUICK_REQUESTS} with --quick")
-    parser.add_argument("--quick", action="store_true", help="only what needs no models")
+    parser.add_argument("--quick", action="store_true", help="skip everything that needs models")
     arguments = parser.parse_args()
     if not arguments.quick and (reason := missing_generator()):
         sys.exit(reason)
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def _free(requests: int) -> dict[str, float]:
-    """With the server's defaults; no search ends early, so that all of them ask for the same."""
+    """Load with the server's defaults, except that no search ends early, so that all do the same work."""
 
     def bodies(count: int) -> list[Body]:
         base = {"problem": PROBLEM, "timeout_s": DEFAULTS.max_timeout_s, "search": {"stop_when_decided": False}}
@@ -114,7 +114,7 @@ def _bundled(requests: int) -> dict[str, float]:
     meter = CpuMeter()
 
     def cpu_s() -> float:
-        """The meter counts this process too, which is the clients."""
+        """CPU time of the server. The meter also counts this process, which runs the clients."""
         return meter.read_s() - time.process_time()
 
     with started(BUNDLED, {}) as server:
@@ -148,7 +148,7 @@ def _leaving(name: str, settings: Mapping[str, object]) -> dict[str, float]:
 
 
 def _problems(count: int, asking: Body) -> list[Body]:
-    """Of all families in turn."""
+    """Problems of all families in turn."""
     by_family = [family_problems(name, -(-count // len(FAMILIES))) for name in FAMILIES]
     questions = [problem.question for problems in zip(*by_family, strict=True) for problem in problems]
     base = {"timeout_s": DEFAULTS.max_timeout_s, **asking}

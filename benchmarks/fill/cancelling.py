@@ -16,7 +16,7 @@ from server.engines.protocols import EngineStats
 
 CANDIDATES = 16
 _ENOUGH_S = 60.0
-"""Longer than anything here takes; a broken engine would never be idle."""
+"""Longer than any step here. A broken engine would never be idle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,18 +24,18 @@ class Cancelled:
     """One search, cancelled with `CANDIDATES` candidates in flight or more."""
 
     in_flight: int
-    """Candidates at that moment."""
+    """Candidates in flight at that moment."""
     idle_s: float
-    """Until the engines held nothing of it and its processes were gone."""
+    """Time until the engines held none of its requests and its processes were gone."""
     tokens: int
-    """Generated after that moment. The search's tasks hear of it one after the other, in a few turns of the event loop,
-    while the engine may begin another step."""
+    """Tokens generated after that moment. The search's tasks are cancelled one after the other, in a few turns of the
+    event loop, and the engine may begin another step meanwhile."""
     tokens_after_return: int
-    """Generated after the search had returned: by the steps that were under way then."""
+    """Tokens generated after the search had returned, by the steps that were running then."""
 
 
 async def cancel_one(parts: OpenParts, problem: str, *, seed: int) -> Cancelled:
-    """Cancel it once the sandbox holds processes of it and enough candidates are being written."""
+    """Cancel the search once the sandbox has processes for it and enough candidates are being generated."""
     engines = parts.engines
     session = None if parts.sandbox.zygote_pid is None else os.getsid(parts.sandbox.zygote_pid)
 
@@ -79,7 +79,7 @@ async def cancel_one(parts: OpenParts, problem: str, *, seed: int) -> Cancelled:
 
 @dataclass(slots=True)
 class _CountedPolicy:
-    """Knows how many candidates are asked for and not answered."""
+    """Counts the candidates that were requested and have not been returned."""
 
     policy: Policy
     in_flight: int = 0

@@ -10,9 +10,9 @@ async def keep_in_flight(
 ) -> None:
     """Solve problem 0, 1, 2 and so on, `clients` of them at any time; the first failure ends it.
 
-    With the last of the `answers`, `then` is called before anything else happens, and what is still in flight is
-    cancelled: all the time until then exactly `clients` requests are in flight. A run to the end of every request would
-    also measure how the last ones are left alone.
+    Exactly `clients` requests are in flight until the last of the `answers`. Then `then` is called before anything else
+    happens, and the requests still in flight are cancelled. Waiting for every request would also measure the last ones,
+    which run with few others beside them.
     """
     numbers = itertools.count()
     answered = 0

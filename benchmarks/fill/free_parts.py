@@ -7,7 +7,7 @@ PROBLEM = "+".join(str(number) for number in range(11, 20))
 
 
 def free_parts() -> Parts:
-    """For one search."""
+    """Parts for one search."""
     return Parts(
         policy=ArithmeticPolicy(0.6),
         runner=ArithmeticRunner(),
@@ -21,7 +21,7 @@ def _indifferent(path: Path) -> float:
 
 
 async def ask_again(result: SearchResult, *, candidates: int, seed: int) -> None:
-    """The calls that made the tree, without the search. Paths are made outside the parts, so they count as theirs."""
+    """Repeat the calls that made the tree, without the search. The time of making paths counts as time of the parts."""
     parts, tree = free_parts(), result.tree
     states: dict[int, Snapshot | None] = {0: None}
     for node in tree.nodes:

@@ -10,7 +10,7 @@ from search import Candidate, Path, Policy
 
 @dataclass(slots=True, eq=False)
 class _Round:
-    """Proposals that begin together and end together."""
+    """The proposals of one round: they begin together and end together."""
 
     seats: set[int] = field(default_factory=set[int])
     under_way: int = 0
@@ -19,7 +19,7 @@ class _Round:
 
 
 class LockStep:
-    """The barrier: no policy call begins before every live search has asked, and none returns before all are done."""
+    """A barrier: no policy call begins before every live search has made one; none returns before all are done."""
 
     def __init__(self) -> None:
         self._live: set[int] = set()
@@ -28,7 +28,7 @@ class LockStep:
 
     @contextmanager
     def seat(self, policy: Policy) -> Generator[Policy]:
-        """The policy for one search, which is live until this is left."""
+        """The policy for one search. The search counts as live while the context is open."""
         seat = self._next_seat
         self._next_seat += 1
         self._live.add(seat)
@@ -39,7 +39,7 @@ class LockStep:
             self._open_if_all_asked()
 
     async def propose(self, policy: Policy, seat: int, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
-        """For the search of that seat."""
+        """Propose for the search of that seat."""
         joined = self._round
         joined.seats.add(seat)
         joined.under_way += 1

@@ -9,15 +9,15 @@ class Mode:
 
     name: str
     rollouts: int
-    """In flight within one tree."""
+    """Rollouts in flight within one tree."""
     is_lock_step: bool = False
     temperature: float | None = None
-    """None: the one at which the modes are compared."""
+    """None: the temperature at which the modes are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """One measurement: requests in flight, in one mode, until so many are answered."""
+    """One measurement: requests in flight, in one mode, until a number of them are answered."""
 
     mode: Mode
     requests: int
@@ -25,5 +25,5 @@ class Load:
 
     @property
     def name(self) -> str:
-        """In the names of figures."""
+        """Part of the names of figures."""
         return f"{self.requests}_requests/{self.mode.name}"

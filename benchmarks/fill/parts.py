@@ -21,7 +21,7 @@ from server.settings.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenParts:
-    """What a server solves with, as its default settings have it."""
+    """The parts that a server with default settings uses."""
 
     engines: Engines
     sampling: Sampling
@@ -30,19 +30,19 @@ class OpenParts:
     processor_time: ProcessorTime
 
     def policy(self, temperature: float) -> Policy:
-        """A view that draws so."""
+        """A view of the policy with this sampling."""
         return self.engines.policy.policy(replace(self.sampling, temperature=temperature))
 
     @asynccontextmanager
     async def open_runner(self, seed: int) -> AsyncGenerator[CodeRunner]:
-        """For one search."""
+        """A runner for one search."""
         async with self.sandbox.tree(seed=seed) as tree:
             yield SandboxRunner(tree)
 
 
 @asynccontextmanager
 async def open_parts(engine: str, folders: ModelFolders, settings: Settings, meter: Clock) -> AsyncGenerator[OpenParts]:
-    """`engine` is torch or vllm; `meter` tells the CPU time of everything that is started in here."""
+    """`engine` is torch or vllm; `meter` measures the CPU time of everything that is started in here."""
     async with AsyncExitStack() as stack:
         equality = await stack.enter_async_context(EqualityPool())
         await equality.warm_up()

@@ -28,15 +28,15 @@ class Spent:
     kinds: Mapping[str, float]
     total: float
     machine: float
-    """Of everybody on this machine."""
+    """Core-seconds of all processes on this machine."""
 
     @property
     def others(self) -> float:
-        """Core-seconds that were not ours to have."""
+        """Core-seconds that other processes used."""
         return max(0.0, self.machine - self.total)
 
     def since(self, before: "Spent") -> "Spent":
-        """Between two readings."""
+        """The difference of two readings."""
         return Spent(
             kinds={kind: max(0.0, seconds - before.kinds[kind]) for kind, seconds in self.kinds.items()},
             total=self.total - before.total,
@@ -46,7 +46,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessorTime:
-    """To be read on the event loop's thread."""
+    """A clock that must be read on the event loop's thread."""
 
     meter: Clock
     policy: Clock
@@ -54,7 +54,7 @@ class ProcessorTime:
     answers: Clock
 
     def read(self) -> Spent:
-        """Since the beginning."""
+        """The time spent since the beginning."""
         known = {"policy": self.policy(), "ppm": self.ppm(), "search": time.thread_time(), "answers": self.answers()}
         total = self.meter()
         kinds = {**known, "sandbox": total - sum(known.values())}
@@ -70,7 +70,7 @@ def _machine_s() -> float:
 
 
 def clock_of(processes: Callable[[], Iterable[int]]) -> Clock:
-    """Of processes that live on."""
+    """The CPU time of processes that stay alive."""
     return lambda: sum(map(_seconds_of, processes()))
 
 
@@ -78,12 +78,12 @@ def _seconds_of(process: int) -> float:
     try:
         fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
-        return 0.0  # gone meanwhile
+        return 0.0  # it has ended meanwhile
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 class TimedComputeThread(ComputeThread):
-    """Also knows for how long it stepped its loops."""
+    """A compute thread that also measures how long it steps its loops."""
 
     def __init__(self, *, threads: int) -> None:
         super().__init__(threads=threads)
@@ -98,13 +98,13 @@ class TimedComputeThread(ComputeThread):
 
 
 def shares(policy: Sequence[ComputeThread], ppm: Sequence[ComputeThread]) -> tuple[Clock, Clock]:
-    """The core-seconds of all threads but the event loop's, divided between the two engines."""
+    """The core-seconds of all threads except the event loop's, divided between the two engines."""
     division = _Division(policy, ppm)
     return lambda: division.read()[0], lambda: division.read()[1]
 
 
 class _Division:
-    """Divides what was spent since it was last read, so that no reading is below an earlier one."""
+    """Divides the time spent since its last reading, so that no reading is below an earlier one."""
 
     def __init__(self, *engines: Sequence[ComputeThread]) -> None:
         self._engines = engines

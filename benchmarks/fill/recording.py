@@ -26,21 +26,21 @@ OpenRunner = Callable[[int], AbstractAsyncContextManager[CodeRunner]]
 
 @dataclass(slots=True)
 class Recording:
-    """Calls that were answered before it was closed."""
+    """The calls that returned before the recording was closed."""
 
     proposals: list[PolicyCall] = field(default_factory=list[PolicyCall])
     scorings: list[Sequence[Path]] = field(default_factory=list[Sequence[Path]])
     steps: dict[int, list[RunnerCall]] = field(default_factory=lambda: defaultdict[int, list[RunnerCall]](list))
-    """By search."""
+    """By number of the search."""
     tokens: int = 0
     is_closed: bool = False
 
     def close(self) -> None:
-        """What is answered later is not part of it."""
+        """End the recording: calls that return later are not part of it."""
         self.is_closed = True
 
     def wrap(self, parts: Parts, search: int) -> Parts:
-        """Parts for the search of that number."""
+        """Recorded parts for the search with that number."""
         return listening(parts, partial(self._listen, search))
 
     @asynccontextmanager
@@ -60,7 +60,7 @@ class Recording:
                 pass
 
     async def propose_again(self, policy: Policy) -> int:
-        """All proposals at once; the tokens generated."""
+        """Repeat all proposals at once. Returns the number of tokens generated."""
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(policy.propose(asked.path, asked.n, seed=asked.seed)) for asked in self.proposals
@@ -68,13 +68,13 @@ class Recording:
         return sum(len(candidate.token_ids) for task in tasks for candidate in task.result())
 
     async def score_again(self, scorer: StepScorer) -> None:
-        """All scorings at once."""
+        """Repeat all scorings at once."""
         async with asyncio.TaskGroup() as group:
             for paths in self.scorings:
                 group.create_task(scorer.score(paths))
 
     async def run_again(self, open_runner: OpenRunner, *, trees: int) -> None:
-        """All code steps, each as soon as its parent is there, of as many trees at once as were live."""
+        """Repeat all code steps, each as soon as its parent exists, in as many trees at once as were live."""
         places = asyncio.Semaphore(trees)
 
         async def run_tree(search: int, steps: Sequence[RunnerCall]) -> None:

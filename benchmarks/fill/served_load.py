@@ -17,13 +17,13 @@ from server.engines.protocols import EngineStats
 
 CORES = len(os.sched_getaffinity(0))
 TEMPERATURE = 1.6
-"""The bundled models are so sure of these problems that at temperature 1 most candidates are the same, and most
-searches have nothing left to look for after one to five trajectories. At 1.6 they go on as hard problems do."""
+"""At temperature 1 the bundled models are so sure of these problems that most candidates are the same. Most searches
+then have nothing left to expand after one to five trajectories. At 1.6 they go on as for hard problems."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Served:
-    """One load, up to the last of its answers."""
+    """The measurement of one load, up to its last answer."""
 
     load: Load
     recording: Recording = field(default_factory=Recording)
@@ -31,7 +31,7 @@ class Served:
     wall_s: float = 0.0
     spent: Spent | None = None
     batch: float = 0.0
-    """Sequences per decoding step of the policy, mean."""
+    """Mean number of sequences per decoding step of the policy."""
 
     @property
     def core_seconds(self) -> float:
@@ -40,7 +40,7 @@ class Served:
 
     @property
     def core_seconds_left(self) -> float:
-        """By others."""
+        """Core-seconds that other processes left to this one."""
         assert self.spent is not None
         return max(self.spent.total, self.core_seconds - self.spent.others)
 
@@ -63,18 +63,18 @@ class Served:
 async def serve_load(
     load: Load, parts: OpenParts, problems: Sequence[str], *, config: SearchConfig, budget: Budget
 ) -> Served:
-    """Run the load."""
+    """Run the load and measure it."""
     served = Served(load=load)
     barrier = LockStep() if load.mode.is_lock_step else None
     config = replace(config, parallel_rollouts=load.mode.rollouts)
-    drawing = parts.policy(_temperature(load))
+    policy_view = parts.policy(_temperature(load))
 
     def hear(event: Event) -> None:
         served.nodes += isinstance(event, NodeAdded) and not served.recording.is_closed
 
     async def solve(number: int) -> None:
         async with parts.open_runner(number) as runner:
-            bare = Parts(policy=drawing, runner=runner, equality=parts.equality, scorer=parts.engines.ppm)
+            bare = Parts(policy=policy_view, runner=runner, equality=parts.equality, scorer=parts.engines.ppm)
             recorded = served.recording.wrap(bare, number)
             with nullcontext(recorded.policy) if barrier is None else barrier.seat(recorded.policy) as policy:
                 await search(
@@ -115,7 +115,7 @@ async def replay(served: Served, fresh: OpenParts) -> dict[str, float]:
             fresh, lambda: recording.run_again(fresh.open_runner, trees=served.load.requests)
         ),
     }
-    # Another batch rounds otherwise, and a sample may turn on it: a proposal made again may be longer or shorter.
+    # Rounding depends on the batch, and a sample on rounding: a repeated proposal may be longer or shorter.
     alone["policy"] *= recording.tokens / max(1, tokens)
     return {
         "efficiency": sum(alone.values()) / served.core_seconds,

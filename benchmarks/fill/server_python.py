@@ -21,7 +21,7 @@ from server.solving.solver import Solver
 
 
 async def seconds_per_node(*, requests: int) -> float:
-    """Core-seconds; what the fakes take themselves is measured by asking them again, and taken off."""
+    """Core-seconds per node. The time of the fakes is measured by repeating their calls, and is subtracted."""
     settings = Settings(stop_when_decided=False)
     nodes = 0
     fakes_s = 0.0
@@ -47,7 +47,7 @@ async def seconds_per_node(*, requests: int) -> float:
 
 @asynccontextmanager
 async def _served(open_parts: OpenParts, settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
-    """A client of the application, without a network between the two."""
+    """A client that calls the application without a network."""
     ready = asyncio.Event()
     solver = Solver(open_parts, settings, on_ready=ready.set)
     transport = httpx.ASGITransport(create_app(solver, settings))
@@ -57,7 +57,7 @@ async def _served(open_parts: OpenParts, settings: Settings) -> AsyncGenerator[h
 
 
 async def _same_search(request: SearchRequest) -> SearchResult:
-    """The fakes answer at once and always alike, so the server's search made this very tree."""
+    """The same search as the server's: the fakes are deterministic and answer at once, so it makes the same tree."""
     return await search(
         request.problem,
         parts=free_parts(),

@@ -9,7 +9,7 @@ Returned = TypeVar("Returned")
 
 
 class SimulatedClockLoop(asyncio.SelectorEventLoop):
-    """Where nothing is ready, its clock jumps to the next timer."""
+    """An event loop whose clock jumps to the next timer when no callback is ready."""
 
     def __init__(self) -> None:
         self._now_s = 0.0
@@ -20,7 +20,7 @@ class SimulatedClockLoop(asyncio.SelectorEventLoop):
         return self._now_s
 
     def jump(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move the clock on."""
         self._now_s += seconds
 
 

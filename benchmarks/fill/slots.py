@@ -32,12 +32,12 @@ class SlotEngine:
         """Seconds during which slots were taken, summed over the slots."""
 
     def policy(self, policy: Policy) -> Policy:
-        """What `policy` proposes, after as long as it takes to write."""
+        """A policy that returns the proposals of `policy` after the simulated time of generating them."""
         return _SlotPolicy(policy, self)
 
     @asynccontextmanager
     async def decoding(self) -> AsyncGenerator[None]:
-        """The engine works."""
+        """The engine runs while this is open."""
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self._decode())
             try:
@@ -46,7 +46,7 @@ class SlotEngine:
                 task.cancel()
 
     async def write(self, tokens: Sequence[int]) -> None:
-        """One sequence for each number of tokens; leaving early gives the slots back."""
+        """Generate one sequence per number of tokens. Cancelling frees the slots."""
         sequences = [_Sequence(max(1, count), asyncio.Event()) for count in tokens]
         self._waiting.extend(sequences)
         self._asked.set()

@@ -11,14 +11,14 @@ from search import Path as SearchPath
 from search.testing.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality, path_key
 
 DECODE_STEP_S = 0.025
-"""About what one token of a 7B model takes on one GPU, whatever the batch."""
+"""About the time of one token of a 7B model on one GPU, whatever the batch."""
 STEP_TOKENS = (10, 60)
 """Shortest and longest step; the published models write about 40 tokens a step."""
 RUN_S = 0.02
 """One code step in a warm sandbox."""
 ERROR_RATE = 0.45
 PPM_NOISE = 0.8
-"""Standard deviation of the PPM's opinion, which is +0.5 for a right path and -0.5 for a wrong one."""
+"""Standard deviation of the PPM's score, whose mean is +0.5 for a right path and -0.5 for a wrong one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class WordyPolicy:
     inner: ArithmeticPolicy
 
     async def propose(self, path: SearchPath, n: int, *, seed: int) -> Sequence[Candidate]:
-        """Lengths, too, are the same for the same arguments."""
+        """The same arguments give the same lengths too."""
         rng = random.Random(seed)
         candidates = await self.inner.propose(path, n, seed=seed)
         return [replace(one, token_ids=tuple(range(rng.randint(*STEP_TOKENS)))) for one in candidates]
@@ -43,7 +43,7 @@ class Sum:
 
 
 def draw_sum(seed: int) -> Sum:
-    """The same seed, the same problem."""
+    """The same seed gives the same problem."""
     rng = random.Random(seed)
     numbers = [rng.randint(2, 60) for _ in range(rng.randint(4, 7))]
     return Sum(question="+".join(map(str, numbers)), answer=str(sum(numbers)))
@@ -60,7 +60,7 @@ def wordy_parts() -> Parts:
 
 
 def opinion(path: SearchPath) -> float:
-    """What a noisy PPM says: the same path, the same noise."""
+    """The score of a noisy PPM: the same path gets the same noise."""
     numbers = path.problem.split("+")
     codes = [step.text for step in path.steps if step.stop is CandidateStop.END_OF_STEP]
     wanted = [f"\ntotal = {'total + ' if done else ''}{number}\n" for done, number in enumerate(numbers)]

@@ -24,14 +24,14 @@ _SCORE = 0.1
 
 
 class _Indifferent:
-    """The scorer among the fakes remembers all that it was asked."""
+    """A scorer that stores nothing, since the scorer of the fakes stores all calls."""
 
     async def score(self, paths: Sequence[Path]) -> Sequence[float]:
         return [_SCORE] * len(paths)
 
 
 def main() -> None:
-    """Serves until a signal; says where, as the real server does."""
+    """Serve until a signal. Prints the address, as the real server does."""
     settings = load_settings(sys.argv[1:]).settings
     configure_logging(level=settings.log_level, style=settings.log_format)
     listener = socket.create_server((settings.host, settings.port), backlog=2048)

@@ -19,7 +19,7 @@ _TOKENS = "rstar_engine_generated_tokens_total"
 
 
 async def leave_all(server: ServerProcess, reader: httpx.AsyncClient, bodies: Sequence[Body]) -> dict[str, float]:
-    """One client a body: every second one streams, the others wait for the response. All leave after a second."""
+    """One client per body: every second one streams, the others wait for the response. All leave after a second."""
     before = await server.read(reader)
     async with open_clients(len(bodies)) as clients, asyncio.TaskGroup() as group:
         staying = [
@@ -53,15 +53,15 @@ async def leave_all(server: ServerProcess, reader: httpx.AsyncClient, bodies: Se
 
 
 async def _stay(client: httpx.AsyncClient, url: str, body: Body) -> None:
-    """Cancelling this closes the connection."""
+    """Read the stream. Cancelling this closes the connection."""
     async with client.stream("POST", f"{url}/solve", json=body) as response:
         async for _ in response.aiter_raw():
             pass
 
 
 async def _until_idle(server: ServerProcess, reader: httpx.AsyncClient, left_s: float) -> float:
-    """How long after; or as long as it was waited for."""
-    while time.monotonic() < left_s + _LOOK_S and _is_busy(await server.read(reader)):  # noqa: ASYNC110  # it tells nobody
+    """Seconds from `left_s` until the server was idle, or until the wait was given up."""
+    while time.monotonic() < left_s + _LOOK_S and _is_busy(await server.read(reader)):  # noqa: ASYNC110  # no event
         await asyncio.sleep(_POLL_S)
     return time.monotonic() - left_s
 

@@ -17,19 +17,19 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """One level."""
+    """The figures of one level."""
 
     clients: int
     seen: Sequence[Seen]
     wall_s: float
     nodes: float
     server_cpu_s: float
-    """Of the server process."""
+    """CPU time of the server process."""
     all_cpu_s: float
-    """Of the sandbox too."""
+    """CPU time of the server and the sandbox."""
 
     def figures(self) -> dict[str, float]:
-        """By name."""
+        """The figures by name."""
         answered = [one for one in self.seen if one.ending is Ending.ANSWERED]
         trajectories = sum(one.trajectories for one in answered)
         return {
@@ -53,7 +53,7 @@ class Level:
 async def run_level(
     server: ServerProcess, reader: httpx.AsyncClient, bodies: Sequence[Body], *, clients: int, cpu_s: Clock
 ) -> Level:
-    """All of the bodies, once. `cpu_s` counts the server with everything that it started."""
+    """Send each body once. `cpu_s` counts the server with everything that it started."""
     before = await server.read(reader)
     began_s, began_cpu_s, began_all_s = time.monotonic(), server.cpu_s(), cpu_s()
     seen = await keep_asking(server.url, bodies, clients=clients)
@@ -70,7 +70,7 @@ async def run_level(
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """0 where there are no values."""
+    """A percentile of the values; 0 if there are none."""
     if len(values) < 2:
         return values[0] if values else 0.0
     return median(values) if percent == 50 else quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -21,7 +21,7 @@ async def overload(
     holds: int,
     rounds: int,
 ) -> dict[str, float]:
-    """All clients send at the same time; when each has its end, they do so again."""
+    """All clients send at the same time. When every request has ended, they do so again."""
     clients = FACTOR * holds
     async with server.memory(settle_s=_SETTLE_S) as memory:
         seen: list[Seen] = []

@@ -17,18 +17,18 @@ Body = Mapping[str, object]
 _NAME, _PAYLOAD = "event: ", "data: "
 
 _HANG_S = 600.0
-"""No request of ours may take longer: the server's own limit for one is at most this, and theirs are shorter."""
+"""The limit for one request. The server's own limit is at most this, and the requests ask for less."""
 
 
 class Ending(StrEnum):
-    """What became of a request."""
+    """How a request ended."""
 
     ANSWERED = "answered"
     """The last event is `done`."""
     REFUSED = "refused"
     """429 or 503 with `Retry-After`, as the API promises."""
     FAILED = "failed"
-    """Any other status, a refusal that does not say when to come back, or a stream that ends in `error`."""
+    """Any other status, a refusal without a time to retry, or a stream that ends in `error`."""
     BROKEN = "broken"
     """The connection broke, or the stream ended without its last event."""
     HUNG = "hung"
@@ -47,20 +47,20 @@ class Seen:
     whole_s: float = 0.0
     events: dict[str, int] = field(default_factory=dict[str, int])
     trajectories: int = 0
-    """As the receipt has it."""
+    """As counted in the result."""
 
     @property
     def lost_events(self) -> int:
-        """Trajectories that the receipt has and the stream did not tell."""
+        """Trajectories in the result without an event in the stream."""
         return abs(self.trajectories - self.events.get("trajectory", 0)) if self.ending is Ending.ANSWERED else 0
 
 
 @asynccontextmanager
 async def open_clients(count: int) -> AsyncGenerator[list[httpx.AsyncClient]]:
-    """Each with its own connections: a pool shared by hundreds takes longer over each than the server does."""
-    no_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the usual one reads a file of certificates for each client
+    """Clients with a connection pool each: a pool shared by hundreds of clients would be slower than the server."""
+    no_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the default one reads a file of certificates for each client
     async with AsyncExitStack() as stack:
-        # Proxies named in the environment are not meant for this machine.
+        # Proxies in the environment must not be used for requests to this machine.
         yield [
             await stack.enter_async_context(httpx.AsyncClient(verify=no_tls, timeout=None, trust_env=False))
             for _ in range(count)
@@ -68,7 +68,7 @@ async def open_clients(count: int) -> AsyncGenerator[list[httpx.AsyncClient]]:
 
 
 async def keep_asking(url: str, bodies: Sequence[Body], *, clients: int) -> list[Seen]:
-    """All requests, `clients` at a time, each of which sends its next as soon as the last has ended."""
+    """Send all requests from `clients` clients, each of which sends its next as soon as the last has ended."""
     waiting: Iterator[Body] = iter(bodies)
     seen: list[Seen] = []
 
@@ -83,7 +83,7 @@ async def keep_asking(url: str, bodies: Sequence[Body], *, clients: int) -> list
 
 
 async def ask(client: httpx.AsyncClient, url: str, body: Body) -> Seen:
-    """One request with its stream of events, up to its end. Never raises."""
+    """Send one request and read its stream of events to the end. Never raises."""
     seen = Seen()
     began_s = time.monotonic()
     try:
@@ -106,7 +106,7 @@ async def ask(client: httpx.AsyncClient, url: str, body: Body) -> Seen:
 
 
 async def _follow(response: httpx.Response, seen: Seen, began_s: float) -> None:
-    """Reads no more of an event than its name, and of the last all: the clients have to be faster than the server."""
+    """Read only the name of each event, and the last event whole: the clients have to be faster than the server."""
     last: str | None = None
     async for line in response.aiter_lines():
         if seen.first_byte_s is None:

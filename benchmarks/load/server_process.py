@@ -44,7 +44,7 @@ class Reading:
 
 @dataclass(slots=True, kw_only=True)
 class Memory:
-    """Of the server process itself, in MB."""
+    """Memory of the server process itself, in MB."""
 
     before_mb: float
     peak_mb: float
@@ -59,14 +59,14 @@ class ServerProcess:
     pid: int
 
     def cpu_s(self) -> float:
-        """Of this one process; the sandbox and its steps are others."""
+        """CPU time of this process. The sandbox and its steps are other processes."""
         return clock_of(lambda: [self.pid])()
 
     def resident_mb(self) -> float:
         return resident_bytes(self.pid) / _MB
 
     async def read(self, client: httpx.AsyncClient) -> Reading:
-        """What /metrics says now."""
+        """The present values of /metrics."""
         page = (await client.get(f"{self.url}/metrics")).raise_for_status().text
         totals: dict[str, float] = {}
         for family in text_string_to_metric_families(page):
@@ -76,7 +76,7 @@ class ServerProcess:
 
     @asynccontextmanager
     async def memory(self, *, settle_s: float) -> AsyncGenerator[Memory]:
-        """Watched while this is open; `after_mb` is read `settle_s` after the end."""
+        """Memory while this is open. `after_mb` is read `settle_s` after the end."""
         memory = Memory(before_mb=self.resident_mb(), peak_mb=self.resident_mb())
 
         async def sample() -> None:
@@ -94,7 +94,7 @@ class ServerProcess:
 
 @contextmanager
 def started(module: str, settings: Mapping[str, object]) -> Generator[ServerProcess]:
-    """`python -m module`; stopped by SIGTERM in the end, which it has to take well."""
+    """Run `python -m module`. At the end it gets SIGTERM, and must exit cleanly."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     ours = {f"{PREFIX}{name.upper()}": str(value) for name, value in {"port": 0, **settings}.items()}
     with tempfile.TemporaryFile("w+") as log:
@@ -131,7 +131,7 @@ def _stop(process: subprocess.Popen[str], log: IO[str]) -> None:
         process.kill()
         process.wait()
         raise SystemExit(f"the server did not stop within {_STOP_S:g} s:\n{_tail(log)}") from None
-    # uvicorn by itself raises the signal again in the end.
+    # uvicorn by itself raises the signal again at its end.
     if code not in (0, -signal.SIGTERM):
         raise SystemExit(f"the server ended with {code}:\n{_tail(log)}")
 

@@ -7,7 +7,7 @@ from benchmarks.steps.report import Target
 
 
 def targets() -> tuple[Target, ...]:
-    """In the order in which they are shown."""
+    """The targets in the order of printing."""
     return (*_of_server("free"), *_of_server("bundled"), *_of_leaving(), *_of_python())
 
 
@@ -20,7 +20,7 @@ def _of_server(kind: str) -> Iterator[Target]:
     ):
         for clients in CLIENTS:
             yield Target(name=f"{kind}/{clients}_clients/{figure}", words=f"{kind}, {clients} clients: {words}")
-    for figure, words in (("not_answered", "requests not answered"), ("lost_events", "trajectories not told")):
+    for figure, words in (("not_answered", "requests not answered"), ("lost_events", "trajectories without an event")):
         for clients in CLIENTS:
             yield Target(name=f"{kind}/{clients}_clients/{figure}", words=f"{kind}, {clients} clients: {words}", most=0)
     for figure, words, most in (

@@ -9,16 +9,16 @@ DEPTH = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """Steps, each in the state that the one before it left."""
+    """Steps that each run in the state of the one before."""
 
     name: str
     steps: tuple[str, ...]
     is_heavy: bool
-    """One early step costs far more than all the others."""
+    """Whether one early step costs far more than all the others."""
 
 
 def load_chains() -> list[Chain]:
-    """The light ones, then the heavy one."""
+    """The light chains, then the heavy one."""
     with (Path(__file__).parent / "chains.toml").open("rb") as file:
         entries = tomllib.load(file)["chain"]
     chains = [

@@ -14,7 +14,7 @@ _MOST_S = 20.0
 
 
 async def survival_s(*, trees: int, snapshots: int) -> float:
-    """Kill a server that has trees with live snapshots, and running steps."""
+    """Kill a server with live snapshots and running steps, and measure how long its processes live on."""
     server = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.steps.killed_server", str(trees), str(snapshots)),
         cwd=_ROOT,

@@ -11,7 +11,7 @@ CHILDREN = 4
 
 TRIVIAL = "x = sum(range(100))"
 DEAR = "import time\nend = time.thread_time() + 0.005\nwhile time.thread_time() < end: pass"
-"""Dear enough that a parent which is gone is brought back to life for all its children."""
+"""So expensive that an evicted parent is made again for all its children."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class _Node:
 
 
 async def grow(sandbox: Sandbox, step: str, *, rollouts: int, seed: int) -> int:
-    """Monte Carlo tree search with values out of the hat; returns the number of steps.
+    """Monte Carlo tree search with random values; returns the number of steps.
 
     A rollout follows the greatest UCT, expands the node it ends at, and goes on from child to child to the greatest
     depth; one path in ten ends earlier at each step, as with an answer.
@@ -50,7 +50,7 @@ async def grow(sandbox: Sandbox, step: str, *, rollouts: int, seed: int) -> int:
 
 async def _expand(tree: Tree, step: str, node: _Node, rng: random.Random) -> None:
     for number in range(CHILDREN):
-        # Siblings differ, or they would share what a policy's candidates do not.
+        # Siblings must differ, as a policy's candidates do; equal ones would share results.
         result = await tree.run(node.snapshot, f"{step}\ncandidate = {number}")
         assert result.outcome is Outcome.OK, result
         child = _Node(depth=node.depth + 1, snapshot=result.snapshot)

@@ -13,7 +13,7 @@ RUNNING = ("while True: pass", "import time; time.sleep(600)")
 
 
 async def main(trees_wanted: int, snapshots: int) -> None:
-    """Runs until it is killed, or its steps have used up their time."""
+    """Run until it is killed, or until its steps have used up their time."""
     async with Sandbox(limits=Limits(cpu_s=600, wall_s=600), workers=2) as sandbox:
         trees = [sandbox.tree(seed=number) for number in range(trees_wanted)]
         for tree in trees:
@@ -25,7 +25,7 @@ async def main(trees_wanted: int, snapshots: int) -> None:
             for code in RUNNING:
                 group.create_task(trees[0].run(None, code))
             while len({process.pid for process in members(sandbox.zygote_pid)} - before) < len(RUNNING):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)  # the kernel tells nobody
+                await asyncio.sleep(0.01)  # the kernel sends no event
             print(*(process.pid for process in members(sandbox.zygote_pid)), flush=True)
 
 

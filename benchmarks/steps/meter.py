@@ -25,10 +25,10 @@ _MOST_WINDOWS = 250
 
 
 class CpuMeter:
-    """To be made before what it is to count is started."""
+    """Make it before the processes that it should count are started."""
 
     def __init__(self) -> None:
-        # A task clock runs in the kernel too; asking to leave the kernel out is what ordinary users may do.
+        # Ordinary users may only ask for a clock without the kernel; a task clock counts the time in the kernel anyway.
         flags = _INHERIT | _EXCLUDE_KERNEL | _EXCLUDE_HYPERVISOR
         attributes = bytearray(_SIZE)
         struct.pack_into("<IIQ", attributes, 0, _SOFTWARE, _SIZE, _TASK_CLOCK)
@@ -46,7 +46,7 @@ class CpuMeter:
         return struct.unpack("<Q", os.read(self._descriptor, 8))[0] / 1e9
 
     async def quiet(self) -> float:
-        """Wait until nothing of ours works any more, as after making trees ahead or killing some; the reading then."""
+        """Wait until no process of ours works, such as after trees were made ahead or killed; the reading then."""
         last_s = self.read_s()
         in_row = 0
         for _ in range(_MOST_WINDOWS):

@@ -15,26 +15,26 @@ class Process(NamedTuple):
     group: int
 
     def is_node(self, session: int) -> bool:
-        """Neither launcher, nor zygote, nor a tree's first process, which leads its group."""
+        """Whether it is not the launcher, the zygote or a tree's first process (which leads its group)."""
         return self.group not in (session, self.pid)
 
 
 class Memory(NamedTuple):
-    """In bytes, as the kernel apportions it."""
+    """Memory in bytes, as the kernel apportions it."""
 
     pss: int
     private_dirty: int
 
 
 def members(session: int | None) -> list[Process]:
-    """Every living process of a session; none where there is no session."""
+    """Every living process of a session; none if there is no session."""
     found: list[Process] = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 fields = (entry / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
             except OSError:
-                continue  # gone meanwhile
+                continue  # it has ended meanwhile
             if int(fields[3]) == session and fields[0] not in "ZX":
                 found.append(Process(pid=int(entry.name), parent=int(fields[1]), group=int(fields[2])))
     return found

@@ -20,13 +20,13 @@ def main() -> None:
         importlib.import_module(library)
     for line in sys.stdin:
         steps: list[str] = json.loads(line)
-        told: dict[str, list[Any]] = {"cpu_s": [], "wall_s": [], "printed": []}
+        reply: dict[str, list[Any]] = {"cpu_s": [], "wall_s": [], "printed": []}
         for depth in range(1, len(steps) + 1):
             began_s, began_cpu_s = time.perf_counter(), time.thread_time()
-            told["printed"].append(_run(steps[:depth]))
-            told["cpu_s"].append(time.thread_time() - began_cpu_s)
-            told["wall_s"].append(time.perf_counter() - began_s)
-        print(json.dumps(told), flush=True)
+            reply["printed"].append(_run(steps[:depth]))
+            reply["cpu_s"].append(time.thread_time() - began_cpu_s)
+            reply["wall_s"].append(time.perf_counter() - began_s)
+        print(json.dumps(reply), flush=True)
 
 
 def _run(steps: list[str]) -> str:

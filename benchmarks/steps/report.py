@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What a figure shall be: at least `least`, or at most `most`."""
+    """The bound for a figure: at least `least`, or at most `most`."""
 
     name: str
     words: str
@@ -29,7 +29,7 @@ class Target:
 
 
 def show(figures: Mapping[str, float], targets: tuple[Target, ...]) -> None:
-    """Everything, then what has a target."""
+    """Print the other figures, then those with a target."""
     named = {target.name for target in targets}
     for name, value in figures.items():
         if name not in named:
@@ -43,7 +43,7 @@ def show(figures: Mapping[str, float], targets: tuple[Target, ...]) -> None:
 
 
 def write(path: Path, figures: Mapping[str, float]) -> None:
-    """A flat JSON object: the figures, the machine, versions."""
+    """Write a flat JSON object: the figures, the machine, versions."""
     machine = {
         "machine": f"{platform.machine()} {platform.system()} {platform.release()}",
         "cores": os.cpu_count(),

@@ -24,14 +24,14 @@ REPLAYER = Path(__file__).with_name("replayer.py")
 
 @dataclass(slots=True, kw_only=True)
 class Walk:
-    """By depth, from 1 on."""
+    """The costs of one walk, by depth from 1 on."""
 
     cpu_s: list[float] = field(default_factory=list[float])
     overhead_s: list[float] = field(default_factory=list[float])
-    """Without what the step itself took, where that is known."""
+    """CPU time without that of the step itself, if that is known."""
     wall_s: list[float] = field(default_factory=list[float])
     printed: list[str] = field(default_factory=list[str])
-    """By the path up to here."""
+    """Text printed by the path up to here."""
 
     @property
     def mean_cpu_s(self) -> float:
@@ -42,13 +42,13 @@ Way = Callable[[Chain], Awaitable[Walk]]
 
 
 def on_sandbox(sandbox: Sandbox, meter: CpuMeter, *, replays: bool = False) -> Way:
-    """Each step in a tree's node; the end of the tree is shared out among the steps."""
+    """Run each step in a node of a tree. The cost of ending the tree is divided among the steps."""
 
     async def walk_chain(chain: Chain) -> Walk:
         walk = Walk()
         replayed = sandbox.counters.replayed_steps
         async with sandbox.tree(seed=1) as tree:
-            # The tree's first processes, and the next ones for the pool, are not a step's cost.
+            # The tree's first processes, and the next ones for the pool, are not part of a step's cost.
             await tree.run(None, "")
             await meter.quiet()
             parent, printed = None, ""
@@ -74,7 +74,7 @@ def on_sandbox(sandbox: Sandbox, meter: CpuMeter, *, replays: bool = False) -> W
 
 
 def in_fresh_processes(meter: CpuMeter) -> Way:
-    """Each path in a new interpreter, which imports what the path's first step says."""
+    """Run each path in a new interpreter, which imports the modules that the first step of the path imports."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
     async def walk_chain(chain: Chain) -> Walk:
@@ -100,7 +100,7 @@ def in_fresh_processes(meter: CpuMeter) -> Way:
 
 @asynccontextmanager
 async def in_one_process() -> AsyncGenerator[Way]:
-    """Each path by `exec` in one lasting interpreter, without any isolation; what asking it costs is not counted."""
+    """Run each path by `exec` in one lasting interpreter, without isolation. The exchange itself is not counted."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(REPLAYER)), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 20
     )
