@@ -36,7 +36,7 @@ class Ballot:
 
     @property
     def weight(self) -> float:
-        """Of one of its votes, in [0, 1]."""
+        """The weight of one of its votes, in [0, 1]."""
         return NEUTRAL_WEIGHT if self.score is None else (1.0 + self.score) / 2.0
 
 
@@ -47,7 +47,7 @@ class AnswerGroup:
     answer: str
     """As the best-scored trajectory spells it."""
     votes: int
-    """Of the trajectories that state the answer."""
+    """Votes of the trajectories that state the answer."""
     weight: float
     """Sum of the weights of the votes: under `weighted_vote` only the best-scored `top_k` of all trajectories vote."""
     score: float | None
@@ -62,7 +62,7 @@ class Standing:
 
     groups: tuple[AnswerGroup, ...] = ()
     confidence: float = 0.0
-    """That the first is right, in [0, 1); 0 without an answer."""
+    """Confidence that the first is right, in [0, 1); 0 without an answer."""
 
     @property
     def answer(self) -> str | None:
@@ -92,7 +92,7 @@ def ballot_of(tree: Tree, node: Node) -> Ballot | None:
 def count_votes(
     cast: Sequence[Ballot], class_of: Callable[[str], int], *, failures: int, selection: Selection, top_k: int | None
 ) -> Standing:
-    """Rank the answers. `failures` trajectories ended without one; `class_of` tells which answers are equal."""
+    """Rank the answers. `failures` trajectories ended without one; `class_of` gives the class of equal answers."""
     ranked = sorted(cast, key=lambda ballot: (-ballot.weight, ballot.node_id))
     seats = len(ranked) + failures if top_k is None or selection is not Selection.WEIGHTED_VOTE else top_k
     voting = ranked[:seats]

@@ -36,7 +36,7 @@ class Budget:
             raise ValueError(f"budget seconds must be a finite number above 0, not {self.seconds}")
 
     def stop_reason(self, *, trajectories: int, tokens: int, seconds: float) -> StopReason | None:
-        """Why to stop after spending this much; None: go on."""
+        """The reason to stop after spending this much; None: go on."""
         enough_trajectories = self.trajectories is not None and trajectories >= self.trajectories
         if enough_trajectories or (self.tokens is not None and tokens >= self.tokens):
             return StopReason.BUDGET
@@ -80,7 +80,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Spent by one call of `search`; spending of earlier calls for the same tree counts only where stated."""
+    """Spending of one call of `search`; spending of earlier calls for the same tree counts only where stated."""
 
     trajectories: int
     """In the tree, those of earlier calls included."""

@@ -39,7 +39,7 @@ class Selection(StrEnum):
     WEIGHTED_VOTE = "weighted_vote"
     """The answer with the greatest sum of (1 + score) / 2 over the best-scored trajectories."""
     MAJORITY = "majority"
-    """The answer of most trajectories, whatever their scores."""
+    """The answer of most trajectories; scores do not count."""
     BEST = "best"
     """The answer of the best-scored trajectory (the paper's choice)."""
 

@@ -55,9 +55,9 @@ class Plan:
     """Candidates to ask for."""
     seed: int
     route: Route
-    """To the interpreter state after the node."""
+    """The route to the interpreter state after the node."""
     executions: Sequence[Execution]
-    """Of the code steps down to the node."""
+    """The executions of the code steps down to the node."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +106,7 @@ class Expander:
         self._snapshots: dict[NodeId, Snapshot | None] = {ROOT: None}
 
     def plan(self, node_id: NodeId, *, n: int, draw: int = 0) -> Plan:
-        """For at most `n` children of an open node, as the tree is now; `draw` tells repeated requests apart."""
+        """For at most `n` children of an open node, as the tree is now; `draw` numbers repeated requests."""
         path = self._tree.path(node_id)
         return Plan(
             node=self._tree[node_id],
@@ -179,7 +179,7 @@ def route_to(tree: Tree, snapshots: Mapping[NodeId, Snapshot | None], node_id: N
 
 
 def request_seed(search_seed: int, path: Path, *, draw: int) -> int:
-    """A seed from 0 to 2**63 - 1 for proposing the step after `path`; `draw` tells repeated requests apart.
+    """A seed from 0 to 2**63 - 1 for proposing the step after `path`; `draw` numbers repeated requests.
 
     The same in every run of the same search. It is a hash because engines give sample k of a request the seed s + k:
     requests with consecutive seeds would share samples. The top bit of the 64-bit hash is dropped, since engines take
@@ -198,7 +198,7 @@ def request_seed(search_seed: int, path: Path, *, draw: int) -> int:
 
 
 async def propose(plan: Plan, *, parts: Parts, config: SearchConfig) -> Proposal:
-    """Raises `BrokenPart` where a part breaks its contract, and whatever a part raises."""
+    """Make a proposal. Raises `BrokenPart` if a part breaks its contract, and any exception of a part."""
     node_id = plan.node.id
     try:
         candidates = await parts.policy.propose(plan.path, plan.n, seed=plan.seed)
@@ -279,7 +279,7 @@ class Restored:
     """The result of following a route."""
 
     state: Snapshot | None
-    """At its end, unless it was lost."""
+    """The state at its end, unless it was lost."""
     made: dict[NodeId, Snapshot] = field(default_factory=dict[NodeId, Snapshot])
     """Snapshots made again on the way."""
     lost: NodeId | None = None

@@ -158,7 +158,7 @@ class _Tape:
             )
 
     async def response(self, scope: str, number: int, made: Call) -> Response:
-        """The recorded response; waits for ever where the recorded search ended before it used one."""
+        """The recorded response; waits without end if the recorded search ended before it used one."""
         if _operation(scope) not in self._applied_ever:
             await asyncio.Event().wait()
         recorded = self._calls.get((scope, number))

@@ -30,7 +30,7 @@ class SearchResult:
     answer: str | None
     """The best; None where no trajectory states one."""
     confidence: float
-    """That `answer` is right, in [0, 1); see `search.answers`."""
+    """Confidence that `answer` is right, in [0, 1); see `search.answers`."""
     best_path: tuple[NodeId, ...]
     """The steps of the best-scored trajectory that gives `answer`, from the first step down; empty without one."""
     trajectories_to_answer: int | None
@@ -89,7 +89,7 @@ class Run:
         return Expander(tree, config=self.config, seed=self._seed)
 
     def stop_reason(self) -> StopReason | None:
-        """Why not to begin another rollout; None: go on."""
+        """Why no further rollout may begin; None: go on."""
         if self.tape is not None:
             self.tape.check_end(applied=self.tree.applied)
         spent = self.budget.stop_reason(

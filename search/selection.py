@@ -13,7 +13,8 @@ skipped: the value of a known trajectory is known, and walking it again would sp
 
 P(s), PUCT's prior, is the share of the policy's belief among the live siblings: `multiplicity` candidates agreed on the
 step, each as likely as its tokens are on average (the geometric mean of their probabilities). The probability of the
-whole step is not used: it falls by orders of magnitude with every line, and the shortest sibling would get it all.
+whole step is not used: it falls by orders of magnitude with every line, and the shortest sibling would get nearly all
+of the prior.
 """
 
 import math

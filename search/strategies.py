@@ -155,7 +155,7 @@ class _Planned(NamedTuple):
     width: int
     """Trajectories at most."""
     draw: int
-    """Its first trajectory in the tree, which tells its seeds from those of other branches."""
+    """Its first trajectory in the tree, which separates its seeds from those of other branches."""
 
 
 async def _take_branches(  # noqa: PLR0913 - the baselines differ in nothing but these arguments
@@ -200,7 +200,7 @@ def _graft(run: Run, branch: Branch) -> None:
     offset = len(run.tree.nodes) - 1
     added = run.tree.graft(branch.tree)
     if not added:
-        # Not even a first step fits behind the problem: another draw would change nothing.
+        # Not even a first step fits behind the problem: another sample would change nothing.
         run.tree.close(ROOT, branch.tree.root.outcome)
     run.report_added(added)
     for end in branch.ends:

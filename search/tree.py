@@ -187,7 +187,7 @@ def give_prior(node: Node, score: float) -> None:
 
 
 def trajectory_value(node: Node) -> float:
-    """The value of a trajectory that ended at `node`, in [-1, 1]; 0 for an answer that nobody judged or scored."""
+    """Value of a trajectory that ended at `node`, in [-1, 1]; 0 for an answer that was neither judged nor scored."""
     if node.outcome is NodeOutcome.ANSWERED:
         return 0.0 if node.terminal_value is None else node.terminal_value
     return FAILED_VALUE

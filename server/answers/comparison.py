@@ -37,7 +37,7 @@ def decide_exactly(a: str, b: str) -> Verdict | None:
 
 
 def _compare(a: str, b: str, algebra: Algebra | None) -> Verdict:
-    a, b = sorted((a.strip(), b.strip()))  # whatever is decided below, the order cannot matter
+    a, b = sorted((a.strip(), b.strip()))  # so that the order cannot matter below
     if a == b:
         return Verdict.SAME
     if _INTEGER.fullmatch(a) and _INTEGER.fullmatch(b):

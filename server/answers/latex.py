@@ -7,7 +7,7 @@ import ast
 import re
 
 MAX_CHARS = 2000
-"""Longer answers stay unchanged: nobody reads such an expression."""
+"""Longer answers stay unchanged, as they are too long to be read."""
 
 _ADD, _MULTIPLY, _NEGATE, _POWER, _ATOM = range(5)
 """How tightly a piece holds together; one that holds less than its place needs gets brackets."""

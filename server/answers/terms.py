@@ -81,7 +81,7 @@ class Shape(StrEnum):
     """Braces: neither order nor repetitions matter."""
     CLOSED = "[]"
     OPEN = "()"
-    """A tuple, a point or an open interval: the text alone does not tell, and equality is the same for all."""
+    """A tuple, a point or an open interval: the text does not distinguish them, and their equality is the same."""
     HALF_OPEN_LEFT = "(]"
     HALF_OPEN_RIGHT = "[)"
     ANGLE = "<>"

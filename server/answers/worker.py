@@ -45,7 +45,7 @@ def _verdict(a: str, b: str) -> Verdict:
         return compare(a, b)
     except MemoryError:
         raise  # nothing here can be trusted any more: the process ends and is replaced
-    except Exception:  # noqa: BLE001 - sympy raises whatever it likes; any failure to compare means "could not check"
+    except Exception:  # noqa: BLE001 - sympy raises any type; every failure to compare means "could not check"
         return Verdict.UNKNOWN
 
 

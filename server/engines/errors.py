@@ -25,7 +25,7 @@ class MemoryRefused(EngineError):
 
 
 class SelfCheckFailed(EngineError):
-    """The PPM's scores are not those that were noted when it was made."""
+    """The PPM's scores differ from those written when it was made."""
 
 
 class EngineClosed(EngineError):

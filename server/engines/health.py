@@ -22,33 +22,33 @@ class HealthWatch:
     """Its name in the log."""
     _: KW_ONLY
     is_up: Callable[[], bool]
-    """Asked often, must not wait."""
+    """Called often, so it must not wait."""
     start: Callable[[], Awaitable[object]]
-    """Returns only where the part works, and may do nothing where it does."""
+    """Returns only if the part works. It may do nothing if the part works already."""
     unavailable: type[Exception]
     """What calls and `start` raise when the part does not work."""
     restarts: Callable[[], int] = lambda: 0
-    """Starts after the first one, whoever made them."""
+    """Starts after the first one, including those made by calls."""
     slow: str = "it ended, and starting it again takes long"
     """The fault while a start takes longer than `patience_s`."""
     look_s: float = 1.0
-    """How often a part that works is looked at; a call that fails makes us look at once."""
+    """Interval of checks of a working part. A call that fails causes a check at once."""
     patience_s: float = 5.0
     """A start takes about a second, more on a busy machine; one that takes longer than this is a fault."""
     start_limit_s: float | None = 120.0
-    """A start that takes longer is cancelled and made anew; None to wait for as long as it takes. Parts give up a start
+    """A start that takes longer is cancelled and repeated; None waits without a limit. Parts give up a start
     of theirs after a minute, and may try twice."""
     steady_s: float = 60.0
     """A part that has been up for so long has recovered: its next end counts as the first."""
     delays_s: Sequence[float] = (0.0, 1.0, 2.0, 5.0, 15.0)
-    """Before the first start, the second and so on: a part that ends again and again does not keep the machine busy."""
+    """Delays before the first start, the second and so on, so that a part that keeps ending causes little load."""
     fault: str | None = field(default=None, init=False)
-    """What is wrong, in a sentence for the operator; None while all is well."""
+    """The fault in a sentence for the operator; None while the part works."""
     _alarm: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @contextmanager
     def calling(self) -> Generator[None]:
-        """Around a call of the part: one that raises `unavailable` is a fault, and makes us start the part again."""
+        """Wraps a call of the part. A call that raises `unavailable` sets the fault and causes a restart."""
         try:
             yield
         except self.unavailable as error:
@@ -63,7 +63,7 @@ class HealthWatch:
         self.fault = None
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Watch the part until cancelled."""
         now = asyncio.get_running_loop().time
         setbacks, restarts, trouble_s = 0, self.restarts(), -math.inf
         while True:
@@ -95,7 +95,7 @@ class HealthWatch:
                 await self.start()
         except self.unavailable as error:
             self._fail(str(error))
-        except Exception as error:  # noqa: BLE001  # the boundary: whatever a start raises, there will be another
+        except Exception as error:  # noqa: BLE001  # the boundary: any failed start is tried again
             if not limit.expired():
                 self._fail(f"{type(error).__name__}: {error}")
             elif not self.is_up():  # as below
@@ -106,7 +106,7 @@ class HealthWatch:
             late.cancel()
 
     def _take_long(self) -> None:
-        if not self.is_up():  # else it only waits for its turn among others
+        if not self.is_up():  # otherwise it only waits for its turn
             self._fail(self.slow)
 
     def _fail(self, fault: str) -> None:
@@ -117,7 +117,7 @@ class HealthWatch:
 
 @asynccontextmanager
 async def watching(watches: Sequence[HealthWatch]) -> AsyncGenerator[None]:
-    """All of them watch their parts in here."""
+    """The given watches run while this context is open."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(watch.run()) for watch in watches]
         try:

@@ -23,7 +23,7 @@ class CompletionRequest:
     """The prompt, cut where paths of one search part."""
     n: int
     seed: int
-    """Decides all samples of the request; requests with different seeds share none."""
+    """The seed determines all samples of the request; requests with different seeds share none."""
     sampling: Sampling
     max_tokens: int
     """At least 1; prompt and continuation together fit the model's context."""
@@ -49,7 +49,7 @@ class Completion:
 
 
 class Completer(Engine, Protocol):
-    """An engine that continues prompts, whatever they say."""
+    """An engine that continues prompts of any text."""
 
     async def complete(self, request: CompletionRequest) -> Sequence[Completion]:
         """`n` completions. Cancelling the call stops the model. Raises `EngineError`."""
@@ -85,7 +85,7 @@ class TrainedFormat(PathTokens, StepFormat):
         token_ids, steps = completion.token_ids, self._steps
         stop = steps.stops.get(token_ids[-1], CandidateStop.LENGTH) if token_ids else CandidateStop.LENGTH
         if not all(token < steps.size for token in token_ids):
-            stop = CandidateStop.LENGTH  # The padding of the vocabulary has no text: no step that could go on.
+            stop = CandidateStop.LENGTH  # The padding of the vocabulary has no text, so no step can contain it.
         text = steps.decode_step(token_ids)
         return Candidate(text=text, token_ids=token_ids, logprob=completion.logprob, stop=stop)
 
@@ -98,7 +98,7 @@ class PolicyEngine:
         self.step_format = step_format
 
     def policy(self, sampling: Sampling) -> "PolicyView":
-        """A view with this sampling; costs nothing, lives as long as the engine."""
+        """A view with this sampling. It is free to make and lives as long as the engine."""
         return PolicyView(self, sampling)
 
     def prompt_tokens(self, problem: str) -> int:
@@ -162,7 +162,7 @@ class PolicyView:
     async def propose(self, path: Path, n: int, *, seed: int) -> Sequence[Candidate]:
         """`n` candidates, sampled from generators of their own.
 
-        A candidate's log-probability is that of everything the model wrote. Greedy candidates are all the same. Raises
+        A candidate's log-probability covers all tokens that the model wrote. Greedy candidates are all the same. Raises
         `PathTooLong`, `EngineError`, and ValueError for n < 1 or for tokens of another model.
         """
         return await self.engine.propose(path, n, seed=seed, sampling=self.sampling)
@@ -170,5 +170,5 @@ class PolicyView:
 
 def vllm_seed(seed: int) -> int:
     """A hash from 0 to 2**62 - 1. vLLM gives sample k of a request this number + k: neighbouring seeds must not stay
-    neighbours, nor leave the range of signed 64-bit numbers."""
+    neighbours, and must fit into signed 64-bit numbers."""
     return int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), "big") >> 2

@@ -64,7 +64,7 @@ class EngineStats:
     tokens_generated: int = 0
     """Tokens sampled, those of aborted calls included."""
     tokens_aborted: int = 0
-    """Of these, those known to be of aborted calls; vLLM and remote servers do not tell."""
+    """Of these, those known to be of aborted calls; vLLM and remote servers do not report them."""
     tokens_encoded: int = 0
     """Path tokens run through the model."""
     tokens_reused: int = 0
@@ -82,7 +82,7 @@ class EngineStats:
 
     @contextmanager
     def calling(self) -> Generator[None]:
-        """Around one call: counts it, and whether its caller left before the end."""
+        """Wraps one call: counts it, and whether its caller left before the end."""
         self.requests += 1
         self.in_flight += 1
         try:
@@ -104,7 +104,7 @@ class EngineStats:
 
 
 def total(parts: Sequence[EngineStats]) -> EngineStats:
-    """Of an engine that counts in several places."""
+    """The total of an engine that counts in several places."""
     return EngineStats(
         requests=sum(part.requests for part in parts),
         aborted=sum(part.aborted for part in parts),
@@ -122,7 +122,7 @@ def total(parts: Sequence[EngineStats]) -> EngineStats:
 
 
 class Engine(Protocol):
-    """One model at work. Entering starts it and waits until it can serve; leaving ends all of it, whatever it holds.
+    """One model at work. Entering starts it and waits until it can serve; leaving ends all of it and frees everything.
 
     Entering raises `EngineError` where it cannot be started.
     """
@@ -139,7 +139,7 @@ class Engine(Protocol):
 
     @property
     def fault(self) -> str | None:
-        """Why it cannot serve now, in a sentence for the operator; None while all is well. Asked often: never waits."""
+        """Why it cannot serve now, in a sentence for the operator; None while it can. Called often: never waits."""
         ...
 
     @property
@@ -158,13 +158,13 @@ class ScorerEngine(Engine, StepScorer, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engines:
-    """The engines of one process: the same to whoever uses them, whatever kind they are of."""
+    """The engines of one process. All kinds of engines have this interface."""
 
     policy: "PolicyEngine"
     ppm: ScorerEngine
 
     def check_room(self, max_step_tokens: int) -> None:
-        """Raise `CheckpointError` where no problem fits beside a step. To be asked when the policy was entered: only
+        """Raise `CheckpointError` where no problem fits beside a step. Call it when the policy was entered: only
         then is it known how much of a model's context a remote server serves."""
         if self.policy.context_tokens <= max_step_tokens:
             raise CheckpointError(

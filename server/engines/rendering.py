@@ -22,14 +22,14 @@ TokenSegment: TypeAlias = tuple[int, ...]
 PathSegments: TypeAlias = tuple[TokenSegment, ...]
 
 END_OF_TEXT = "<|endoftext|>"
-"""Padding and end of sequence; a policy that writes it gave up in the middle of a step."""
+"""Padding and end of sequence. A policy that writes it stops in the middle of a step."""
 
 _PROMPTS_KEPT = 256
 """Problems whose tokens are remembered: more than searches run at once. A few-shot prompt has some thousand tokens."""
 
 
 class SegmentTokenizer:
-    """A model's tokenizer. Special tokens mean themselves in trusted text only: nobody else can write one."""
+    """A model's tokenizer. Special tokens are read as such only in trusted text; other text cannot forge one."""
 
     def __init__(self, file: FilePath) -> None:
         """Raises `CheckpointError`."""
@@ -53,7 +53,7 @@ class SegmentTokenizer:
         return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text, special tokens spelt out."""
+        """The text of the tokens, with special tokens spelt out."""
         return self._trusted.decode(list(token_ids), skip_special_tokens=False)
 
     def first_ids(self) -> tuple[int, ...]:
@@ -82,7 +82,7 @@ class StepTokenizer(SegmentTokenizer):
         self.stops[self.special_ids[END_OF_TEXT]] = CandidateStop.LENGTH
 
     def encode_step(self, text: str, stop: CandidateStop) -> tuple[int, ...]:
-        """The tokens of a step that somebody else than the policy wrote, stop token included."""
+        """The tokens of a step that the policy did not write, stop token included."""
         word = next(word for word, meaning in STOP_TOKENS.items() if meaning is stop)
         return self.encode(Segment(text + word, is_trusted=True))
 
@@ -93,7 +93,7 @@ class StepTokenizer(SegmentTokenizer):
 
 
 def joined(segments: Iterable[Sequence[int]]) -> tuple[int, ...]:
-    """As one sequence."""
+    """All tokens as one sequence."""
     return tuple(chain.from_iterable(segments))
 
 
@@ -104,7 +104,7 @@ class PathRendering(ABC):
 
     @abstractmethod
     def segments(self, path: Path) -> PathSegments:
-        """Joined, what the model reads; the cuts fall where paths of one search part.
+        """The text that the model reads, cut where paths of one search part.
 
         Raises ValueError for a step whose tokens are not this tokenizer's.
         """
@@ -133,7 +133,7 @@ class PathTokens(PathRendering):
         return tuple(segment for segment in (self._prompt(path.problem), *steps) if segment)
 
     def encode_prompt(self, problem: str) -> tuple[int, ...]:
-        """All that stands before the first step."""
+        """The tokens before the first step."""
         return self._encode(prompt_segments(problem))
 
     def _encode(self, segments: tuple[Segment, ...]) -> tuple[int, ...]:

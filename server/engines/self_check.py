@@ -39,7 +39,7 @@ _STEPS = (
 
 
 def write_self_check(folder: FilePath) -> None:
-    """Note the PPM's scores of the fixed paths in its folder. Call it when the weights are final."""
+    """Write the PPM's scores of the fixed paths to its folder. Call it when the weights are final."""
     tokenizer = ModelFolder(folder).step_tokenizer
     scores = _reference_scores(folder, [PathTokens(tokenizer).token_ids(path) for path in _paths(tokenizer)])
     text = json.dumps({"scores": scores}, indent=1)
@@ -47,9 +47,9 @@ def write_self_check(folder: FilePath) -> None:
 
 
 async def check_scores(scorer: StepScorer, folder: FilePath) -> None:
-    """Raise `SelfCheckFailed` where `scorer` gives other scores than were noted in the PPM's `folder`.
+    """Raise `SelfCheckFailed` where `scorer` gives other scores than the file in the PPM's `folder`.
 
-    A folder without a note is served, with a warning: nothing can be said of it.
+    A folder without that file is served, with a warning that it was not checked.
     """
     file = folder / FILE
     if not file.is_file():

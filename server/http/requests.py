@@ -19,7 +19,7 @@ from server.solving.searches import SearchRequest
 Value = TypeVar("Value")
 
 CLIENT_LEFT = 499
-"""Status of a response that nobody reads; the logs of proxies use this number."""
+"""Status for a client that has left before its response; the logs of proxies use this number."""
 
 
 def search_request(body: SolveRequest, settings: Settings, *, endpoint: str) -> SearchRequest:

@@ -9,7 +9,7 @@ delays its search, so it gets no more than seconds."""
 
 
 class SandboxRunner:
-    """Runs the steps of one search in one sandbox tree. Whoever opened the tree closes it.
+    """Runs the steps of one search in one sandbox tree. The caller that opened the tree closes it.
 
     Example: `await SandboxRunner(tree).run(None, "x = 6")` gives an execution whose snapshot is the parent of the next
     step.

@@ -47,7 +47,7 @@ class Ticket:
 @dataclass(slots=True)
 class _Client:
     served: int
-    """Number of the last turn given to it; for a new client of the last one given to anybody."""
+    """Number of its last turn; for a new client, the number of the last turn of any client."""
     running: int = 0
     waiting: deque[Ticket] = field(default_factory=deque[Ticket])
 

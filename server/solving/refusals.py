@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class RefusalKind(StrEnum):
-    """Why a request is refused. Programs tell refusals apart by these names."""
+    """Why a request is refused. Programs distinguish refusals by these names."""
 
     MALFORMED_BODY = "malformed-body"
     """The body is not JSON."""

@@ -192,7 +192,7 @@ class RunningSearch:
         return watcher
 
     def remove(self, watcher: Watcher) -> None:
-        """The watcher leaves. Nobody needs the search after the last one has left."""
+        """The watcher leaves. The search ends after the last one has left."""
         if watcher not in self._watchers:
             return
         self._watchers.remove(watcher)

@@ -157,7 +157,7 @@ class Solver:
         return self.parts
 
     async def _run(self, running: RunningSearch, parts: ServingParts) -> SearchEnding:
-        """The outermost frame of a search: whatever a part raises becomes the ending, and is logged."""
+        """The outermost frame of a search: any exception of a part is logged and becomes the ending."""
         try:
             return await self._solve(running, parts)
         except Refusal as refusal:

@@ -19,8 +19,8 @@ from server.engines.policy import Completion, StepFormat
 from server.engines.rendering import PathTokens, SegmentTokenizer
 
 STOP_STRINGS = (*STOP_TOKENS, OUTPUT)
-"""What ends a generation: the ends of steps, and the program's output, which the model must not write. vLLM takes no
-more than four."""
+"""Texts that end a generation: the ends of steps, and the program's output, which the model must not write. vLLM takes
+at most four."""
 
 
 class DisarmingTokenizer(SegmentTokenizer):
@@ -81,7 +81,7 @@ def disarmed(text: str) -> str:
 
 
 class TextTokens(Protocol):
-    """The part of a tokenizer that is needed here."""
+    """The methods of a tokenizer that this module needs."""
 
     @property
     def end_ids(self) -> frozenset[int]: ...

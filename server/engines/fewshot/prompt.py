@@ -41,7 +41,7 @@ INSTRUCTION = f"""Solve the mathematics problem by a Python program that you wri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkedExample:
-    """A problem solved as it should be."""
+    """A problem with a model solution."""
 
     problem: str
     steps: tuple[str, ...]
@@ -101,7 +101,7 @@ EXAMPLES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What stands around the problem, all of it to be trusted."""
+    """The text around the problem; all of it is trusted."""
 
     before: str
     after: str
@@ -122,7 +122,7 @@ def plain_frame() -> Frame:
 
 
 def frame_of(folder: FilePath) -> Frame:
-    """By the template in the model's folder, or the plain one where there is none. Raises `CheckpointError`."""
+    """Frame by the template in the model's folder, or the plain frame. Raises `CheckpointError`."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:

@@ -34,11 +34,11 @@ class RemoteModel:
     name: str
     context_tokens: int
     model_id: str
-    """Name and server. Serve changed weights under a new name: nothing here can see what a name stands for."""
+    """Name and server. Serve changed weights under a new name, since the weights behind a name cannot be seen here."""
 
 
 class RemoteEngine(ABC):
-    """`server.engines.protocols.Engine`, by one server. Leaving it drops the connections, and is for good."""
+    """`server.engines.protocols.Engine`, by one server. Leaving it closes the connections for good."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class RemoteEngine(ABC):
 
     @property
     def model(self) -> RemoteModel:
-        """What the server serves; known once entered."""
+        """The model that the server serves; known once entered."""
         if self._model is None:
             raise RuntimeError(f"the {self._name} engine was not entered; use it as an async context manager")
         return self._model
@@ -116,7 +116,7 @@ class RemoteEngine(ABC):
 
     @contextmanager
     def calling(self, units: int) -> Generator[None]:
-        """Around one call of the engine, for `units` sequences or paths: counts it, and tells the watch how it went."""
+        """Wraps one call for `units` sequences or paths: counts it, and reports its success to the watch."""
         if self._is_closed:
             raise EngineClosed("the engine was closed")
         self.counters.running += units
@@ -136,12 +136,12 @@ class RemoteEngine(ABC):
 
     @abstractmethod
     async def _check(self) -> None:
-        """That the server's model behaves as it should. Raises `RemoteMismatch`."""
+        """Check that the server's model behaves as expected. Raises `RemoteMismatch`."""
 
     async def _check_tokens(self) -> None:
-        """Raise `RemoteMismatch` unless tokens say to the server what they say here.
+        """Raise `RemoteMismatch` unless the server decodes tokens to the same text as this tokenizer.
 
-        The other way round proves less: transformers may cut a text into tokens otherwise than `tokenizer.json` does,
+        The opposite direction proves less: transformers may cut a text into other tokens than `tokenizer.json` does,
         and nothing is ever sent as text.
         """
         ids = sample_tokens(self._tokenizer, self._end_ids)
@@ -157,7 +157,7 @@ class RemoteEngine(ABC):
         return asyncio.get_running_loop().time() - self._answered_s < self._client.limits.probe_s
 
     async def _probe_twice(self) -> None:
-        """A busy server may miss one probe: it is unavailable when it misses two in a row."""
+        """Probe twice: a busy server may miss one probe, so it counts as unavailable only after two."""
         try:
             await self._client.probe()
         except RemoteUnavailable:
@@ -186,12 +186,12 @@ class RemoteEngine(ABC):
 
 
 def sample_tokens(tokenizer: SegmentTokenizer, end_ids: Collection[int] = ()) -> list[int]:
-    """Tokens that tell tokenizers apart, among them `end_ids`, with which the model ends its turn."""
+    """Tokens that distinguish tokenizers, among them `end_ids`, with which the model ends its turn."""
     return [*tokenizer.encode(Segment(_SAMPLE_TEXT, is_trusted=True)), *sorted(end_ids)]
 
 
 async def _find_model(client: RemoteClient, name: str | None) -> RemoteModel:
-    """The model of that name, or the only one. Raises `RemoteMismatch`, and whatever the client raises."""
+    """The model of that name, or the only one. Raises `RemoteMismatch`, and the errors of the client."""
     cards = objects(await client.get("/v1/models"), "data", where=f"{client.url}/v1/models")
     by_name = {str(card.get("id")): card for card in cards}
     # Adapters are listed beside the model that they adapt; without a name the model itself is meant.

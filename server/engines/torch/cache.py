@@ -27,7 +27,7 @@ _PASS_TOKENS = 1024
 
 @dataclass(slots=True, eq=False)
 class PrefixNode:
-    """A segment in its place."""
+    """A segment at its place in the tree."""
 
     segment: TokenSegment
     parent: "PrefixNode | None"
@@ -60,9 +60,9 @@ class PrefixNode:
 class PrefixCache:
     """Segment nodes under a bound in bytes. Never runs a model.
 
-    The least recently used go first. Touching a node touches its ancestors after it; the oldest node is therefore
-    always a leaf. Not thread-safe: it belongs to one encoder. Nodes that were handed out may be read by any thread,
-    since nothing of them but their children ever changes.
+    The least recently used nodes are evicted first. Touching a node touches its ancestors after it; the oldest node is
+    therefore always a leaf. Not thread-safe: it belongs to one encoder. Any thread may read nodes that were handed out,
+    since only their children ever change.
     """
 
     def __init__(self, *, max_bytes: int, empty_key_values: Tensor) -> None:
@@ -101,7 +101,7 @@ class PrefixCache:
         return node
 
     def trim(self) -> None:
-        """Forget the least recently used nodes until the bound holds. Whoever still holds a node can go on using it."""
+        """Evict the least recently used nodes until the bound holds. Code that holds a node can go on using it."""
         while self._bytes > self._max_bytes and self._by_age:
             node, _ = self._by_age.popitem(last=False)
             self._bytes -= node.nbytes
@@ -164,13 +164,13 @@ class _TreeAttention:
 
 
 class PathEncoder:
-    """Gives paths their nodes in the prefix cache. Several threads may ask; they take turns."""
+    """Gives paths their nodes in the prefix cache. Several threads may call it; they take turns."""
 
     def __init__(self, model: Qwen2, *, cache_bytes: int, counters: EngineStats) -> None:
         shape = model.shape
         self._model = model
         self._counters = counters
-        # A turn spans looking, running and looking again: nothing may be forgotten in between.
+        # A turn spans lookup, run and second lookup: nothing may be evicted in between.
         self._turn = threading.Lock()
         self._empty = torch.zeros(shape.layers, 2, shape.key_value_heads, 0, shape.head_size)
         self._cache = PrefixCache(max_bytes=cache_bytes, empty_key_values=self._empty)
@@ -188,7 +188,7 @@ class PathEncoder:
             return nodes
 
     def _missing(self, paths: Sequence[PathSegments]) -> deque[_Branch]:
-        """What is not held yet, each branch once, siblings adjacent."""
+        """The segments that are not cached yet, each branch once, siblings adjacent."""
         branches: dict[PrefixNode, dict[PathSegments, _Branch]] = {}
         for path in paths:
             parent, depth = self._cache.deepest(path)
@@ -218,7 +218,7 @@ class PathEncoder:
 
 
 def _families(branches: list[_Branch]) -> list[_Family]:
-    """Group adjacent branches by parent, and say who may look at what."""
+    """Group adjacent branches by parent, and make their attention masks."""
     by_parent: dict[PrefixNode, list[int]] = {}
     for branch in branches:
         by_parent.setdefault(branch.parent, []).append(branch.length)

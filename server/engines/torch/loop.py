@@ -41,11 +41,11 @@ class Call(Generic[ResultT]):
 
     @property
     def is_abandoned(self) -> bool:
-        """Nobody waits any more."""
+        """Whether the caller has left."""
         return self.future.cancelled()
 
     def answer(self, result: ResultT) -> None:
-        with suppress(InvalidStateError):  # abandoned meanwhile
+        with suppress(InvalidStateError):  # it was abandoned meanwhile
             self.future.set_result(result)
 
     def refuse(self, error: EngineError) -> None:
@@ -62,15 +62,15 @@ class EngineLoop(ABC, Generic[CallT]):
     def __init__(self, counters: EngineStats | None = None) -> None:
         self.counters = counters or EngineStats()
         self.held: set[CallT] = set()
-        """Also while a step is at it, so that a failure reaches whoever waits."""
+        """The calls held, also while a step works on them, so that a failure reaches their callers."""
         self.refusal: EngineError | None = None
-        """Why nothing is accepted; None while the engine is well."""
+        """Why no call is accepted; None while the engine works."""
         # Guards one invariant: a call is either in the queue or was refused, also when both happen at once.
         self._lock = threading.Lock()
         self._queue: deque[CallT] = deque()
 
     def put(self, call: CallT) -> None:
-        """Queue a call, on whatever thread. Raises the refusal where there is one."""
+        """Queue a call, from any thread. Raises the refusal if there is one."""
         with self._lock:
             if self.refusal is not None:
                 raise type(self.refusal)(*self.refusal.args) from self.refusal
@@ -82,10 +82,10 @@ class EngineLoop(ABC, Generic[CallT]):
 
     @abstractmethod
     def step(self) -> None:
-        """Do a piece of work of some milliseconds, on the compute thread."""
+        """Do some milliseconds of work, on the compute thread."""
 
     def refuse(self, error: EngineError) -> None:
-        """Answer everything held, and everything to come, with `error`; on the compute thread."""
+        """Answer all calls, held and future ones, with `error`; on the compute thread."""
         with self._lock:
             self.refusal = error
             refused = [*self._queue, *self.held]
@@ -104,7 +104,7 @@ class EngineLoop(ABC, Generic[CallT]):
         return call
 
     def drop_abandoned(self) -> set[CallT]:
-        """The calls that were abandoned since; they are not held any more."""
+        """The calls that were abandoned since. They are no longer held."""
         abandoned = {call for call in self.held if call.is_abandoned}
         self.held -= abandoned
         self.counters.aborted += len(abandoned)
@@ -135,12 +135,12 @@ class ComputeThread:
                 self._thread.start()
 
     def wake(self) -> None:
-        """Look for work again: a loop was given some."""
+        """Look for work again, because a loop has got some."""
         with self._changed:
             self._changed.notify_all()
 
     async def detach(self, loop: EngineLoop[Any]) -> None:
-        """Stop stepping `loop` after the step it is in, refuse what it holds; the last one ends the thread."""
+        """Stop stepping `loop` after the step it is in, refuse the calls it holds. The last loop ends the thread."""
         await asyncio.to_thread(self._detach, loop)
 
     def _detach(self, loop: EngineLoop[Any]) -> None:
@@ -179,7 +179,7 @@ class ComputeThread:
         """One step of one loop, on this thread."""
         try:
             loop.step()
-        except Exception as error:  # The boundary: whatever a step raises must reach the waiting callers.
+        except Exception as error:  # The boundary: any exception of a step must reach the waiting callers.
             logger.exception("an engine failed")
             failure = EngineFailed(f"the engine's loop raised {type(error).__name__}: {error}")
             failure.__cause__ = error
@@ -209,14 +209,14 @@ class Lane:
     thread: ComputeThread
     loop: EngineLoop[Any]
     sequences: int = 0
-    """Asked for and not answered."""
+    """Sequences requested and not answered."""
 
 
 class ThreadEngine:
-    """`server.engines.protocols.Engine`, but for the model's own properties. Each call goes to one of the lanes."""
+    """`server.engines.protocols.Engine`, except the model's own properties. Each call goes to one of the lanes."""
 
     def __init__(self, lanes: Sequence[Lane], *counters: EngineStats) -> None:
-        """`counters`: what the lanes count together, apart from their own."""
+        """`counters`: counts of all lanes together, beside those of each lane."""
         self._lanes = lanes
         self._counters = (*counters, *(lane.loop.counters for lane in lanes))
         # Calls may come from several event loops: the count and the choice that rests on it belong together.

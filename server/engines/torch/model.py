@@ -34,7 +34,7 @@ class Precision(StrEnum):
     """The type of the weight matrices while computing; everything else is float32 always."""
 
     FLOAT32 = "float32"
-    """The default: the product of the weights as they are with float32 rows, whatever type holds them. Attention still
+    """The default: the product of the weights, in the type they are stored in, with float32 rows. Attention still
     rounds a little differently with the lengths beside it, so a sample may turn on what else is in the batch; a lone
     search on a fresh engine repeats itself."""
     BFLOAT16 = "bfloat16"
@@ -91,7 +91,7 @@ class Qwen2Shape:
         return self.heads // self.key_value_heads
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
-        """What a checkpoint of this shape holds, but for its head."""
+        """The weights in a checkpoint of this shape, except its head."""
         hidden, wide = self.hidden_size, self.intermediate_size
         queries, keys = self.heads * self.head_size, self.key_value_heads * self.head_size
         layer: dict[str, tuple[int, ...]] = {
@@ -114,7 +114,7 @@ class Qwen2Shape:
 
 
 class Attention(Protocol):
-    """Gives each row its context, and keeps the keys and values it is shown. K: key-value heads, Q: queries per key."""
+    """Gives each row its context, and stores keys and values. K: key-value heads, Q: queries per key."""
 
     def __call__(self, layer: int, queries_N_K_Q_D: Tensor, keys_N_K_D: Tensor, values_N_K_D: Tensor) -> Tensor:
         """The attention output of `layer`, shaped like the queries."""
@@ -191,7 +191,7 @@ class Qwen2:
     def _pair_halves(self, rows: Tensor) -> Tensor:
         """Put dimension i of each head beside i + half, so that a rotation is one complex product.
 
-        Queries and keys are permuted alike, which leaves their products as they were.
+        Queries and keys are permuted alike, so their products do not change.
         """
         heads = rows.unflatten(0, (-1, 2, self.shape.head_size // 2))
         return heads.transpose(1, 2).flatten(0, 2)

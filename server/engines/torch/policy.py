@@ -177,7 +177,7 @@ class _GroupedAttention:
 
 def _attend(queries: Tensor, store: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Attention of [slot, head, query, dimension] over one layer's slots, and the logarithm of its weights' sum."""
-    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001  # no public name tells the sum
+    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001  # no public name gives the sum
     return attend(queries, store[0], store[1], attn_mask=bias)
 
 
@@ -213,7 +213,7 @@ class DecodeLoop(GenerationLoop):
         self._take_all()
         self._leave_abandoned()
         self._admit()
-        # Reading paths takes a while: a call that was abandoned meanwhile shall not have another token written.
+        # Reading paths takes a while: a call that was abandoned meanwhile must not get another token.
         self._leave_abandoned()
         self._count_levels()
         if self._running:

@@ -45,7 +45,7 @@ class Generation(Call[list[Completion]]):
 
 
 class GenerationLoop(EngineLoop[Generation]):
-    """What loops share that write sequences."""
+    """The common base of loops that write sequences."""
 
     def drop_abandoned(self) -> set[Generation]:
         """See `EngineLoop`. Their tokens are counted."""
@@ -74,7 +74,7 @@ class GenerationLoop(EngineLoop[Generation]):
 
 
 class Choice(NamedTuple):
-    """What was sampled, per row."""
+    """The sampled token of each row."""
 
     tokens: list[int]
     logprobs: list[float]
@@ -82,7 +82,7 @@ class Choice(NamedTuple):
 
 
 def choose(logits_B_V: Tensor, numbers: Sequence[Sequence[float]], samplings: Sequence[Sampling]) -> Choice:
-    """Nucleus sampling, row by row; the likeliest token where a row's temperature is 0, whatever its numbers.
+    """Nucleus sampling, row by row; the likeliest token where a row's temperature is 0, for any numbers.
 
     The first draw is from the whole distribution. A draw outside the nucleus is replaced by one from the nucleus, which
     gives every token of it the mass p + (1 - mass of the nucleus)·p / mass of the nucleus, as it should be, and spares

@@ -15,7 +15,7 @@ from server.engines.vllm.memory import GB, MemoryShare
 from server.engines.vllm.watchdog import MARK
 
 _CPU_BLOCK_TOKENS = 32
-"""vLLM keeps prefixes by whole blocks, of 128 tokens on the CPU unless told otherwise: most steps are shorter, and
+"""vLLM keeps prefixes by whole blocks, of 128 tokens on the CPU by default: most steps are shorter, and
 nothing would ever be found again. 32 is the least that its CPU kernels like."""
 _ONE_PROCESS = "VLLM_ENABLE_V1_MULTIPROCESSING"
 """0 keeps model and scheduler of an engine in one process, which is still not the server's."""
@@ -25,17 +25,17 @@ _CPU_BATCH_TOKENS = 4096
 
 _POLICY_SHARE = MemoryShare(gpu_fraction=0.55, cpu_bytes=GB)
 """The larger one: candidates of many paths are written at once, while a path is scored and forgotten. The published
-code divides a card 0.5 to 0.48; here some is left for what else needs it."""
+code divides a card 0.5 to 0.48; here some is left for other uses."""
 _PPM_SHARE = MemoryShare(gpu_fraction=0.35, cpu_bytes=GB // 2, dtype="float32")
 """In bfloat16 the bundled PPM's scores were off by up to 0.06, which reorders candidates and fails the self-check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What vLLM knows a request by, in its log and its spans."""
+    """The name of a request in vLLM's log and spans."""
 
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """No two requests may bear the same."""
+    """Unique for each request."""
     trace_headers: Mapping[str, str] = field(default_factory=dict[str, str])
     """Ignored by a vLLM that records no spans."""
 
@@ -51,7 +51,7 @@ class VllmOptions:
     max_batch: int = 256
     """Sequences in a batch: the last doubling of the batch that still paid."""
     label: Callable[[], Label] = field(default=Label, repr=False, compare=False)
-    """Asked in the task of each call."""
+    """Called in the task of each call."""
 
     def share(self, name: EngineName) -> MemoryShare:
         return self.policy if name is EngineName.POLICY else self.ppm

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from vllm.v1.metrics.stats import SchedulerStats
 
 _LOOK_S = 0.5
-"""How often an idle engine is looked at; a request that meets a dead one makes us look at once."""
+"""Interval of checks of an idle engine. A request that meets a dead engine causes a check at once."""
 _DELAYS_S = (0.0, 1.0, 5.0, 15.0, 60.0)
-"""Before the first restart, the second and so on."""
+"""Delays before the first restart, the second and so on."""
 _ANSWERING_S = 60.0
-"""For a started engine to answer its first request; it takes 3 s on two busy cores."""
+"""Time for a started engine to answer its first request; it takes 3 s on two busy cores."""
 _STOPPING_S = 2.0
-"""For its processes to end by themselves before they are killed: they have nothing to save."""
+"""Time for its processes to end by themselves before they are killed. They have nothing to save."""
 
 OutputT = TypeVar("OutputT")
 
@@ -47,7 +47,7 @@ class VllmEngine(ABC):
         self.model_id = model.model_id
         self.context_tokens = model.context_tokens
         self.mark = f"{name}-{uuid.uuid4()}"
-        """Its processes are known by it: see `server.engines.vllm.watchdog`."""
+        """Identifies its processes: see `server.engines.vllm.watchdog`."""
         self.restarts = 0
         """Starts after the first one."""
         self.counters = EngineStats()
@@ -78,7 +78,7 @@ class VllmEngine(ABC):
 
     @property
     def stats(self) -> EngineStats:
-        if not self.counters.in_flight:  # vLLM only tells while it works, and would stay at the levels before an abort
+        if not self.counters.in_flight:  # vLLM reports only while it works: the levels before an abort would stay
             self.counters.running = self.counters.waiting = 0
         return self.counters.snapshot()
 

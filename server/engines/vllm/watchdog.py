@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MARK = "_RSTAR_ENGINE_OF"
-"""Environment variable of an engine's processes. The value tells whose they are."""
+"""Environment variable of an engine's processes. The value identifies their engine."""
 _ROUND_S = 0.2
 _QUIET_ROUNDS = 5
 """A process that was just being started shows its environment only a moment later."""
