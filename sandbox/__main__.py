@@ -24,7 +24,7 @@ from sandbox import (
 )
 
 _ABILITIES = frozenset({"ordinary steps", "late imports"})
-"""Tested among the protections too: confinement that breaks ordinary code is no better than none."""
+"""Tested with the protections, since confinement must not break ordinary code."""
 
 _BENCH_DEPTHS = (1, 4, 16)
 _BENCH_ROUNDS = 20
@@ -112,7 +112,7 @@ def _settings(limits: Limits | CacheLimits) -> str:
 
 
 async def _bench(min_level: Level) -> int:
-    """A table: what a light step costs at several depths of a tree, and a fresh interpreter that does the same."""
+    """Print the cost of a light step at several depths of a tree, and of a fresh interpreter for the same step."""
     async with Sandbox(workers=1, min_level=min_level) as sandbox:
         fresh_wall_ms, fresh_cpu_ms = await _fresh_cost_ms()
         print(f"{'':<18}{'wall ms (median)':>18}{'CPU ms (mean)':>16}{'fresh / this, CPU':>20}")
@@ -165,7 +165,7 @@ def _cpu_s(sandbox: Sandbox) -> float:
                 if os.getsid(int(entry.name)) == sandbox.zygote_pid:
                     total_s += int((entry / "schedstat").read_text(encoding="ascii").split()[0]) / 1e9
             except OSError:
-                continue  # gone meanwhile
+                continue  # it has ended meanwhile
     return total_s
 
 

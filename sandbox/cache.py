@@ -15,7 +15,7 @@ FORK_COST_S = 0.004
 """A replay forks too, however little there is to replay."""
 
 _LEAST_MB = 4.0
-"""Copies of one state are seen to take one to three; the difference says nothing."""
+"""Copies of one state take one to three, so the difference means nothing."""
 
 _MB = 1 << 20
 
@@ -42,7 +42,7 @@ class CacheLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What is known of a live snapshot."""
+    """A live snapshot and its costs."""
 
     tree: str
     parent: SnapshotId | None
@@ -75,7 +75,7 @@ class Cache:
         self.live_bytes += entry.own_bytes
 
     def touch(self, key: SnapshotId) -> None:
-        """It was used: as if added now."""
+        """Note that it was used: it counts as added now."""
         self._entries[key] = self._ranked(self._entries.pop(key))
 
     def remove(self, key: SnapshotId) -> None:
@@ -101,7 +101,7 @@ class Cache:
         counts = Counter(entry.tree for entry in self._entries.values())
         free = {key: entry for key, entry in self._entries.items() if key not in pinned}
         crowded = [key for key, entry in free.items() if counts[entry.tree] > self._limits.per_tree]
-        # What a crowded tree loses helps the overall limits too.
+        # An eviction from a crowded tree helps the overall limits too.
         candidates = crowded or (list(free) if is_over else [])
         if not candidates:
             return None

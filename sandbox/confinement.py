@@ -77,7 +77,7 @@ def enter_namespaces(libc: Libc, ask_for_maps: Callable[[], None]) -> None:
 def write_maps(pid: int) -> None:
     """For the server: give the launcher's user namespace its users. Root brings itself along, to set up the rest.
 
-    From outside, because the kernel lets nobody inside write such a map. Raises OSError.
+    It is written from outside, because the kernel lets no process inside write such a map. Raises OSError.
     """
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
@@ -175,7 +175,7 @@ class Confinement:
         if self._ruleset is not None:
             self._ruleset.restrict()
         close_others()
-        with contextlib.suppress(OSError):  # newer kernels only: it makes attacks harder, and is no wall
+        with contextlib.suppress(OSError):  # newer kernels only: it makes attacks harder, but does not rule them out
             self._libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN)
         if self._filters is None:
             return

@@ -11,7 +11,7 @@ class SandboxError(Exception):
 
 
 class SandboxUnavailable(SandboxError):
-    """No confined process can be had on this machine."""
+    """This machine cannot start a confined process."""
 
 
 class ZygoteEnded(SandboxUnavailable):

@@ -45,7 +45,7 @@ class FamilyEnd(StrEnum):
     """Why a family has no processes any more."""
 
     CLOSED = "closed"
-    """Its tree is done with it."""
+    """Its tree no longer needs it."""
     RESET = "reset"
     """There may be an unknown process, or its root is gone: its tree gets another family."""
     ZYGOTE = "zygote"
@@ -141,7 +141,7 @@ class Family:
                 try:
                     await self._await_hello(hello, parent)
                 except asyncio.CancelledError:
-                    # Halfway through there may or may not be a child: only its hello tells.
+                    # Halfway through there may or may not be a child: only its hello shows that there is one.
                     await self._await_hello(hello, parent)
                     raise
                 is_wanted = True
@@ -276,7 +276,7 @@ class Family:
             self.gate.forget(node.pid)
 
     def _kill_violator(self, pid: int) -> None:
-        """The task that waits for its answer learns why."""
+        """Kill a violator; the task that waits for its answer gets the reason."""
         self._violators.add(pid)
         if node := self._processes.get(pid):
             node.kill()
@@ -307,7 +307,7 @@ def _root_of(message: Message, channel: Channel) -> NodeProcess:
     if message.frame and message.frame != HELLO:
         reason = message.frame.removeprefix(FAILED).decode(errors="replace")
         raise SandboxUnavailable(f"a tree's first process could not be confined: {reason}")
-    # What a process said stays in its socket when it is gone.
+    # The frames of a process stay in its socket after its end.
     if not message.frame or is_dying(message.pid):
         raise RootGone
     try:

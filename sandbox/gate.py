@@ -22,7 +22,7 @@ _NOTIFICATION = struct.Struct("<QI68x")
 _ANSWER = struct.Struct("<QqiI")
 
 _MOST_REFUSALS = 20_000
-"""Each costs the server some 25 µs and the asking step nothing: a step that asks more often is up to no good."""
+"""Each costs the server some 25 µs and the asking step nothing: a step that asks more often is taken for hostile."""
 
 _SETTLE_S = 5.0
 """A fork takes milliseconds; the machine may be busy. One that takes longer costs the tree its processes."""
@@ -30,7 +30,7 @@ _SETTLE_S = 5.0
 _SETTLE_POLL_S = 0.001
 
 _MOST_LISTINGS = 10
-"""Another process of the machine ends during one listing in ten at the most. Ten in a row are no accident."""
+"""Another process of the machine ends during one listing in ten at the most. Ten in a row do not happen by chance."""
 
 
 class Gate:
@@ -40,7 +40,7 @@ class Gate:
     """
 
     description: ClassVar[str] = "none"
-    """What it rests on."""
+    """The mechanism that it uses."""
 
     def open(self, pid: int) -> None:
         """Let the process make one other."""
@@ -100,7 +100,7 @@ class NotificationGate(Gate):
                 os.close(self.listener)
 
     def _answer(self) -> None:
-        # Receiving blocks when nobody asks, as at the end of the last process: look first.
+        # Receiving blocks when no request is there, as at the end of the last process: poll first.
         events = self._poll.poll(0)
         if not events or not events[0][1] & select.POLLIN:
             if events:
@@ -152,7 +152,7 @@ class LimitGate(Gate):
             _limit_processes(process, is_lifted=False)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SETTLE_S):
-                while any(map(_may_be_forking, processes)):  # noqa: ASYNC110  # the kernel tells nobody
+                while any(map(_may_be_forking, processes)):  # noqa: ASYNC110  # the kernel sends no event
                     await asyncio.sleep(_SETTLE_POLL_S)
 
     def shut(self, pid: int, child: int | None, known: Collection[int]) -> bool:

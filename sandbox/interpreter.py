@@ -124,7 +124,7 @@ class OutputLimitReached(BaseException):
 
 
 class _Output(io.BufferedIOBase):
-    """Keeps what is printed, up to a cap."""
+    """Collects printed text, up to a cap."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -135,7 +135,7 @@ class _Output(io.BufferedIOBase):
         return True
 
     def write(self, chunk: object, /) -> int:
-        view = memoryview(chunk)  # pyright: ignore[reportArgumentType]  # whatever a step passes: TypeError is its own
+        view = memoryview(chunk)  # pyright: ignore[reportArgumentType]  # a step may pass any type; the TypeError is its own
         room = self.max_bytes - len(self.kept)
         self.kept += view[:room]
         if view.nbytes > room:
@@ -185,7 +185,7 @@ class Interpreter:
         self._builtins.update(self._fresh_builtins)
         if failure is not None:
             return self._report_failure(failure, cpu_seconds)
-        # A step that swallowed `OutputLimitReached` is over the limit all the same.
+        # A step that swallowed `OutputLimitReached` is still over the limit.
         status = ReportStatus.OUTPUT_LIMIT if self._output.is_over else ReportStatus.OK
         return Report(status, cpu_seconds, self._printed(), value, None)
 
@@ -246,7 +246,7 @@ class Interpreter:
 
 
 def _seeders() -> list[Callable[[int], object]]:
-    """What draws random numbers from a process-wide state; generators that a step makes itself are its own affair."""
+    """Functions that seed process-wide random states. Generators that a step makes itself are left alone."""
     seeders: list[Callable[[int], object]] = [random.seed]  # noqa: TID251  # the steps' generator, not ours
     if numpy_random := sys.modules.get("numpy.random"):
         numpy_seed: Callable[[int], object] = numpy_random.seed

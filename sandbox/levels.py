@@ -65,7 +65,7 @@ def wanted_level(environment: Mapping[str, str]) -> Level:
 
 
 def refusal(level: Level, wanted: Level, protections: Iterable[Protection]) -> str:
-    """Why there is no start, and what would permit one."""
+    """Why the sandbox does not start, and which setting would permit it."""
     failed = "; ".join(f"{protection.name}: {protection.reason}" for protection in protections if protection.reason)
     remedy = f"{LEVEL_VARIABLE}={level} would permit it"
     if level is Level.NONE:
@@ -118,7 +118,7 @@ _IMPORTS = "import ctypes, os, socket, threading\n"
 """Before every test; modules that the zygote has loaded."""
 
 _VIEW_OF_ROOT = "print(os.path.lexists('/etc'), os.path.lexists('/proc'), os.getpid())"
-"""Landlock lets anybody see that a file is there: what is not there is hidden by the mount view."""
+"""Landlock does not hide that a file exists. Only the mount view does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +183,7 @@ class _TestTree:
 
 
 async def _layers(tree: _TestTree, report: ZygoteReport) -> list[Protection]:
-    """What each layer does by itself."""
+    """The protections that each layer gives by itself."""
     result, pid = await tree.run(_VIEW_OF_ROOT)
     words = result.stdout.split() if result is not None else []
     has_view = words[:2] == ["False", "False"] and words[2] != str(pid)
@@ -206,7 +206,7 @@ async def _layers(tree: _TestTree, report: ZygoteReport) -> list[Protection]:
 
 
 def _kernel_view(pid: int) -> dict[str, str]:
-    """What the kernel says of a tree's first process, whose credentials and filters every node has."""
+    """The kernel's view of a tree's first process, whose credentials and filters every node has."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -37,7 +37,7 @@ _STAGES = ("/sys", "/mnt", "/media", "/srv", "/tmp")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisibleFolders:
-    """What steps may see, by the paths that the interpreter uses."""
+    """The folders that steps may see, by the paths that the interpreter uses."""
 
     standard: tuple[str, ...]
     """The standard library: what `sys.path` holds for steps."""
@@ -77,7 +77,7 @@ class VisibleFolders:
 
 
 def find_folders() -> VisibleFolders:
-    """What this interpreter has. Finds packages without importing them."""
+    """The folders of this interpreter. Finds packages without importing them."""
     library = sysconfig.get_path("stdlib")
     # Compiled modules: under a virtual environment `sysconfig` names the environment's own folder instead.
     standard = dict.fromkeys([library, os.path.join(library, "lib-dynload")])

@@ -45,7 +45,7 @@ class Lifeline:
         self._is_held = is_held
         self._sleep = time.sleep
         if is_held:
-            # Comes to a tree that has lost its zygote. The process must live on until the server's end is closed.
+            # A tree gets it that has lost its zygote. The process must live on until the server's end is closed.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def release(self) -> None:
@@ -57,7 +57,7 @@ class Lifeline:
     def wait_for_kill(self) -> None:
         """The socket is closed: the lifeline may be next.
 
-        Sleeps, and does not read the lifeline: a reader is told before the signal is sent, and would be gone by then.
+        Sleeps, and does not read the lifeline: a reader would return before the signal is sent, and end too early.
         """
         if self._is_held:
             self._sleep(_CLOSING_S)
@@ -86,7 +86,7 @@ def tie_group(lifeline: int) -> int | None:
 def adopt(descriptor: int, *, lifeline: int | None) -> None:
     """Make `descriptor` this process's socket, the next one its lifeline if it has one, and close all others.
 
-    Nodes close the lifeline with whatever else their parent has open: that the first process holds it is enough.
+    Nodes close the lifeline with all other files of their parent: it is enough that the first process holds it.
     """
     if lifeline is not None:
         lifeline = fcntl.fcntl(lifeline, fcntl.F_DUPFD_CLOEXEC, SOCKET + 2)  # out of the way of the socket

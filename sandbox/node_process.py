@@ -148,7 +148,7 @@ class NodeProcess:
         self._signal(signal.SIGKILL)
 
     def close(self) -> None:
-        """Kill, and close its descriptors. Nobody may be waiting for it."""
+        """Kill, and close its descriptors. No task may be waiting for it."""
         self.kill()
         if not self._is_closed:
             self._is_closed = True
@@ -157,7 +157,7 @@ class NodeProcess:
             os.close(self._pidfd)
 
     async def end(self) -> int | None:
-        """Kill, wait until it is gone, close; returns its exit code where the kernel tells it.
+        """Kill, wait until it is gone, close; returns its exit code if the kernel reports it.
 
         One that was ending already keeps its own exit code.
         """
@@ -208,7 +208,7 @@ class NodeProcess:
                 signal.pidfd_send_signal(self._pidfd, number)
 
     def _exit_code(self) -> int | None:
-        """As of `os.waitstatus_to_exitcode`; None on kernels that tell only the parent."""
+        """The exit code as of `os.waitstatus_to_exitcode`; None on kernels that report it only to the parent."""
         answer = bytearray(_INFO.pack(_INFO_EXIT, *[0] * 13))
         try:
             fcntl.ioctl(self._pidfd, _GET_INFO, answer)
@@ -219,9 +219,9 @@ class NodeProcess:
 
 
 def is_dying(pid: int) -> bool:
-    """Gone, ending, or killed and not aware of it yet."""
+    """Whether it is gone, ending, or killed without having noticed."""
     try:
-        # In this order: a signal that is no longer pending has been obeyed, which the second file then tells.
+        # In this order: a signal that is no longer pending has been obeyed, and the second file then shows it.
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
             words = (line.split() for line in file if line.startswith(("SigPnd:", "ShdPnd:")))
             is_killed = any(int(mask, 16) & _KILL_BIT for _, mask in words)

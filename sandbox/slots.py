@@ -30,7 +30,7 @@ class Slots:
         return place
 
     def leave(self, place: asyncio.Future[bool]) -> None:
-        """Give back the slot, or the place in the queue; due once for each place, whatever became of it."""
+        """Give back the slot, or the place in the queue. Call it once for each place, however the wait ended."""
         if place.done() and not place.cancelled() and place.result():
             self.idle += 1
         else:

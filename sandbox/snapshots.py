@@ -74,7 +74,7 @@ class Snapshots:
         if next(self._victims(), None) is not None:
             self._remove(key)  # those that are left are being forked
             return False
-        # Ranked above those that made room for it: the state just reached is the likeliest to be wanted.
+        # Ranked above those that were evicted for it: the state just reached is the likeliest to be used.
         self._cache.touch(key)
         return True
 

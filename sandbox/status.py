@@ -32,7 +32,7 @@ class Counters:
     waits: list[int] = field(default_factory=lambda: [0] * (len(WAIT_BOUNDS_S) + 1))
     """Steps by how long they waited for a slot: up to each of `WAIT_BOUNDS_S`, and longer."""
     waited_s: float = 0.0
-    """Of all of them together."""
+    """Sum of all these waits."""
 
     def count_wait(self, seconds: float) -> None:
         """Note that a step waited this long for its slot."""
@@ -54,7 +54,7 @@ class Status:
     protections: tuple[Protection, ...]
     landlock_version: int | None
     fork_gate: str
-    """What decides about forks, in words."""
+    """The mechanism that decides about forks, in words."""
     missing_modules: tuple[str, ...]
     """Preloaded modules that are not installed."""
     limits: Limits

@@ -25,7 +25,7 @@ SnapshotId = NewType("SnapshotId", str)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one step may use. Every limit must be positive and finite, else ValueError."""
+    """The limits of one step. Every limit must be positive and finite, else ValueError."""
 
     cpu_s: float = 10.0
     """CPU time, the main limit: unlike wall time it does not depend on the neighbours."""
@@ -77,7 +77,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """What came of one step."""
+    """The result of one step."""
 
     outcome: Outcome
     stdout: str = ""
@@ -109,9 +109,9 @@ class StepExit:
 
     stop: StopReason | None
     frame: bytes
-    """What the process sent; empty where it exited instead."""
+    """The report that the process sent; empty if it exited instead."""
     exit_code: int | None
-    """Of a process that exited; None where the kernel does not tell."""
+    """Exit code of a process that exited; None if the kernel does not report it."""
     cpu_seconds: float
     """By the kernel's clock; only where the step ran for longer than it may use CPU time, else 0."""
     wall_seconds: float
@@ -148,7 +148,7 @@ def result_of(step_exit: StepExit, limits: Limits) -> StepResult:
 
 
 def _failure(step_exit: StepExit, limits: Limits) -> tuple[Outcome, str] | None:
-    """What a stopped or exited process says; None where it sent something."""
+    """The failure that a stopped or exited process shows; None if it sent a report."""
     match step_exit.stop:
         case StopReason.WALL_DEADLINE if step_exit.cpu_seconds <= limits.cpu_s:
             return Outcome.TIMEOUT_WALL, f"more than {limits.wall_s:g} s of wall-clock time"

@@ -32,7 +32,7 @@ _SEGMENT_S = 0.05
 """A replay longer than this leaves a live snapshot on its way, and goes on in a fresh process with fresh limits."""
 
 _ATTEMPTS = 3
-"""A node can die in its sleep, by a timer that its step left behind; a second one that does is the step's doing."""
+"""A node can die in its sleep, by a timer that its step left behind; a second death is the step's doing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class Tree:
         """Run `code` once in the state named by `parent` (None: a fresh interpreter).
 
         Cancelling kills the step. Raises SandboxMisuse for a closed tree or another tree's snapshot, and
-        SandboxUnavailable when no confined process can be had; never for what the step does.
+        SandboxUnavailable when no confined process can be started; never for what the step does.
         """
         if self._is_closed:
             raise SandboxMisuse(f"tree {self.name} is closed")
@@ -225,7 +225,7 @@ class Tree:
         except FamilyEnded:
             if family.end is not FamilyEnd.ZYGOTE:
                 raise
-            # Not run again: it may be what took the zygote with it, by taking the machine's memory.
+            # Not run again: it may have ended the zygote itself, by taking the machine's memory.
             return _lost("the sandbox's zygote ended")
 
     async def _run_task(self, family: Family, node: NodeProcess, task: Task) -> StepResult:

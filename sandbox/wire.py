@@ -40,7 +40,7 @@ RUN_OVERHEAD_BYTES = _RUN.size
 
 
 class ReportStatus(IntEnum):
-    """How a node says its step ended."""
+    """How a step ended, by its node's report."""
 
     OK = 0
     ERROR = 1
@@ -49,7 +49,7 @@ class ReportStatus(IntEnum):
 
 
 class TreeOptions(NamedTuple):
-    """What the kernel is to hold every process of a tree to."""
+    """The limits that the kernel enforces on every process of a tree."""
 
     cpu_s: int
     memory_mb: int
@@ -59,7 +59,7 @@ class TreeOptions(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a node says of its step."""
+    """A node's report of its step."""
 
     status: ReportStatus
     cpu_seconds: float

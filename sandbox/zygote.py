@@ -28,7 +28,7 @@ _GONE_MS = 5000
 
 
 class _Plan:
-    """What the server wants of this zygote."""
+    """The options that the server gives this zygote."""
 
     def __init__(self, text: str) -> None:
         fields = json.loads(text)
@@ -54,7 +54,7 @@ def start(arguments: list[str]) -> NoReturn:
     else:
         # The launcher's own group, which the zygote stays in: all three may be killed at once.
         tie_group(plan.lifeline_fd)
-    # Short of memory, the kernel shall take steps, not the server. A wish, not a wall.
+    # When memory is short, the kernel should kill steps, not the server. This is only a request to it.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
     launcher = os.pidfd_open(os.getpid())
@@ -66,7 +66,7 @@ def start(arguments: list[str]) -> NoReturn:
 
 
 def _reset_signals() -> None:
-    """Steps find Python's defaults, whatever the server ignores or blocks: `nohup` has it ignore SIGHUP.
+    """Restore Python's defaults for steps, since the server may ignore signals: under `nohup` it ignores SIGHUP.
 
     Where there are no namespaces, SIGHUP is also what the kernel ends a tree's stopped processes by.
     """
@@ -75,7 +75,7 @@ def _reset_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits, so nobody becomes a zombie
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process waits for children, and none must become a zombie
 
 
 def _ask_for_maps(control: socket.socket) -> None:
@@ -85,7 +85,7 @@ def _ask_for_maps(control: socket.socket) -> None:
 
 
 def _refuse(control: socket.socket, mechanism: Mechanism | None, error: Exception) -> NoReturn:
-    """The only way out for a reason: nobody reads this process's standard error."""
+    """Send the reason to the server, since this process's standard error is not read."""
     control.send(json.dumps({"refused": str(error) or type(error).__name__, "mechanism": mechanism}).encode())
     os._exit(1)
 
@@ -215,7 +215,7 @@ class _Zygote:
 
             self._confinement.enter(options, hand_over=hand_over, close_others=close_others)
             interpreter.limit_output(options.output_bytes)
-        except BaseException as error:  # noqa: BLE001  # whatever it is, nothing half-confined goes on
+        except BaseException as error:  # noqa: BLE001  # after any failure, no half-confined process may go on
             message = f"{type(error).__name__}: {error}".encode()[:MAX_ERROR_BYTES]
             _say(descriptor if not links else SOCKET, FAILED + message)
             os._exit(1)

@@ -60,7 +60,7 @@ start(sys.argv[1:])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZygoteReport:
-    """What a zygote said of itself, and why mechanisms are off, in words."""
+    """A zygote's report of itself, and why mechanisms are off."""
 
     missing: tuple[str, ...]
     """Modules that are not installed."""
@@ -238,7 +238,7 @@ async def _launch(off: dict[Mechanism, str], undo: contextlib.ExitStack) -> tupl
 
 
 async def _await_ready(control: Channel, launcher_pid: int, off: dict[Mechanism, str]) -> ZygoteReport:
-    """What the zygote says of itself. Answers when it asks for user maps."""
+    """Wait for the zygote's report of itself. Answers its request for user maps."""
     try:
         async with asyncio.timeout(_START_S):
             while (message := await control.expect()).frame:
@@ -251,7 +251,7 @@ async def _await_ready(control: Channel, launcher_pid: int, off: dict[Mechanism,
                     raise SandboxUnavailable(f"steps cannot be confined here: {said['refused']}")
                 with contextlib.suppress(OSError):
                     write_maps(launcher_pid)
-                with contextlib.suppress(OSError):  # it has ended, and the next frame says so
+                with contextlib.suppress(OSError):  # it has ended, as the next frame shows
                     control.send(b"M")
     except TimeoutError:
         raise SandboxUnavailable(f"the zygote did not get ready within {_START_S:.0f} s") from None

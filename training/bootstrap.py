@@ -61,7 +61,7 @@ _MANIFEST = "manifest.json"
 
 
 class NothingToLearnFrom(Exception):
-    """A stage left the next one nothing to train on."""
+    """A stage produced no training data for the next one."""
 
 
 class NotReleasable(Exception):
@@ -70,12 +70,12 @@ class NotReleasable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootstrapConfig:
-    """Settings of all stages. The defaults are those the bundled models were made with."""
+    """Settings of all stages. The bundled models were made with the defaults."""
 
     families: tuple[str, ...] = FAMILIES
     seed: int = 1
     processes: int = 2
-    """For drawing problems and running steps."""
+    """Seed for sampling problems and for running steps."""
     demonstrations: int = 9_000
     """Training problems per family."""
     demonstrations_of: dict[str, int] = field(
@@ -86,7 +86,7 @@ class BootstrapConfig:
             "simple_integration": 7_000,
         }
     )
-    """Where it is another number: gsm_symbolic tells 85 stories; the two sympy families are slow to draw."""
+    """Families with another number: gsm_symbolic has 85 stories; the two sympy families are slow to draw."""
     shape: PolicyShape = field(default_factory=PolicyShape)
     sft: SFTConfig = field(default_factory=SFTConfig)
     searched_problems: int = 200

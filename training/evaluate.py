@@ -30,7 +30,7 @@ _RESAMPLES = 10_000
 
 
 class Method(StrEnum):
-    """What is compared."""
+    """The methods that are compared."""
 
     GREEDY = "greedy"
     """One trajectory, the likeliest token each time: the paper's pass@1."""
@@ -61,7 +61,7 @@ class Attempt:
     is_right: bool
     tokens: int
     any_right: bool
-    """Whether some trajectory of the search was right: what a perfect choice among them would give."""
+    """Whether any trajectory of the search was right, as for a perfect choice of the answer."""
 
 
 Attempts = Mapping[Method, Sequence[Attempt]]

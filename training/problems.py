@@ -84,7 +84,7 @@ class Split(StrEnum):
     VALIDATION = "validation"
     """For choosing settings."""
     TEST = "test"
-    """For the figures that are reported."""
+    """For the reported figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +140,7 @@ class Family:
         try:
             score = self._grader.score_answer(answer, problem.entry)
         except (ArithmeticError, LookupError, TypeError, ValueError):
-            return False  # some graders raise on what they cannot read
+            return False  # some graders raise for answers that they cannot read
         return score is not None and score >= self._right_from
 
     def _dataset(self, split: Split, *, size: int) -> Any:

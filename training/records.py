@@ -47,7 +47,7 @@ def write_records(path: Path, records: Iterable[dict[str, Any]]) -> None:
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """Read a file back; a last line that was cut off by a crash is passed over."""
+    """Read a file back; skips a last line that was cut off by a crash."""
     with path.open() as file:
         for line in file:
             if line.endswith("\n"):
@@ -56,7 +56,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def appending(path: Path) -> Generator[Callable[[dict[str, Any]], None]]:
-    """A function that adds one record at the end, on disk when it returns; what a crash had cut off is removed."""
+    """A function that adds one record at the end, on disk when it returns; removes a line cut off by a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         file.seek(0)

@@ -62,6 +62,6 @@ async def make_rollouts(
 
 
 def read_rollouts(file: Path) -> Iterator[tuple[str, Tree]]:
-    """Problem ids and trees; a last line that was cut off by a crash is passed over."""
+    """Problem ids and trees; skips a last line that was cut off by a crash."""
     for record in read_records(file):
         yield record["problem"], load(record["tree"])

@@ -31,7 +31,7 @@ from server.parts.runner import STEP_LIMITS, SandboxRunner
 Item = TypeVar("Item")
 
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_step_tokens=256)
-"""As the published code samples."""
+"""The sampling of the published code."""
 
 _PR_SET_PDEATHSIG = 1
 

@@ -67,8 +67,9 @@ def batches(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """One epoch of shuffled batches of similar prompt lengths, right-padded: ids_B_T and is_target_B_T.
 
-    A batch holds at most `tokens` tokens, padding included. Whole lengths would pad less, but they tell the strategies
-    of a family apart: batches of one strategy each teach the policy to be sure of whichever came last.
+    A batch holds at most `tokens` tokens, padding included. Sorting by whole lengths would pad less, but
+    would separate the strategies of a family. From batches of one strategy each, the policy learns to be sure of the
+    strategy that came last.
     """
     order = torch.randperm(len(examples), generator=generator).tolist()
     window = 4096  # sort by length within windows: little padding, and still a fresh mixture every epoch

@@ -1,4 +1,4 @@
-"""Engine fill on fakes: the slots are full, and whoever waits for others is slower."""
+"""Engine fill on fakes: the slots are full, and searches that wait for others are slower."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Processes: who lives below a zygote, what they do, and bounded waits for what the kernel tells nobody.
+"""Processes: the processes below a zygote, their state, and bounded waits for changes without an event.
 
 Reads /proc only. A process may be gone by the time it is read: it is then left out.
 """
@@ -100,7 +100,7 @@ async def until(is_so: Callable[[], bool], *, within_s: float = PATIENCE_S) -> b
     """Wait until it comes true; False where it does not in that time."""
     try:
         async with asyncio.timeout(within_s):
-            while not is_so():  # noqa: ASYNC110  # the kernel tells nobody
+            while not is_so():  # noqa: ASYNC110  # the kernel sends no event
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         return is_so()

@@ -1,4 +1,4 @@
-"""The fork gates: a node makes one process, and only when the server has just told it to."""
+"""The fork gates: a node makes one process, and only on a command of the server."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Levels: decided by what steps could not do in the self-test; too low a level is no start."""
+"""Levels: decided by the self-test; with too low a level the sandbox does not start."""
 
 import os
 from pathlib import Path

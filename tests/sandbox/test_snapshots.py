@@ -1,4 +1,4 @@
-"""Live snapshots and replays: what is kept, what is rebuilt, and that nobody can tell the difference."""
+"""Live snapshots and replays: what is kept, what is rebuilt, and that steps cannot see the difference."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from tests.sandbox.processes import nodes_of, until
 
 PATIENT = Limits(cpu_s=20, wall_s=60)
 DEAR = "import time\nspent = time.thread_time() + 0.01\nwhile time.thread_time() < spent: pass\n"
-"""Too dear for a replay in the next step's own process."""
+"""Too expensive for a replay in the next step's own process."""
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

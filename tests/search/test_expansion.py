@@ -233,7 +233,7 @@ async def test_more_candidates_than_asked_for_are_left_out() -> None:
 
 async def test_the_code_of_one_expansion_runs_at_the_same_time() -> None:
     class Meeting:
-        """Lets nobody go on before all three have arrived."""
+        """Blocks all calls until all three have arrived."""
 
         def __init__(self) -> None:
             self.barrier = asyncio.Barrier(3)

@@ -159,7 +159,7 @@ async def test_terminal_guided_tree() -> None:
         (9, 8, answered, 1, -1.0),
         (10, 8, answered, 1, 1.0),
     ]
-    # Nobody scored: each vote weighs 1/2, and 7 has two of six.
+    # Without scores: each vote weighs 1/2, and 7 has two of six.
     assert (result.answer, result.answers[0].votes) == ("7", 2)
     assert result.confidence == pytest.approx(1.0 / (3.0 + 0.5))
     assert result.usage.ppm_calls == 0

@@ -1,5 +1,5 @@
 # pyright: basic
-"""Model folders with random weights, for whoever wants real models: they talk nonsense, but can be served."""
+"""Model folders with random weights, for tests with real models: their text is nonsense, but they can be served."""
 
 from pathlib import Path
 

@@ -48,7 +48,7 @@ def show(expression: str) -> Step:
 
 
 def find(pattern: str, question: str) -> re.Match[str]:
-    """What the generator always writes: its absence is a mistake of ours."""
+    """Find a text that the generator always writes; its absence is a bug of the teacher."""
     found = re.search(pattern, question)
     assert found, question
     return found

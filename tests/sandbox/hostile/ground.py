@@ -1,7 +1,7 @@
 """Ground: what the attacks find outside the sandbox, open to every user, and how it shows if one got through to it.
 
-A folder that anybody may write, a file in it, a symbolic link to the password file, a UNIX socket and a TCP port with
-somebody listening. Ownership protects nothing of it: only the sandbox does.
+A folder that every user may write, a file in it, a symbolic link to the password file, a UNIX socket and a TCP port
+with somebody listening. Ownership protects nothing of it: only the sandbox does.
 """
 
 import os
@@ -52,7 +52,7 @@ class Ground:
         shutil.rmtree(self.folder)
 
     def complaints(self) -> list[str]:
-        """What has changed; each change is told once."""
+        """The changes since the last call; each change is reported once."""
         found = [f"a new or missing file: {name}" for name in sorted(self._all_names() ^ self._names)]
         self._names = self._all_names()
         if not self.victim.exists() or self.victim.read_text() != _CONTENT:

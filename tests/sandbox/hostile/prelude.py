@@ -1,7 +1,7 @@
 """Prelude: what every hostile snippet finds defined. Its text runs inside the sandbox, as the step before the snippet.
 
 `admitted` is how snippets report: it makes each attempt and names those that nothing refused. Only the errors by which
-a kernel or a sandbox says "no" count as refusals: an attempt that got far enough to be told "bad address" was let in.
+a kernel or a sandbox says "no" count as refusals: an attempt that got as far as "bad address" was let in.
 """
 
 import ctypes
@@ -157,7 +157,7 @@ def admitted(**attempts: Callable[[], object]) -> list[str]:
 
 
 def channels() -> list[int]:
-    """The step's own socket: its only way to say anything to anybody."""
+    """The step's own socket: its only way to send anything."""
     found: list[int] = []
     for descriptor in range(3, 64):
         try:

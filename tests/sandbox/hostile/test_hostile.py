@@ -31,7 +31,7 @@ SETTINGS: dict[str, list[str]] = {
     "no-notification": [Configuration.NO_NOTIFICATION],
 }
 FIRST = "as-root" if os.geteuid() == 0 else "as-user"
-"""The setting of whoever runs the tests: it must be possible on every machine."""
+"""The setting of the user who runs the tests: it must be possible on every machine."""
 
 CONTROL: list[str] = [Configuration.NO_FILTER]
 MUST_GET_THROUGH = {19, 24, 30, 31, 38, 59}
@@ -89,8 +89,8 @@ def _drive(arguments: list[str]) -> Run:
     finished = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=800
     )
-    told = [json.loads(line) for line in finished.stdout.splitlines()]
-    complaints = {entry["number"]: entry["complaints"] for entry in told}
+    results = [json.loads(line) for line in finished.stdout.splitlines()]
+    complaints = {entry["number"]: entry["complaints"] for entry in results}
     return Run(exit_code=finished.returncode, stderr=finished.stderr[-3000:], complaints=complaints)
 
 

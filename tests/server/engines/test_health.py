@@ -139,7 +139,7 @@ async def test_a_part_that_ends_repeatedly_restarts_less_often(caplog: pytest.Lo
         part.is_up = False
         for _ in range(20):
             await asyncio.sleep(0.001)
-        assert (part.starts, watch.fault) == (2, None)  # whoever needs it starts it
+        assert (part.starts, watch.fault) == (2, None)  # a caller that needs it starts it
 
 
 async def test_a_part_that_was_up_long_restarts_at_once(caplog: pytest.LogCaptureFixture) -> None:

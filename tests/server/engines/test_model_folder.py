@@ -1,4 +1,4 @@
-"""Model folders: what they hold, told by configuration and tokenizer, and what is refused."""
+"""Model folders: their kind by configuration and tokenizer, and refusals."""
 
 import json
 from collections.abc import Mapping

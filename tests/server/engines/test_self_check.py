@@ -1,4 +1,4 @@
-"""The self-check: what is noted, and which scores get past it."""
+"""The self-check: the file it writes, and the scores it accepts."""
 
 import json
 import math

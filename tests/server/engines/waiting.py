@@ -1,4 +1,4 @@
-"""Waiting for what another thread or process does: it tells nobody, so the condition is asked again and again."""
+"""Waiting for another thread or process without an event: the condition is polled."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Access: which key opens the server, who a client is taken for, and what pages of other origins may do."""
+"""Access: accepted keys, the name of a client, and the rights of pages of other origins."""
 
 import pytest
 from pydantic import SecretStr

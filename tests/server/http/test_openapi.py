@@ -1,4 +1,4 @@
-"""OpenAPI: the document says what the server does."""
+"""OpenAPI: the document matches the server."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Responses: what they say of a finished search, and where they are made."""
+"""Responses: their content for a finished search, and the thread that makes them."""
 
 import json
 import threading

@@ -30,7 +30,7 @@ AGREED = (
     *("sandbox_executions", "sandbox_duration_seconds", "sandbox_queue_wait_seconds", "sandbox_workers"),
     *("trajectories_used", "trajectories_to_final_answer", "build_info"),
 )
-"""What dashboards and whoever scales the server by its queue rely on."""
+"""Metrics that dashboards and autoscaling by the queue rely on."""
 
 
 async def test_a_scrape_reads_engines_and_sandbox() -> None:

@@ -36,7 +36,7 @@ class OpenParts:
         return await self.served.client.get("/readyz")
 
     async def until(self, is_so: Callable[[], Awaitable[bool]]) -> None:
-        """Nobody is told of it: readiness is asked."""
+        """Polls readiness, since there is no event."""
         while not await is_so():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -118,7 +118,7 @@ async def test_an_answer_checker_whose_start_hangs_is_named() -> None:
         (first,) = parts.pool.process_ids
         os.kill(first, signal.SIGKILL)
         async with asyncio.timeout(BOUND_S):
-            while parts.pool.process_ids in ((), (first,)):  # noqa: ASYNC110  # nobody is told
+            while parts.pool.process_ids in ((), (first,)):  # noqa: ASYNC110  # no event
                 await asyncio.sleep(0)
         (second,) = parts.pool.process_ids
         os.kill(second, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""Solver: parts that fail, do not let go or do not close. Every search has one ending, which is counted once."""
+"""Solver: parts that fail, ignore cancellation or do not close. Every search has one ending, which is counted once."""
 
 import asyncio
 import dataclasses

@@ -1,4 +1,4 @@
-"""Paths by the text of their steps: nobody but the rendering writes a separator or a mark."""
+"""Paths by the text of their steps: only the rendering can write a separator or a mark."""
 
 from pathlib import Path as FilePath
 

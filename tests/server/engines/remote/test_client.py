@@ -108,7 +108,7 @@ async def test_an_answer_that_is_no_json_object_is_a_mismatch(
 
 async def test_a_server_that_is_not_there_is_named(limits: RemoteLimits) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))  # bound, but not listening
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         async with RemoteClient(RemoteAddress(url=url), limits=limits) as client:
             with pytest.raises(RemoteUnavailable, match=f"{url}/x cannot be reached .* after 4 attempts; check that"):

@@ -166,7 +166,7 @@ async def test_cancelling_a_call_ends_the_generation_on_the_server(servers: Serv
 
 
 async def until_running(address: RemoteAddress, *, at_least: int = 0, at_most: int = 10**6) -> None:
-    """The server tells only who asks."""
+    """The server has no event for this, so it is polled."""
     async with asyncio.timeout(IDLE_S):
         while not at_least <= (await metrics(address))["vllm:num_requests_running"] <= at_most:  # noqa: ASYNC110
             await asyncio.sleep(0.02)

@@ -93,7 +93,7 @@ def _wait_until_up(process: "subprocess.Popen[bytes]", port: int, log: int) -> N
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10.0):
                 return
         except (urllib.error.URLError, OSError):
-            time.sleep(0.5)  # a starting server tells nobody that it is ready
+            time.sleep(0.5)  # a starting server sends no event when it is ready
     raise RuntimeError(f"vLLM is not up after {_START_S:g} s:\n{os.pread(log, 100_000, 0).decode()[-4000:]}")
 
 

@@ -1,5 +1,5 @@
 # pyright: basic
-"""The prefix cache: what is held, what goes first, and what the encoder computes below it."""
+"""The prefix cache: cached segments, order of eviction, and the work of the encoder."""
 
 from pathlib import Path as FilePath
 

@@ -1,5 +1,5 @@
 # pyright: basic
-"""Checkpoints: what cannot be served is refused in words."""
+"""Checkpoints: folders that cannot be served are refused with the reason."""
 
 import json
 import shutil

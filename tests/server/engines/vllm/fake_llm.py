@@ -25,13 +25,13 @@ class Dead(Exception):
 
 
 class FakeLlm:
-    """Answers at once, unless it is told to wait, and keeps what it was told."""
+    """Answers at once, unless it has to wait, and keeps the labels of its requests."""
 
     output_handler = None
 
     def __init__(self) -> None:
         self.errored = False
-        self.told: list[tuple[str, Mapping[str, str]]] = []
+        self.labels: list[tuple[str, Mapping[str, str]]] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.shutdowns = 0
@@ -58,7 +58,7 @@ class FakeLlm:
         self.shutdowns += 1
 
     async def _hear(self, request_id: str, trace_headers: Mapping[str, str]) -> None:
-        self.told.append((request_id, trace_headers))
+        self.labels.append((request_id, trace_headers))
         await self.may_answer.wait()
         if self.errored:
             raise Dead

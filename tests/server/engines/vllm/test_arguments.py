@@ -1,4 +1,4 @@
-"""Arguments for vLLM: what each engine is started with, and what becomes of the environment."""
+"""Arguments for vLLM: the options of each engine, and changes of the environment."""
 
 import os
 from pathlib import Path as FilePath

@@ -66,7 +66,7 @@ async def test_an_idle_engine_that_dies_is_replaced(policy_folder: FilePath) -> 
         await until(lambda: inner(engine).restarts == 1 and engine.fault is None)
         assert await refusal(engine) is None
     assert (first.shutdowns, second.shutdowns) == (1, 1)
-    assert len(second.told) == 2
+    assert len(second.labels) == 2
 
 
 async def test_requests_fail_while_an_engine_starts_again(policy_folder: FilePath) -> None:
@@ -79,10 +79,10 @@ async def test_requests_fail_while_an_engine_starts_again(policy_folder: FilePat
         return llm
 
     async with fake_policy(construct, policy_folder) as engine, asyncio.TaskGroup() as group:
-        first.told.clear()
+        first.labels.clear()
         first.may_answer.clear()
         waiting = group.create_task(refusal(engine))
-        await until(lambda: bool(first.told))
+        await until(lambda: bool(first.labels))
         first.errored = True
         await until(lambda: engine.fault == "the policy's engine died and is being started again")
         assert isinstance(await waiting, EngineFailed)
@@ -120,10 +120,10 @@ async def test_closing_fails_the_requests_in_flight(policy_folder: FilePath) -> 
     llm = FakeLlm()
     async with asyncio.TaskGroup() as group:
         async with fake_policy(starting(llm), policy_folder) as engine:
-            llm.told.clear()
+            llm.labels.clear()
             llm.may_answer.clear()
             waiting = group.create_task(refusal(engine))
-            await until(lambda: bool(llm.told))
+            await until(lambda: bool(llm.labels))
         assert isinstance(await waiting, EngineClosed)
 
 

@@ -1,4 +1,4 @@
-"""What vLLM is told of a request besides its work: whose it is, and in which trace. With a stand-in for vLLM."""
+"""The labels of a request for vLLM: its id and its trace. With a stand-in for vLLM."""
 
 from pathlib import Path as FilePath
 
@@ -24,14 +24,14 @@ async def test_a_request_has_the_id_and_trace_of_its_caller(policy_folder: FileP
         (score,) = await scorer.score([Path(problem="1+2")])
     assert (candidate.token_ids, score > 0) == ((5,), True)
     for llm in (generating, scoring):
-        assert llm.told == [("first", {}), ("mine-01234567", trace)]
+        assert llm.labels == [("first", {}), ("mine-01234567", trace)]
 
 
 async def test_requests_without_a_caller_have_ids_of_their_own(ppm_folder: FilePath) -> None:
     llm = FakeLlm()
     async with fake_scorer(lambda: llm, ppm_folder) as scorer:
-        llm.told.clear()
+        llm.labels.clear()
         await scorer.score([Path(problem="1+2"), Path(problem="1+3")])
-    (first, first_trace), (second, second_trace) = llm.told
+    (first, first_trace), (second, second_trace) = llm.labels
     assert first != second
     assert (first_trace, second_trace) == ({}, {})

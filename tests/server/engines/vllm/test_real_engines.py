@@ -275,7 +275,7 @@ def test_a_killed_server_leaves_no_engine_behind(policy_folder: FilePath, tmp_pa
     deadline_s = time.monotonic() + BOUND_S
     while marked(mark):
         assert time.monotonic() < deadline_s
-        time.sleep(0.1)  # other processes tell nobody that they end
+        time.sleep(0.1)  # the end of other processes causes no event
 
 
 def environment_here() -> dict[str, str]:

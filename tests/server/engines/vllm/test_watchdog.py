@@ -33,7 +33,7 @@ def mark() -> Iterator[str]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """The kernel tells nobody when a new process shows its environment."""
+    """The kernel sends no event when a new process shows its environment."""
     deadline_s = time.monotonic() + GONE_S
     while not condition():
         assert time.monotonic() < deadline_s
