@@ -1,4 +1,4 @@
-"""The house rules that no linter checks: shape of modules, what may be recorded about downloads, the commands."""
+"""The house rules that no linter checks: shape of modules, records of downloads, the commands."""
 
 import ast
 import os

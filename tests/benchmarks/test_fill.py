@@ -1,4 +1,4 @@
-"""The benchmark's own parts: an engine of slots, the barrier, clients, and recordings that can be made again."""
+"""The benchmark's own parts: an engine of slots, the barrier, clients, and recordings that can be replayed."""
 
 import asyncio
 from collections.abc import AsyncGenerator

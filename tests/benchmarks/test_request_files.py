@@ -1,4 +1,4 @@
-"""How many files a reader opens to follow one request: held to the figure that the benchmark prints."""
+"""The number of files that a reader opens to follow one request has a limit; the benchmark prints the number."""
 
 import pytest
 

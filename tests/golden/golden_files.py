@@ -1,11 +1,10 @@
-"""Golden files: what a user sees, kept as text in this folder and compared whole.
+"""Golden files: output that a user sees, stored as text in this folder and compared as a whole.
 
-A mismatch shows a diff. Where a change of behaviour is meant, write the files anew and read the diff in git:
+A mismatch shows a diff. If the change of behaviour is intended, write the files again and read the diff in git:
 
     GOLDEN=write python -m pytest tests/golden -m 'slow or not slow'
 
-What differs from run to run, or from machine to machine, is replaced by a placeholder in `placeholders` and nowhere
-else.
+Only `placeholders` replaces values that differ from run to run, or from machine to machine.
 """
 
 import difflib

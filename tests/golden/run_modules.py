@@ -1,4 +1,4 @@
-"""Runs `python -m` commands one after the other in one process, where each of its own would import everything anew.
+"""Runs `python -m` commands one after the other in one process, so that modules are imported only once.
 
 Reads a JSON list of runs from stdin and prints one of what each printed and its exit code. Only for commands that end
 before they start anything: help, settings, refusals, replays.

@@ -1,6 +1,6 @@
 """The application as the golden tests see it: real from the HTTP edge to the search, with fake models and sandbox.
 
-All that these tests know of the product's modules is here: where something moves, this file changes and no other.
+Only this file of these tests imports the product's modules, so only this file changes when something moves.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping

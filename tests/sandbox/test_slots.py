@@ -1,4 +1,4 @@
-"""A bounded number of steps at once, first come, first served."""
+"""A bounded number of steps runs at once; the others wait in the order of arrival."""
 
 from sandbox.slots import Slots
 

@@ -1,4 +1,4 @@
-"""A short soak: what `benchmarks/sandbox_soak.py` asserts of many steps holds for a few."""
+"""A short soak: a few steps pass the checks of `benchmarks/sandbox_soak.py`."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""How a step ended is judged by the kernel's and the server's facts before the step's own word."""
+"""The outcome of a step depends on the kernel and the server first, and on the step's own report last."""
 
 import signal
 

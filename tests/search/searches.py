@@ -1,4 +1,4 @@
-"""Searches as several test files begin them, and policies that several make them with."""
+"""Searches and policies that several test files use."""
 
 import asyncio
 from collections.abc import Callable, Sequence

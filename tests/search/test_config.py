@@ -1,4 +1,4 @@
-"""Settings: defaults of the paper, and what is refused."""
+"""Settings: defaults of the paper, and refused values."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""MCTS in the small arithmetic world: what holds for every tree, and that a tree can be stopped and continued."""
+"""MCTS in the small arithmetic world: rules for every tree, stopping a tree and continuing it."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Several rollouts of one tree in flight: what holds of the tree and of the budget, and that nothing waits."""
+"""Several rollouts of one tree in flight: rules for the tree and the budget, and no rollout waits for another."""
 
 import asyncio
 import random

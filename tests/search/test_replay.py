@@ -1,4 +1,4 @@
-"""Recording and replaying: the same tree byte for byte, however a search ended; clear words where it does not fit."""
+"""Recording and replaying: the same tree byte for byte, however a search ended; a clear error if it does not fit."""
 
 import asyncio
 import json

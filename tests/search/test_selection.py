@@ -1,4 +1,4 @@
-"""Selection: UCT, PUCT, virtual loss, and where there is room for another rollout."""
+"""Selection: UCT, PUCT, virtual loss, and room for another rollout."""
 
 import math
 from contextlib import AbstractContextManager

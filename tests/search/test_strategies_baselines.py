@@ -1,4 +1,4 @@
-"""Greedy and majority: the same interface and budget, no tree to choose in."""
+"""Greedy and majority: the same interface and budget, without choices in a tree."""
 
 import asyncio
 import json

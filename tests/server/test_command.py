@@ -1,4 +1,4 @@
-"""`python -m server` where it ends before anything is started: what it prints, and its exit code."""
+"""`python -m server` when it ends before anything is started: its output and exit code."""
 
 import os
 import re

@@ -1,7 +1,7 @@
 # pyright: basic
-"""The API keeps to its own document, whatever it is sent: no 5xx, no undocumented status, no body of the framework's.
+"""The API conforms to its own document for every request: no 5xx, no undocumented status, no body of the framework's.
 
-Over a real socket, as clients see it. The parts are fake: what is tested is what stands before them.
+The HTTP server over a real socket, as clients see it, with fake parts behind it.
 """
 
 import asyncio

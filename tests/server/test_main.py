@@ -1,4 +1,4 @@
-"""`python -m server` as a process: what it prints, how it ends, and what it leaves behind."""
+"""`python -m server` as a process: its output, its end, and no leftovers."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`python -m training`, and the benchmarks that draw problems, where the package train brings is not installed."""
+"""`python -m training`, and the benchmarks that draw problems, without the package that the extra train installs."""
 
 import subprocess
 import sys

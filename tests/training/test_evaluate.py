@@ -1,6 +1,6 @@
 """Evaluation compares methods on the same problems at equal tokens; labels stay outside the search.
 
-Intervals hold the truth about as often as they say, and pairing narrows them.
+Intervals contain the true value about as often as stated, and pairing narrows them.
 """
 
 import json

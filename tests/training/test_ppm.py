@@ -1,5 +1,5 @@
 # pyright: basic
-"""The PPM learns which of two paths is better, and is scored and served by the same rule."""
+"""The PPM learns the better of two paths; training and serving score by the same rule."""
 
 from pathlib import Path
 

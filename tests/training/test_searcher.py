@@ -1,4 +1,4 @@
-"""Work is done concurrently and in other processes, which end with the run that started them, however that ends."""
+"""Work runs concurrently and in other processes, which end with the run that started them, even if it is killed."""
 
 import asyncio
 import os

@@ -1,5 +1,5 @@
 # pyright: basic
-"""Fine-tuning lowers the loss on the policy's own tokens only, keeps to its schedule, and goes on where it stopped."""
+"""Fine-tuning lowers the loss on the policy's own tokens only, follows its schedule, and continues where it stopped."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Arena: one open sandbox in which cases run, each followed by a look at everything that it must not have touched."""
+"""Arena: one open sandbox that runs cases, and checks after each that nothing else was touched."""
 
 import asyncio
 import traceback

@@ -1,4 +1,4 @@
-"""Cases: the hostile snippets as data, read from `snippets/`, and the judgement whether what came of one is what must.
+"""Cases: the hostile snippets as data, read from `snippets/`, and the check of their outcomes.
 
 Numbers up to 122 are those of the adversarial list that the sandbox was designed against; from 201 on they are further
 attack classes, most of them named after the software that they broke (`origin`).

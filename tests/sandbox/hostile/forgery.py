@@ -1,4 +1,4 @@
-"""Forgery: what a step would write to pass for the sandbox's own code, made with the sandbox's own encoder."""
+"""Forgery: frames that a step would write to imitate the sandbox's own code, made with the sandbox's own encoder."""
 
 from sandbox.wire import Report, ReportStatus, encode_report
 

@@ -1,4 +1,4 @@
-"""Ground: what the attacks find outside the sandbox, open to every user, and how it shows if one got through to it.
+"""Ground: targets for the attacks outside the sandbox, open to every user, and the check whether one was reached.
 
 A folder that every user may write, a file in it, a symbolic link to the password file, a UNIX socket and a TCP port
 with somebody listening. Ownership protects nothing of it: only the sandbox does.

@@ -1,4 +1,4 @@
-"""Prelude: what every hostile snippet finds defined. Its text runs inside the sandbox, as the step before the snippet.
+"""Prelude: functions for all hostile snippets. Its text runs inside the sandbox, as the step before the snippet.
 
 `admitted` is how snippets report: it makes each attempt and names those that nothing refused. Only the errors by which
 a kernel or a sandbox says "no" count as refusals: an attempt that got as far as "bad address" was let in.

@@ -1,4 +1,4 @@
-"""Races: attacks that need more than a snippet: several trees at once, a hand from outside, processes to be gone.
+"""Races: attacks that need more than a snippet: several trees at once, help from outside, processes that must end.
 
 Each is an async function on an open arena that raises AssertionError where something is wrong. Those that break a
 sandbox on purpose make one of their own.

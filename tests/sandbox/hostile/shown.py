@@ -1,4 +1,4 @@
-"""Shown: which folders a step may see, said without the sandbox's own list of them."""
+"""Shown: the folders that a step may see, found without the sandbox's own list of them."""
 
 import os
 import sysconfig

@@ -1,7 +1,7 @@
 """The hostile suite: every attack in every setting. Without the filter the suite must fail, else it detects nothing.
 
-One run of the command per setting does all attacks; a test looks at one of them. The settings take their time, all of
-them; the run of a sample does not.
+One run of the command per setting does all attacks; a test looks at one of them. All settings together are slow; the
+run of a sample is fast.
 """
 
 import json

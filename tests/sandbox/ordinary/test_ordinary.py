@@ -1,7 +1,7 @@
-"""Ordinary programs: over two hundred small ones, as solutions to competition problems go, behave as in plain Python.
+"""Ordinary programs: over two hundred small ones, like solutions to competition problems, behave as in plain Python.
 
 Each runs step by step in the sandbox, and once, its steps joined, in plain Python; what is printed and the last value
-must be the same. Where they are not, the reason stands in EXCEPTIONS.
+must be the same. EXCEPTIONS gives the reason for each difference.
 """
 
 import asyncio

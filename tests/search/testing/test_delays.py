@@ -1,4 +1,4 @@
-"""Delays: what the parts say stays the same, and calls in flight are counted."""
+"""Delays: results of the parts stay the same, and calls in flight are counted."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""The invariants of a tree, and that breaking any of them is noticed."""
+"""The invariants of a tree: breaking any of them is noticed."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-r"""LaTeX: expressions are set, everything else is left alone."""
+r"""LaTeX: expressions are typeset, other answers stay unchanged."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The demo: what the user sees, and the exit code, with a server over fake parts and with a real one."""
+"""The demo: its output and exit code, with a server over fake parts and with a real one."""
 
 import io
 import json

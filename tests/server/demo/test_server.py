@@ -1,4 +1,4 @@
-"""Signals while the demo runs: the first one ends it by way of every `finally`."""
+"""Signals while the demo runs: the first one ends it and runs every `finally`."""
 
 import io
 import signal

@@ -1,4 +1,4 @@
-"""Single engines, put together as `server.engines.choice` does it, for tests that want no pair."""
+"""Single engines, made as `server.engines.choice` makes them, for tests without a pair of engines."""
 
 import asyncio
 from pathlib import Path as FilePath

@@ -1,4 +1,4 @@
-"""A cancelled search on the bundled models: engines idle again, processes gone, and little written in vain."""
+"""A cancelled search on the bundled models: engines idle again, processes gone, and few tokens wasted."""
 
 import time
 

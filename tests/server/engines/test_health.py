@@ -1,4 +1,4 @@
-"""Health watch: a part that breaks is started again, and shows a fault for as long as it does not work."""
+"""Health watch: a broken part is restarted, and shows a fault until it works."""
 
 import asyncio
 import logging

@@ -1,5 +1,5 @@
 # pyright: basic
-"""What every policy must do, run on each of them: first what fakes must do too, then what only models can."""
+"""The contract of every policy, run on each of them: first the part for fakes too, then the part for models only."""
 
 import asyncio
 from collections.abc import Sequence

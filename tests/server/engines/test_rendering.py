@@ -1,5 +1,5 @@
 # pyright: basic
-"""Rendering: what users and programs write never becomes a special token."""
+"""Rendering: text from users and programs never becomes a special token."""
 
 from pathlib import Path as FilePath
 

@@ -1,5 +1,5 @@
 # pyright: basic
-"""What every PPM must do, run on each of them: first what fakes must do too, then what only models can."""
+"""The contract of every PPM, run on each of them: first the part for fakes too, then the part for models only."""
 
 import asyncio
 

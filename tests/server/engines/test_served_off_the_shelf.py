@@ -1,4 +1,4 @@
-"""Models of other makes behind the server: the folders are all that an operator has to name."""
+"""Models of other makes behind the server: an operator has to name only the folders."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable

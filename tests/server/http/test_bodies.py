@@ -1,4 +1,4 @@
-"""Bodies: read within limits of size and time. A client that sends on after the response is cut off."""
+"""Bodies: read within limits of size and time. The connection is closed if a client still sends after the response."""
 
 import asyncio
 import json

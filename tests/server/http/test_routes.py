@@ -1,4 +1,4 @@
-"""Routes: cancelling a search, and what probes find."""
+"""Routes: cancelling a search, and the probes."""
 
 import asyncio
 import re

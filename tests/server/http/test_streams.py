@@ -1,4 +1,4 @@
-"""Streams: frames, order, headers and heartbeat, and what a failing search or a leaving client does to them."""
+"""Streams: frames, order, headers and heartbeat, with failing searches and clients that leave."""
 
 import asyncio
 import json

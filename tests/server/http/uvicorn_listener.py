@@ -1,4 +1,4 @@
-"""The real HTTP server on a port of its own, for tests of what becomes of connections."""
+"""The real HTTP server on a port of its own, for tests of connections."""
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -1,4 +1,4 @@
-"""A tracer that keeps its spans, for tests of what is recorded."""
+"""A tracer that stores its spans, for tests of tracing."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One scrape of the metrics, for tests of what it finds."""
+"""One scrape of the metrics, for tests of their values."""
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families

@@ -1,4 +1,4 @@
-"""Logs: the shape of lines and objects, ids of requests, and that nothing can pass itself off as an entry."""
+"""Logs: the shape of lines and objects, ids of requests, and no text that can forge an entry."""
 
 import io
 import json

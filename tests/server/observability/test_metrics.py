@@ -1,4 +1,4 @@
-"""Metrics: what a scrape finds after searches, refusals, cancels and abandoned clients."""
+"""Metrics: their values after searches, refusals, cancels and clients that left."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Tracing: which headers are accepted and passed on, and which spans reach a collector."""
+"""Tracing: headers that are accepted and passed on, and spans that reach a collector."""
 
 import asyncio
 import importlib

@@ -1,4 +1,4 @@
-"""A collector of traces that keeps what it is sent, for tests of what reaches one."""
+"""A collector that stores the traces it receives, for tests of tracing."""
 
 import threading
 from collections.abc import Generator

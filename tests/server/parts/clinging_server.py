@@ -1,4 +1,4 @@
-"""`python -m tests.server.parts.clinging_server PORT`: the command over parts of which one lets no search go."""
+"""`python -m tests.server.parts.clinging_server PORT`: the command over parts of which one ignores cancellation."""
 
 import asyncio
 import sys

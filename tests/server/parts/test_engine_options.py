@@ -1,4 +1,4 @@
-"""Engine options: what the settings lead to."""
+"""Engine options: how they follow from the settings."""
 
 from pydantic import SecretStr
 

@@ -1,4 +1,4 @@
-"""Metrics of the parts: what a scrape reads from engines and sandbox."""
+"""Metrics of the parts: values that a scrape reads from engines and sandbox."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The real sandbox and the real answer checker, killed and kept from starting again: what readiness says of it."""
+"""The real sandbox and the real answer checker, killed and kept from restarting: readiness reports it."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Serving parts: a broken one makes the server unready and is named, until it works again."""
+"""Serving parts: a broken part makes the server unready and is named until it works again."""
 
 import pytest
 

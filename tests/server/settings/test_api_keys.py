@@ -1,4 +1,4 @@
-"""API keys: how a list is read, and whose a key is."""
+"""API keys: reading the list, and finding the owner of a key."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Settings: what is refused, and that they depend on their arguments alone."""
+"""Settings: refused values, and dependence on their arguments alone."""
 
 import pytest
 

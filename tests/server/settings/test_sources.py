@@ -1,4 +1,4 @@
-"""Settings' sources: which wins, what is refused at the start, secrets from files, and what is printed."""
+"""Settings' sources: precedence, refusals at the start, secrets from files, and `--print-config`."""
 
 import tomllib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Admission: slots, the bounded queue, turns that go round the clients, and when to come back."""
+"""Admission: slots, the bounded queue, turns that go round the clients, and the time to retry."""
 
 import asyncio
 

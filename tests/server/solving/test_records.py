@@ -1,4 +1,4 @@
-"""Records: a search that was served is run again from its file; what cannot be written costs no search."""
+"""Records: a served search is run again from its file; a failure to write costs no search."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Search request: what the id of the tree that it grows depends on."""
+"""Search request: the fields that the id of its tree depends on."""
 
 from dataclasses import replace
 

@@ -1,5 +1,5 @@
 # pyright: basic
-"""Few-shot prompts as tokens: the model's own chat template, and nothing that a user could forge."""
+"""Few-shot prompts as tokens: the model's own chat template, without marks that a user could forge."""
 
 import json
 import shutil

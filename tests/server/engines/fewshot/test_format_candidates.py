@@ -1,4 +1,4 @@
-"""Candidates from few-shot completions: where a step ends, and which tokens are its own."""
+"""Candidates from few-shot completions: the end of a step, and its own tokens."""
 
 from collections.abc import Sequence
 from itertools import pairwise

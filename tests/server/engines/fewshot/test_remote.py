@@ -1,4 +1,4 @@
-"""The few-shot policy over a remote server: what it sends, and what it makes of the answer."""
+"""The few-shot policy over a remote server: its requests, and its use of the answers."""
 
 from pathlib import Path as FilePath
 

@@ -1,4 +1,4 @@
-"""What the stub server says when it plays vLLM with the bundled models."""
+"""The answers of the stub server that imitates vLLM with the bundled models."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The client: retries, time limits, cancellation and errors in words, against real sockets."""
+"""The client: retries, time limits, cancellation and error messages, against real sockets."""
 
 import asyncio
 import dataclasses

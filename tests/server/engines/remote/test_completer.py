@@ -1,4 +1,4 @@
-"""The remote policy: what it asks for, and what it makes of the answers."""
+"""The remote policy: its requests, and its use of the answers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How much of a model's context a remote server serves is known once the engines are entered, and then counts."""
+"""The context that a remote server serves is known once the engines are entered, and is respected then."""
 
 import pytest
 

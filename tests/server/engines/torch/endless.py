@@ -1,4 +1,4 @@
-"""Sequences that go on until somebody stops them, for the `endless_checkpoint`."""
+"""Sequences that go on until they are stopped, for the `endless_checkpoint`."""
 
 from server.engines.policy import PolicyEngine
 from server.engines.protocols import Sampling

@@ -1,5 +1,5 @@
 # pyright: basic
-"""The Qwen2 forward pass against transformers' own, and what products with weight matrices lose and depend on."""
+"""The Qwen2 forward pass against transformers' own, and the precision of products with weight matrices."""
 
 from pathlib import Path as FilePath
 

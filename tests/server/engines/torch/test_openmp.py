@@ -1,4 +1,4 @@
-"""OpenMP settings: several threads only where they sleep."""
+"""OpenMP settings: several threads only if idle ones sleep."""
 
 from server.engines.torch.openmp import default_threads, wait_passively, waits_passively
 

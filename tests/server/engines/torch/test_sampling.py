@@ -1,5 +1,5 @@
 # pyright: basic
-"""Sampling: the distribution that the numbers draw from."""
+"""Sampling: the distribution of the sampled tokens."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""The stand-in for vLLM, for tests that ask for it."""
+"""Fixture of the stand-in for vLLM."""
 
 from tests.server.engines.vllm.fake_llm import stand_in_for_vllm
 

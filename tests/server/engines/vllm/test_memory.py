@@ -1,4 +1,4 @@
-"""Memory for vLLM: what is refused before anything starts, with the setting to turn."""
+"""Memory for vLLM: refusals before anything starts, with the setting to change."""
 
 import dataclasses
 import sys

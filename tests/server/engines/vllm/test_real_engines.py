@@ -1,4 +1,4 @@
-"""The vLLM engines: prefixes found again, aborts, deaths, and processes that end whatever happens. On the CPU."""
+"""The vLLM engines: cached prefixes, aborts, deaths, and processes that always end. On the CPU."""
 
 import asyncio
 import os
