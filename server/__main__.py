@@ -128,11 +128,18 @@ class _Server(uvicorn.Server):
         async with asyncio.TaskGroup() as group:
             draining = group.create_task(self._solver.drain(self._drain_s))
             interrupted = group.create_task(self._second_signal.wait())
+            ticking = group.create_task(self._tick())
             await asyncio.wait({draining, interrupted}, return_when=asyncio.FIRST_COMPLETED)
-            draining.cancel()
-            interrupted.cancel()
+            for task in (draining, interrupted, ticking):
+                task.cancel()
         self._solver.stop()
         await super().shutdown(sockets)
+
+    async def _tick(self) -> None:
+        """Keep the Date header right, which uvicorn renews in its main loop only."""
+        while True:
+            await self.on_tick(0)
+            await asyncio.sleep(1)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handle a signal. uvicorn does not record it: it would raise the signal again at the end."""
@@ -140,6 +147,7 @@ class _Server(uvicorn.Server):
         self.should_exit = True
         left_s = self._drain_s if self._signals == 1 else 0.0
         faulthandler.dump_traceback_later(left_s + LAST_RESORT_S, exit=True)
+        self._solver.is_draining = True
         if self._loop is not None and self._signals > 1:
             self._loop.call_soon_threadsafe(self._second_signal.set)
 

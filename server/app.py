@@ -43,7 +43,7 @@ def _layered(app: ASGIApp, settings: Settings, tracer: Tracer) -> ASGIApp:
     if settings.api_keys is not None:
         app = Authentication(app, read_api_keys(settings.api_keys.get_secret_value()))
     if settings.cors_origins:
-        # Outside authentication: a browser asks for permission without a key, and shows pages no 401 that lacks it.
+        # Outside authentication: a browser sends preflights without a key, and hides a 401 without CORS headers.
         app = Cors(app, settings.cors_origins)
     app = SecurityHeaders(app)
     if settings.access_log:

@@ -29,7 +29,7 @@ SECURITY_HEADERS: Mapping[str, str] = {
 """Browsers take a response for what it says it is, keep none and frame none. Strict-Transport-Security is left to the
 proxy that ends TLS in front of this server."""
 
-access_log = logging.getLogger("server.http.access_log")
+access_log = logging.getLogger("server.access_log")
 
 _WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 """What can stand in a log line or a URL without quoting."""

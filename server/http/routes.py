@@ -84,22 +84,24 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
 
 
 async def _response(watcher: Watcher, request: Request) -> Response:
-    """Wait for the end of the search, which comes soon after the client has left."""
+    """Wait for the end of the search, or for the client to leave."""
     try:
         async with asyncio.TaskGroup() as group:
-            leaving = group.create_task(_leave_with_client(watcher, request))
-            ending = await watcher.search.ending()
-            leaving.cancel()
+            ending = group.create_task(watcher.search.ending())
+            leaving = group.create_task(_client_leaves(request))
+            await asyncio.wait({ending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (ending, leaving):
+                task.cancel()
     finally:
         watcher.leave()
-    if not leaving.cancelled():
+    if ending.cancelled():
         return Response(status_code=CLIENT_LEFT)
-    if isinstance(ending, Refusal):
-        return problem_response(ending, request)
-    return Response(await response_body(ending), media_type="application/json")
+    outcome = ending.result()
+    if isinstance(outcome, Refusal):
+        return problem_response(outcome, request)
+    return Response(await response_body(outcome), media_type="application/json")
 
 
-async def _leave_with_client(watcher: Watcher, request: Request) -> None:
+async def _client_leaves(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    watcher.leave()

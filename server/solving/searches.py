@@ -251,7 +251,7 @@ class Searches:
     def finish(self, task: asyncio.Task[SearchEnding]) -> RunningSearch:
         """Nothing of the search runs any more. Its id stays known for some time."""
         running = self._tasks.pop(task)
-        running.finish(_cut_off() if task.cancelled() else task.result())
+        running.finish(_cut_off() if task.cancelled() or task.exception() else task.result())
         self._ended[running.id] = running.ticket.client
         if len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)

@@ -73,7 +73,7 @@ class Solver:
         )
         self._searches = Searches(bound_s=last_bound_s)
         self.is_draining = False
-        """Whether the server is about to stop and takes no new searches."""
+        """Whether the server is about to stop and takes no new searches. A signal handler may set it."""
         self._may_close_parts = asyncio.Event()
         self.metrics = Metrics()
         self.metrics.follow(running=lambda: self._admission.running, waiting=lambda: self._admission.waiting)

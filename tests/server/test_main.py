@@ -228,7 +228,7 @@ def test_running_searches_end_while_readyz_is_503_after_sigterm(model_folders: M
         assert (exit_code, last.name, last.payload["stop_reason"]) == (0, "done", "cancelled")
     entries = [json.loads(line) for line in errors.splitlines()]
     (entry,) = [entry for entry in entries if entry.get("request_id") == "too-late"]
-    assert (entry["logger"], entry["status"], entry["trace_id"]) == ("server.http.access_log", 503, "1" * 32)
+    assert (entry["logger"], entry["status"], entry["trace_id"]) == ("server.access_log", 503, "1" * 32)
 
 
 def test_a_response_does_not_wait_for_a_tcp_acknowledgement() -> None:

@@ -36,7 +36,7 @@ def _broken_parts() -> ServingParts:
 
 
 def _access(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if record.name == "server.http.access_log"]
+    return [record for record in caplog.records if record.name == "server.access_log"]
 
 
 async def test_a_request_is_logged_once_with_client_and_duration(entries: pytest.LogCaptureFixture) -> None:

@@ -56,14 +56,12 @@ def test_a_line_has_time_level_logger_request_and_message(about_a_request: None)
 
 def test_an_object_has_the_same_and_what_the_entry_adds(about_a_request: None) -> None:
     stream = _configured("json")
-    logging.getLogger("server.http.access_log").info(
-        "%(status)s", {"status": 200}, extra={"status": 200, "path": "/π\n"}
-    )
+    logging.getLogger("server.access_log").info("%(status)s", {"status": 200}, extra={"status": 200, "path": "/π\n"})
     entry = _object(stream)
     moment = entry.pop("time")
     assert isinstance(moment, str)
     assert datetime.fromisoformat(moment).tzinfo == UTC
-    usual = {"level": "info", "logger": "server.http.access_log", "message": "200", "request_id": "request-7"}
+    usual = {"level": "info", "logger": "server.access_log", "message": "200", "request_id": "request-7"}
     assert entry == {**usual, "status": 200, "path": "/π\n"}
 
 
