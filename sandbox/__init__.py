@@ -1,6 +1,6 @@
 """Sandbox: runs untrusted code steps, each in its own confined process, over interpreter states that form trees.
 
-Standalone: standard library only, and nothing of the other packages. See README.md for what is and is not covered.
+Standalone: standard library only, and nothing of the other packages. README.md lists what is covered and what is not.
 
     async with Sandbox(limits=Limits(cpu_s=5)) as sandbox, sandbox.tree(seed=1) as tree:
         first = await tree.run(None, "x = 6")

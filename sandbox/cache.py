@@ -32,7 +32,7 @@ class CacheLimits:
     snapshot_mb: int = 64
     """A bigger state is not kept: it costs as much to fork as a replay."""
     trees: int = 64
-    """Trees with processes; the one that has been idle for longest loses them to the next."""
+    """Trees with processes; the tree that has been idle for longest loses them to the next."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -70,7 +70,7 @@ class Cache:
         return len(self._entries)
 
     def add(self, key: SnapshotId, entry: Entry) -> None:
-        """The caller then removes what `victim` names."""
+        """Add a snapshot. The caller then removes the one that `victim` names."""
         self._entries[key] = self._ranked(entry)
         self.live_bytes += entry.own_bytes
 

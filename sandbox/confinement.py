@@ -55,7 +55,7 @@ class Mechanism(StrEnum):
     SECCOMP = "seccomp"
     """The allow-list of system calls, and the fork gate on it."""
     NOTIFICATION = "notification"
-    """The fork gate that asks the server; without it one that rests on the limit of processes."""
+    """The fork gate that asks the server; without it, the gate uses the limit of processes."""
 
 
 def enter_namespaces(libc: Libc, ask_for_maps: Callable[[], None]) -> None:

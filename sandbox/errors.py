@@ -7,7 +7,7 @@ another tree
 
 
 class SandboxError(Exception):
-    """The sandbox cannot do what was asked."""
+    """The sandbox cannot do the requested work."""
 
 
 class SandboxUnavailable(SandboxError):

@@ -24,7 +24,8 @@ _FORK_S = 5.0
 """A fork takes milliseconds; the machine may be busy, and hooks that steps left behind may run."""
 
 _FORK_CPU_S = 0.5
-"""Of the parent: ten times what it takes with a gigabyte of memory. One that forged its report may go on computing."""
+"""CPU time of the parent: ten times its need with a gigabyte of memory. It may go on computing after a
+forged report."""
 
 _FORK_POLL_S = 0.1
 """How often a fork that takes long is checked."""
@@ -156,7 +157,7 @@ class Family:
             return child
 
     async def _await_hello(self, hello: asyncio.Future[Message], parent: NodeProcess) -> None:
-        """Until a child speaks and no other is on its way, or there is no more hope of one that is alone.
+        """Wait until a child sends a frame and no other is on its way, or until there can be no single child.
 
         That the parent is gone need not close the child's socket: it may wait in the parent's, of which a process that
         was stopped too early has a copy.

@@ -1,4 +1,4 @@
-"""Interpreter: the state that steps run in: what is preloaded and warm, and how one step runs to its end.
+"""Interpreter: the state that steps run in, the preloaded modules, and the run of one step.
 
 Made in the zygote, once; each node has its parent's copy by the fork. It shares its memory with hostile code: after a
 step has run, only names bound beforehand and C-level methods are used until the builtins are restored. A step can forge
@@ -204,7 +204,7 @@ class Interpreter:
             seeder(seed)
 
     def _execute(self, code: str) -> str | None:
-        """Run the statements; a last one that is an expression gives the value, evaluated once like the others."""
+        """Run the statements, each once. If the last one is an expression, it gives the value."""
         name = f"<step {self._count}>"
         module = compile(code, name, "exec", PyCF_ONLY_AST, dont_inherit=True)
         assert isinstance(module, Module)
@@ -232,7 +232,7 @@ class Interpreter:
         except OutputLimitReached as overflow:
             message = str(overflow)
         except ValueError:
-            pass  # the step closed its output: what it printed before is kept
+            pass  # the step closed its output: the text printed before is kept
         if self._output.is_over:
             status = ReportStatus.OUTPUT_LIMIT
         return Report(status, cpu_seconds, self._printed(), None, message)

@@ -69,8 +69,8 @@ def tie_group(lifeline: int) -> int | None:
     Holds as long as a process of the group has the returned descriptor open. None on a machine that only imitates
     Linux, or without /proc: server, launcher and zygote still watch each other there.
 
-    For a process whose credentials are still those of the zygote, and which Landlock does not bind yet:
-    what it may signal is what the kernel goes by later.
+    Call it while the process has the credentials of the zygote and is not bound by Landlock: the kernel later applies
+    the rights to send signals that the process has now.
     """
     # Opened anew: owner and signal belong to an opened file, and each group needs its own.
     try:

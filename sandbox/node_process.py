@@ -84,7 +84,7 @@ class Channel:
         return message
 
     def last(self, message: asyncio.Future[Message]) -> Message:
-        """Of a process that is gone, though another may hold its end: what it left in the socket, or the end."""
+        """The frame that an ended process left in the socket, or the end; another process may hold the socket."""
         if not message.done() and not self._receive(message, _CREDENTIALS_ROOM):
             message.set_result(Message(0, b""))
         asyncio.get_running_loop().remove_reader(self._descriptor)
@@ -186,13 +186,13 @@ class NodeProcess:
         return self._gone
 
     def cpu_seconds(self) -> float:
-        """By the kernel's clock of that process; of one that is gone, as it was read last. Never goes back."""
+        """CPU time by the kernel's clock of that process; after its end, the last value read. Never decreases."""
         with contextlib.suppress(OSError):
             self._cpu_s = max(self._cpu_s, time.clock_gettime((~self.pid << 3) | 2))
         return self._cpu_s
 
     def usage(self) -> Usage:
-        """Nothing for one that is gone."""
+        """Its memory; zero if it is gone."""
         try:
             with open(f"/proc/{self.pid}/stat", encoding="ascii", errors="replace") as file:
                 fields = file.read().rpartition(")")[2].split()

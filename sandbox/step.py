@@ -34,7 +34,7 @@ class Limits:
     memory_mb: int = 512
     """Address space of the whole path's state, beyond that of the preloaded interpreter."""
     output_bytes: int = 16384
-    """UTF-8 length of what is printed; the value of the last expression is cut at the same length."""
+    """UTF-8 length of the printed text; the value of the last expression is cut at the same length."""
     code_bytes: int = 65536
     """UTF-8 length of the code."""
     stack_mb: int = 8
@@ -65,7 +65,7 @@ class Outcome(StrEnum):
     MEMORY = "memory"
     """Asked for more memory than allowed."""
     OUTPUT_LIMIT = "output_limit"
-    """Printed more than the cap; what was printed before it is kept."""
+    """Printed more than the cap; the text before it is kept."""
     CRASHED = "crashed"
     """The process ended without reporting a result."""
     VIOLATION = "violation"
@@ -100,7 +100,7 @@ class StopReason(StrEnum):
     WALL_DEADLINE = "wall_deadline"
     """The step took too long."""
     VIOLATION = "violation"
-    """The step kept asking for what it was refused."""
+    """The step kept trying refused calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

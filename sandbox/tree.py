@@ -294,7 +294,7 @@ class Tree:
             parent.pins -= 1
 
     def _keep(self, family: Family, node: NodeProcess, key: SnapshotId) -> bool:
-        """Whether it is kept; if not, it is the caller's to end."""
+        """Whether it is kept; if not, the caller has to end it."""
         if family.end is not None or family is not self._family:
             return False
         parent, steps = self._nearest(family, self._states[key].parent)

@@ -113,7 +113,7 @@ def _be_zygote(plan: _Plan, control: socket.socket, libc: Libc, launcher: int) -
         missing = preload(plan.folders.packages)
         interpreter = Interpreter()
         gc.collect()
-        gc.freeze()  # what is there now never needs collecting: nodes then leave its memory shared
+        gc.freeze()  # the present objects never need collecting: nodes then leave their memory shared
         with open("/proc/self/statm", encoding="ascii") as file:
             base_bytes = int(file.read().split()[0]) * resource.getpagesize()
     except (OSError, ImportError) as error:

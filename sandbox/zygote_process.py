@@ -28,7 +28,7 @@ _START_S = 60.0
 """Loading sympy takes under a second, but a cold disk or a busy machine can stretch it."""
 
 _STOP_S = 2.0
-"""A zygote needs milliseconds to end; one that needs longer is killed."""
+"""A zygote needs milliseconds to end; a slower one is killed."""
 
 _ENDED_WORDS = "the sandbox's zygote ended"
 
@@ -131,7 +131,7 @@ class ZygoteProcess:
         try:
             family = await self._connect(limits, on_violation=on_violation)
         except SandboxUnavailable:
-            self._die()  # it makes no trees any more: the next one to ask gets another zygote
+            self._die()  # it makes no more trees: the next caller gets another zygote
             raise
         if not self.is_alive:
             family.shut_down(FamilyEnd.ZYGOTE)
@@ -149,7 +149,7 @@ class ZygoteProcess:
             with contextlib.suppress(OSError):  # out of descriptors: these are not needed yet
                 while len(self._ready) < self._pool and self.is_alive:
                     self._ready.append((limits, self._request(limits)))
-            with contextlib.suppress(RootGone):  # one that was ready may have died since: on to the next
+            with contextlib.suppress(RootGone):  # a tree that was ready may have died since: try the next
                 return await Family.connect(
                     channel,
                     limits=limits,

@@ -3,7 +3,7 @@
 An operation is one expansion, one comparison of answers or one trajectory of a baseline. Its name is the same in every
 run. No code uses the result of an operation before its turn. So everything that changes a tree happens in one task, in
 one order, and a replay only has to keep that order. A failure has its turn too, ahead of all results. Leaving the
-context cancels what is in flight and waits for it.
+context cancels the operations in flight and waits for them.
 """
 
 import asyncio

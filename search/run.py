@@ -22,7 +22,7 @@ from search.tree import NodeId, Tree, backup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """The tree and answers of a search, and what it spent."""
+    """The tree, the answers and the spending of a search."""
 
     tree: Tree
     answers: tuple[AnswerGroup, ...]
@@ -186,7 +186,7 @@ class Run:
             self._on_event(AnswerChanged(answer=answer, confidence=confidence))
 
     def _is_sure(self) -> bool:
-        """Only when all votes are counted: one that is still being compared may be for another answer."""
+        """Only when all votes are counted: an answer that is still being compared may be another one."""
         enough = self.config.stop_at_confidence
         return enough is not None and self._tally.is_complete and self._tally.standing.confidence >= enough
 

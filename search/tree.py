@@ -53,7 +53,7 @@ class Node:
     visits: int = 0
     """N."""
     value_sum: float = 0.0
-    """q: the sum of what was backed up, the prior included."""
+    """q: the sum of the values backed up, the prior included."""
     is_finished: bool = False
     """Nothing new can be found at or below this node: it is dead, or every trajectory through it has been made."""
     ends_trajectory: int | None = None
@@ -151,7 +151,7 @@ class Tree:
         self.settle(node_id)
 
     def settle(self, node_id: NodeId) -> None:
-        """Mark what is finished, from `node_id` up as far as it goes, after children were added or visits backed up.
+        """Mark finished nodes, from `node_id` up as far as possible, after children were added or visits backed up.
 
         An open node is finished when all its children are, and dead (`childless`) when all its children are dead.
         """

@@ -7,8 +7,8 @@ with r = tanh(head(hidden state of the path's last token)), in [-1, 1], as the p
 bound matters: a Bradley-Terry loss fixes differences only, and tanh makes the model spread them over the whole range,
 so that scores of different problems can be compared. Starts from the fine-tuned policy.
 
-A path is rendered by the serving engine's own renderer, so that the PPM is trained on exactly what it will score. A
-path that is longer than the model's context is left out: cutting it would remove the step to be judged.
+A path is rendered by the serving engine's own renderer, so that the PPM is trained on exactly the text that it will
+score. A path that is longer than the model's context is left out: cutting it would remove the step to be judged.
 """
 
 import json

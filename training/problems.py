@@ -202,7 +202,7 @@ def _of_family(family: Family, problem: Problem) -> LabelledProblem:
 
 
 def file_problems(path: Path, equality: AnswerEquality, *, limit: int | None = None) -> Sequence[LabelledProblem]:
-    """Problems of a JSON list of `{"index", "question", "answer"}`; equality decides what is right."""
+    """Problems of a JSON list of `{"index", "question", "answer"}`; the answer checker grades them."""
     try:
         content: object = json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -10,7 +10,7 @@ MAX_CHARS = 2000
 """Longer answers stay unchanged, as they are too long to be read."""
 
 _ADD, _MULTIPLY, _NEGATE, _POWER, _ATOM = range(5)
-"""How tightly a piece holds together; one that holds less than its place needs gets brackets."""
+"""Binding strength of a piece; a piece gets brackets where its place needs a stronger one."""
 
 _CONSTANTS = {"pi": r"\pi", "oo": r"\infty", "inf": r"\infty", "I": "i", "E": "e"}
 _NOT_PLAIN = "not a plain expression"

@@ -45,4 +45,4 @@ class RemoteRefused(EngineError):
 
 
 class RemoteMismatch(EngineError):
-    """The answer is not one that a matching vLLM server gives."""
+    """A matching vLLM server would not give this answer."""

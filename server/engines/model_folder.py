@@ -21,7 +21,7 @@ _HASH_LENGTH = 12
 
 
 class PolicyKind(StrEnum):
-    """What a policy's folder holds."""
+    """The kind of model in a policy's folder."""
 
     STEP_FORMAT = "step_format"
     """A model whose tokenizer has the step format's tokens: our own kind."""
@@ -30,7 +30,7 @@ class PolicyKind(StrEnum):
 
 
 class PpmKind(StrEnum):
-    """What a PPM's folder holds."""
+    """The kind of model in a PPM's folder."""
 
     STANDARD = "standard"
     """A `*ForSequenceClassification` model with one label that reads the step format: our own kind."""
@@ -74,12 +74,12 @@ class ModelFolder:
 
     @cached_property
     def tokenizer(self) -> SegmentTokenizer:
-        """For any model."""
+        """The tokenizer of any model."""
         return SegmentTokenizer(self.file("tokenizer.json"))
 
     @cached_property
     def step_tokenizer(self) -> StepTokenizer:
-        """For a model of the step format."""
+        """The tokenizer of a model of the step format."""
         return StepTokenizer(self.file("tokenizer.json"))
 
     @property
@@ -125,7 +125,7 @@ class ModelFolder:
 
     @property
     def ppm_kind(self) -> PpmKind:
-        """Raises `CheckpointError` for what is no PPM."""
+        """The kind of PPM. Raises `CheckpointError` if the folder holds none."""
         if "Qwen2ForProcessRewardModel" in self.architectures:
             return PpmKind.PROCESS_REWARD
         if any(name.endswith("ForSequenceClassification") for name in self.architectures):

@@ -47,7 +47,7 @@ class SegmentTokenizer:
         """Token ids are below it; a model's vocabulary may be padded beyond."""
 
     def encode(self, segment: Segment) -> tuple[int, ...]:
-        """The segment's tokens. What is not valid Unicode (half a surrogate pair) becomes a question mark."""
+        """The segment's tokens. Invalid Unicode (half a surrogate pair) becomes a question mark."""
         tokenizer = self._trusted if segment.is_trusted else self._untrusted
         text = segment.text.encode("utf-8", errors="replace").decode("utf-8")
         return tuple(tokenizer.encode(text, add_special_tokens=False).ids)

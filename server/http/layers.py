@@ -26,7 +26,7 @@ SECURITY_HEADERS: Mapping[str, str] = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-"""Browsers take a response for what it says it is, keep none and frame none. Strict-Transport-Security is left to the
+"""Browsers trust the declared type of a response, store none and frame none. Strict-Transport-Security is left to the
 proxy that ends TLS in front of this server."""
 
 access_log = logging.getLogger("server.access_log")

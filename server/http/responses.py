@@ -82,7 +82,7 @@ def split_comment(text: str) -> tuple[str, str]:
 
 
 def _steps(result: SearchResult) -> list[schemas.Step]:
-    """Those that ran code; the answer step states what they found, and is in `answer`."""
+    """The steps that ran code; the answer step states their result, and is in `answer`."""
     nodes = (result.tree[node_id] for node_id in result.best_path)
     return [_step(node, node.execution) for node in nodes if node.execution is not None]
 

@@ -120,6 +120,6 @@ def _sandbox_metrics(status: Status) -> Iterator[Metric]:
 
 
 def _buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
-    """Cumulative, as Prometheus has it; the last count is of what is above all bounds."""
+    """Cumulative, as Prometheus has it; the last count is of values above all bounds."""
     names = [*(str(float(bound)) for bound in bounds), "+Inf"]
     return list(zip(names, accumulate(counts), strict=True))

@@ -42,7 +42,7 @@ class RecordWriter:
         self._attempt(lambda file: file.write(text))
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining lines."""
         self._attempt(lambda file: file.close())
 
     def _attempt(self, action: Callable[[IO[str]], object]) -> None:

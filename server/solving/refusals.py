@@ -44,14 +44,14 @@ class RefusalKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldError:
-    """What is wrong with one field."""
+    """The error of one field."""
 
     field: str
     """Dotted: `search.depth`; empty for the request as a whole."""
     detail: str
     limit: int | float | None = None
     value: str | int | float | bool | None = None
-    """What was given; the length, where the limit is one of length."""
+    """The value given; its length, if the limit is one of length."""
 
 
 @dataclass(eq=False)

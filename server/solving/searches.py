@@ -289,7 +289,7 @@ class Searches:
         await self._still_running(self._bound_s)
 
     async def end_all(self) -> None:
-        """Ask all searches to end, and cancel one that does not, because a part holds it up.
+        """Ask all searches to end, and cancel those that do not, because a part holds them up.
 
         A search that outlives even that is given up: its watchers get a refusal.
         """

@@ -101,7 +101,7 @@ class _Mark(NamedTuple):
 
 
 def candidate_of(completion: Completion, tokens: TextTokens, *, code_has_ended: bool) -> Candidate:
-    """The step that a completion holds; one that never gets to a mark is cut off."""
+    """The step in a completion; a completion without a mark is a step that was cut off."""
     token_ids = completion.token_ids
     text = tokens.decode(token_ids)
     mark = _first_mark(text)
@@ -132,7 +132,7 @@ def _through_mark(token_ids: Sequence[int], text: str, mark: _Mark, tokens: Text
     if tokens.decode(token_ids[:length]) == text[: mark.end]:
         return tuple(token_ids[:length])
     head = tokens.decode(token_ids[: length - 1])
-    # A last token that began inside a character leaves no clean cut; what it says behind the mark is then kept.
+    # A last token that began inside a character leaves no clean cut; its text behind the mark is then kept.
     if not text.startswith(head):
         return tuple(token_ids[:length])
     return (*token_ids[: length - 1], *tokens.encode(Segment(text[len(head) : mark.end], is_trusted=True)))

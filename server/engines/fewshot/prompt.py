@@ -2,8 +2,8 @@
 """The few-shot prompt: asks any instruct model for steps in our format, by rule and by worked example.
 
 The second format beside `search.format`: the same marks, but as plain text, for models that were never trained on them.
-The examples' programs print what is written here. The model's own chat template wraps the prompt. The problem does not
-pass through the template: it is inserted afterwards, as untrusted text.
+The examples' programs print the outputs given here. The model's own chat template wraps the prompt. The problem does
+not pass through the template: it is inserted afterwards, as untrusted text.
 """
 
 from collections.abc import Mapping, Sequence

@@ -23,7 +23,7 @@ SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}
 
 
 class StepTextTokens(PathRendering):
-    """The step format in the tokens of a PPM of ours that was made for another policy than the one that writes."""
+    """The step format in the tokens of our own PPM, when it was made for another policy than the one served."""
 
     def __init__(self, tokenizer: SegmentTokenizer) -> None:
         self.tokenizer = tokenizer

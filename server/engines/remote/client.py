@@ -26,7 +26,7 @@ _MAX_CONNECTIONS = 1024
 _KEPT_ALIVE_S = 3.0
 """Shorter than the 5 seconds after which vLLM closes an idle connection, so that ours is never the one just closed."""
 _QUOTED_CHARS = 300
-"""Of an answer that is quoted in an error."""
+"""Characters of an answer that are quoted in an error."""
 _TOO_MANY_REQUESTS = 429
 _NOT_IMPLEMENTED = 501
 _SET_KEY = "set the API key that the server was started with"
@@ -46,7 +46,7 @@ def _no_headers() -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteAddress:
-    """Where a server is, and what it asks for."""
+    """The address of a server, its key and its model's name."""
 
     url: str
     """`http(s)://host:port`, with the path in front of `/v1` where there is one, no final slash."""
@@ -76,7 +76,7 @@ class Retries:
         if retry_after_s is not None and retry_after_s > self.max_retry_after_s:
             return None
         delay_s = min(self.max_delay_s, self.first_delay_s * 2 ** (attempt - 1))
-        # Half of it is random, so that searches which failed together do not come back together.
+        # Half of it is random, so that searches which failed together do not retry together.
         return max(delay_s * rng.uniform(0.5, 1.0), retry_after_s or 0.0)
 
 
@@ -91,7 +91,7 @@ class RemoteLimits:
     """For a server that is still starting: loading a model of many gigabytes takes minutes."""
     start_poll_s: float = 1.0
     probe_s: float = 5.0
-    """A server that has answered nothing for so long is asked how it is: a dead one is noticed within 21 seconds."""
+    """A server that has not answered for so long is probed, so a dead one is noticed within 21 seconds."""
     retries: Retries = field(default_factory=Retries)
 
 
@@ -151,7 +151,7 @@ class RemoteClient:
             try:
                 response = await self._http.request(method, self.url + path, json=body, headers=dict(self._headers()))
             except httpx.ReadTimeout as error:
-                # Asking again would only add to the load of a server that is too slow already.
+                # A retry would only add load to a server that is too slow already.
                 raise RemoteUnavailable(
                     f"{self.url}{path} did not answer within {self.limits.answer_s:g} s; the server is overloaded, "
                     "or the limit is too short for its model: raise RSTAR_REMOTE_TIMEOUT_S"
@@ -249,7 +249,7 @@ def _reason(error: httpx.TransportError) -> str:
 
 
 def _quoted(response: httpx.Response) -> str:
-    """What the server said, from any of the shapes that vLLM and the gateways before it use."""
+    """The server's message, from any of the shapes that vLLM and the gateways before it use."""
     said = response.text
     try:
         content = as_object(cast(object, json.loads(said)))

@@ -130,7 +130,7 @@ class _Slots:
             return
         more_slots = max(had_slots, 1 << (slots - 1).bit_length())
         more_length = max(had_length, math.ceil(length / _LENGTH_STEP) * _LENGTH_STEP)
-        # Zeros, not empty: what a mask hides is still multiplied, and must be finite.
+        # Zeros, not empty: masked values are still multiplied, and must be finite.
         grown = torch.zeros(layers, pair, more_slots, heads, more_length, size)
         grown[:, :, :had_slots, :, :had_length] = self.store
         self.store = grown
@@ -167,7 +167,7 @@ class _GroupedAttention:
         """The rows of a group are queries of one slot."""
         _, heads, per_key, size = queries_N_K_Q_D.shape
         groups, ranks = self._prefixes.shape[2], self._ranks_per_group
-        # Zeros, not empty: places of no row are computed too, and what is not finite takes longer.
+        # Zeros, not empty: places without a row are computed too, and values that are not finite take longer.
         grid = queries_N_K_Q_D.new_zeros(groups, heads, ranks, per_key, size)
         grid[self._slots, :, self._ranks] = queries_N_K_Q_D
         mixed, mass = _attend(grid.flatten(2, 3), self._prefixes[layer], self._prefix_bias)

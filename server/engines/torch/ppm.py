@@ -94,7 +94,7 @@ class PathScorer(ThreadEngine):
         thread: ComputeThread,
         counters: EngineStats,
     ) -> None:
-        """`counters`: where `score_paths` counts what it does."""
+        """`counters`: the counters that `score_paths` updates."""
         super().__init__([Lane(thread, ScoreLoop(score_paths, counters))])
         self.model_id = model_id
         self.rendering = rendering

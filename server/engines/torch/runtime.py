@@ -29,7 +29,7 @@ class TorchRuntime:
 
 
 _MOST_LANES = 2
-"""Each lane reads all weights at every step, and what is Python of a step runs one lane at a time."""
+"""Each lane reads all weights at every step, and the Python part of a step runs in one lane at a time."""
 
 
 def serving_runtime(new_thread: Callable[[int], ComputeThread] | None = None) -> TorchRuntime:

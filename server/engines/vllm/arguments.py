@@ -92,7 +92,7 @@ def _cpu_arguments(model: ModelFolder, share: MemoryShare) -> Mapping[str, objec
 
 
 def engine_variables(mark: str, options: VllmOptions, *, on_cpu: bool = False) -> Mapping[str, str | None]:
-    """Environment variables that the engine's processes inherit; None is one that they must not see."""
+    """Environment variables that the engine's processes inherit; None removes a variable from them."""
     # On the CPU vLLM would put the model into a second process, a Worker, behind a queue whose readers spin for a
     # second after each message. Two engines on two cores then starve each other and the sandbox: 24 problems at once
     # took 5 times as long. With one GPU vLLM has no Worker anyway; several GPUs, or groups of cores, need Workers.

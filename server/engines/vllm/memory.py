@@ -67,7 +67,7 @@ def is_installed() -> bool:
 
 
 def suits_this_machine() -> bool:
-    """Whether it is installed beside a GPU; without one vLLM has to be asked for."""
+    """Whether it is installed beside a GPU; without a GPU vLLM must be chosen by name."""
     import torch
 
     return is_installed() and torch.cuda.is_available()
@@ -89,7 +89,7 @@ def check_memory(
 
 
 def memory_of(folder: ModelFolder, dtype: str) -> ModelMemory:
-    """In that type; `auto` is the folder's. Raises `CheckpointError` where the folder does not say what is needed."""
+    """In that type; `auto` is the folder's. Raises `CheckpointError` if the folder lacks a needed value."""
     config = folder.config
     own = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
     own_bytes, number_bytes = (_BYTES_PER_NUMBER.get(name, 2) for name in (own, own if dtype == "auto" else dtype))

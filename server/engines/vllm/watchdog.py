@@ -25,7 +25,7 @@ _QUIET_ROUNDS = 5
 @contextmanager
 def watchdog(mark: str) -> Generator[None]:
     """Watches over the processes with one mark while the context is open; leaving it kills them."""
-    # A session of its own: a terminal's Ctrl-C ends the server, and must not end the one that cleans up after it.
+    # A session of its own: a terminal's Ctrl-C ends the server, and must not end the process that cleans up.
     command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), mark]
     environment = {name: value for name, value in os.environ.items() if name != MARK}
     process = subprocess.Popen(
