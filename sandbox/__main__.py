@@ -157,7 +157,7 @@ async def _step_cost_ms(sandbox: Sandbox, depth: int) -> tuple[float, float]:
 
 
 def _cpu_s(sandbox: Sandbox) -> float:
-    """Of this process and of the zygote's whole session."""
+    """CPU time of this process and of the zygote's whole session."""
     total_s = time.process_time()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -251,7 +251,7 @@ class Family:
         return node.channel.last(answer), None
 
     async def _exit_code_of(self, node: NodeProcess) -> int | None:
-        """Of a node whose socket is closed; None where its step closed it, and the node is killed for that.
+        """Exit code of a node whose socket is closed; None if its step closed it, and the node is killed for that.
 
         Where it was killed from outside, others may have been killed with it, and the server may not know yet.
         """

@@ -49,7 +49,7 @@ class Lifeline:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def release(self) -> None:
-        """For a forked child, which does not hold it."""
+        """Drop the lifeline in a forked child, which does not hold it."""
         if self._is_held:
             self._is_held = False
             signal.signal(signal.SIGHUP, signal.SIG_DFL)

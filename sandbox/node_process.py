@@ -39,7 +39,7 @@ class Message(NamedTuple):
     """One frame; empty at the end of the socket."""
 
     pid: int
-    """Of the process that sent it, as this process numbers it; 0 at the end of the socket."""
+    """Pid of the process that sent it, as this process numbers it; 0 at the end of the socket."""
     frame: bytes
     descriptor: int | None = None
 

@@ -103,7 +103,7 @@ class Sandbox:
 
     @property
     def status(self) -> Status:
-        """For health answers and metrics."""
+        """The present status, for health answers and metrics."""
         report = self._zygote.report if self._zygote is not None else None
         return Status(
             level=self._level,
@@ -173,7 +173,7 @@ class Sandbox:
             return self._zygote
 
     async def _test(self, zygote: ZygoteProcess) -> None:
-        """At the start, and where a later zygote could not use the same mechanisms as the first."""
+        """Run the self-test: at the start, and if a later zygote could not use the same mechanisms as the first."""
         try:
             self._self_test = await run_self_test(zygote)
             protections = self._self_test.protections

@@ -113,7 +113,7 @@ class StepExit:
     exit_code: int | None
     """Exit code of a process that exited; None if the kernel does not report it."""
     cpu_seconds: float
-    """By the kernel's clock; only where the step ran for longer than it may use CPU time, else 0."""
+    """CPU time by the kernel's clock; only if the step ran for longer than it may use CPU time, else 0."""
     wall_seconds: float
 
 

@@ -52,7 +52,7 @@ class _Start:
     node: NodeProcess
     state: SnapshotId | None
     replay: tuple[SnapshotId, ...] = ()
-    """To be run in the fork before the step."""
+    """States to replay in the fork before the step."""
     is_temporary: bool = False
     """`node` is too big to keep: it is killed once it is forked."""
 

@@ -67,7 +67,7 @@ class ZygoteReport:
     landlock_version: int | None
     off: dict[Mechanism, str]
     pid: int
-    """As the server numbers it."""
+    """Pid of the zygote, as the server numbers it."""
 
 
 class _NoNamespaces(Exception):
@@ -123,7 +123,7 @@ class ZygoteProcess:
 
     @property
     def pid(self) -> int:
-        """Of the launcher: the first process of the session that all are in."""
+        """Pid of the launcher: the first process of the session that all are in."""
         return self._process.pid
 
     async def family(self, limits: Limits, *, on_violation: Callable[[], None]) -> Family:

@@ -45,13 +45,13 @@ class AnswerGroup:
     """Equal answers, with their votes, weight and score."""
 
     answer: str
-    """As the best-scored trajectory spells it."""
+    """The answer as the best-scored trajectory spells it."""
     votes: int
     """Votes of the trajectories that state the answer."""
     weight: float
     """Sum of the weights of the votes: under `weighted_vote` only the best-scored `top_k` of all trajectories vote."""
     score: float | None
-    """Of the best-scored trajectory; None where none was scored."""
+    """Score of the best-scored trajectory; None if none was scored."""
     node_ids: tuple[NodeId, ...]
     """Where the trajectories end, best-scored first."""
 
@@ -113,7 +113,7 @@ def count_votes(
 
 
 def _group(members: Sequence[Ballot], voters: frozenset[NodeId]) -> AnswerGroup:
-    """Of the ballots of one class, best first."""
+    """The group of the ballots of one class, best first."""
     return AnswerGroup(
         answer=members[0].answer,
         votes=sum(ballot.votes for ballot in members),

@@ -83,9 +83,9 @@ class Usage:
     """Spending of one call of `search`; spending of earlier calls for the same tree counts only where stated."""
 
     trajectories: int
-    """In the tree, those of earlier calls included."""
+    """Trajectories in the tree, those of earlier calls included."""
     cached_trajectories: int
-    """Of these, made by earlier calls."""
+    """Trajectories among them that earlier calls made."""
     policy_tokens: int
     """Generated, those of surplus trajectories of the baselines included."""
     ppm_calls: int

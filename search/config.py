@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import assert_never
 
 BEAM_WIDTH = 8
-"""Of step beam, as in the published code."""
+"""Default beam width of step beam, as in the published code."""
 
 
 class Strategy(StrEnum):

@@ -71,7 +71,7 @@ class Draft:
     multiplicity: int
     tokens: int
     execution: Execution | None = None
-    """With its snapshot, which the node leaves out."""
+    """The execution with its snapshot, which the node leaves out."""
     score: float | None = None
     terminal_value: float | None = None
 
@@ -106,7 +106,7 @@ class Expander:
         self._snapshots: dict[NodeId, Snapshot | None] = {ROOT: None}
 
     def plan(self, node_id: NodeId, *, n: int, draw: int = 0) -> Plan:
-        """For at most `n` children of an open node, as the tree is now; `draw` numbers repeated requests."""
+        """Plan at most `n` children of an open node, as the tree is now; `draw` numbers repeated requests."""
         path = self._tree.path(node_id)
         return Plan(
             node=self._tree[node_id],
@@ -168,7 +168,7 @@ def _node(draft: Draft, *, id: NodeId, parent: Node) -> Node:
 
 
 def route_to(tree: Tree, snapshots: Mapping[NodeId, Snapshot | None], node_id: NodeId) -> Route:
-    """From the nearest snapshot above the node, as things are now."""
+    """The route from the nearest snapshot above the node, as of now."""
     node = tree[node_id]
     missing: list[Node] = []
     while node.id not in snapshots:

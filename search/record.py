@@ -65,7 +65,7 @@ class Beginning:
     has_scorer: bool
     has_judge: bool
     tree: Tree
-    """As it was before, empty for a new search; changes as the search goes on."""
+    """The tree before the search, empty for a new one; changes as the search goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class RecordedCall:
     scope: str
     """The name of the operation that made the call; where several make calls at once, with a slash and more."""
     number: int
-    """Of the call within its scope, from 0, in the order of calling."""
+    """Number of the call within its scope, from 0, in the order of calling."""
     kind: CallKind
     request: Request
     response: Response

@@ -28,10 +28,10 @@ from search.run import Run, SearchResult
 from search.tree import ROOT, Node, NodeId, Tree
 
 TRAJECTORIES_IN_FLIGHT = 8
-"""Of majority and best of n: enough to give the engine a batch; a token budget wastes what surplus ones generate."""
+"""For majority and best of n: enough to give the engine a batch; a token budget wastes what surplus ones generate."""
 
 ROUNDS_IN_FLIGHT = 2
-"""Of step beam: while one waits for the slowest path of its level, the other keeps the engine busy."""
+"""For step beam: while one waits for the slowest path of its level, the other keeps the engine busy."""
 
 
 async def search(  # noqa: PLR0913 - the entry to the package: every argument is a part, a setting or a limit
@@ -151,7 +151,7 @@ class _Planned(NamedTuple):
     """A branch to be made."""
 
     name: str
-    """Of the operation."""
+    """Name of the operation."""
     width: int
     """Trajectories at most."""
     draw: int

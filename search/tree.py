@@ -43,7 +43,7 @@ class Node:
     terminal_value: float | None = None
     """What a trajectory that ends here is worth, in [-1, 1]; None unless answered and judged or scored."""
     logprob: float = 0.0
-    """Of the step under the policy."""
+    """Log-probability of the step under the policy."""
     multiplicity: int = 1
     """Candidates merged into this node."""
     tokens: int = 0
@@ -109,7 +109,7 @@ class Tree:
         return self.root.trajectories
 
     def children(self, node: Node) -> Iterator[Node]:
-        """In the order of adding."""
+        """The children of a node in the order of adding."""
         return (self.nodes[child] for child in node.children)
 
     def lineage(self, node_id: NodeId) -> list[Node]:

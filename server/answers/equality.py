@@ -79,7 +79,7 @@ class EqualityPool:
 
     @property
     def process_ids(self) -> tuple[int, ...]:
-        """Of the workers that are running, including those that are starting."""
+        """Pids of the workers that are running, including those that are starting."""
         return tuple(process.pid for process in self._processes if process.returncode is None)
 
     @property

@@ -55,18 +55,18 @@ class EngineOptions:
     """By default that of a server which has the cores to itself."""
     vllm: VllmOptions = field(default_factory=VllmOptions)
     remote: RemoteOptions | None = None
-    """For the backend openai."""
+    """Options of the backend openai."""
 
 
 class _Backend(Protocol):
     """A column of the table. Raises `CheckpointError` for folders that it cannot serve."""
 
     def completer(self, folder: ModelFolder, step_format: StepFormat) -> Completer:
-        """For a policy that is asked in `step_format`."""
+        """A completer for a policy that reads `step_format`."""
         ...
 
     def ppm(self, folder: ModelFolder, rendering: PathRendering) -> ScorerEngine:
-        """For a PPM that reads paths in `rendering`."""
+        """A scorer for a PPM that reads paths in `rendering`."""
         ...
 
 
@@ -82,7 +82,7 @@ def make_engines(folders: ModelFolders, options: EngineOptions) -> Engines:
 
 
 def make_policy(path: FilePath, options: EngineOptions) -> PolicyEngine:
-    """As `make_engines`, for searches without a PPM."""
+    """Make a policy only, for searches without a PPM. Otherwise like `make_engines`."""
     folder = ModelFolder(path)
     return _policy(_backend(options, {EngineName.POLICY: folder}), folder)
 

@@ -84,7 +84,7 @@ class ModelFolder:
 
     @property
     def weight_files(self) -> Sequence[FilePath]:
-        """At least one."""
+        """The weight files, at least one."""
         files = sorted(self.path.glob("*.safetensors"))
         if not files:
             raise CheckpointError(f"{self.path}: no *.safetensors file; other weight formats are not read")

@@ -57,7 +57,7 @@ class TwoClassHead:
 
 
 def read_head(folder: ModelFolder) -> RewardHead:
-    """Of a PPM of any kind. Raises `CheckpointError`."""
+    """Read the head of a PPM of any kind. Raises `CheckpointError`."""
     readers = {
         PpmKind.STANDARD: read_scalar_head,
         PpmKind.PROCESS_REWARD: read_two_class_head,
@@ -67,7 +67,7 @@ def read_head(folder: ModelFolder) -> RewardHead:
 
 
 def read_value_head(folder: FilePath, *, scale: float = PUBLISHED_SCALE) -> ValueHead:
-    """From `value_head.bin`, without running what a pickle may hold. Raises `CheckpointError`."""
+    """Read the head from `value_head.bin`, without running code in the pickle. Raises `CheckpointError`."""
     file = folder / VALUE_HEAD_FILE
     if not file.is_file():
         raise CheckpointError(f"{folder}: {VALUE_HEAD_FILE} is missing; expected it beside the model")
@@ -87,7 +87,7 @@ def read_value_head(folder: FilePath, *, scale: float = PUBLISHED_SCALE) -> Valu
 
 
 def read_scalar_head(folder: FilePath) -> ValueHead:
-    """From a `*ForSequenceClassification` folder with one label. Raises `CheckpointError`."""
+    """Read the head from a `*ForSequenceClassification` folder with one label. Raises `CheckpointError`."""
     weight = _weights(folder, "score.weight").get("score.weight")
     if weight is None:
         raise CheckpointError(
@@ -99,7 +99,7 @@ def read_scalar_head(folder: FilePath) -> ValueHead:
 
 
 def read_two_class_head(folder: FilePath) -> TwoClassHead:
-    """From a `Qwen2ForProcessRewardModel` folder. Raises `CheckpointError`."""
+    """Read the head from a `Qwen2ForProcessRewardModel` folder. Raises `CheckpointError`."""
     names = ("score.0.weight", "score.2.weight", "score.0.bias", "score.2.bias")
     found = _weights(folder, *names)
     missing = [name for name in names if name not in found]

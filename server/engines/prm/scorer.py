@@ -31,7 +31,7 @@ def transformers_scorer(
     model = _backbone(folder.path, dtype=getattr(torch, runtime.precision.value)).eval()
 
     def score_paths(paths: Sequence[PathSegments]) -> list[float]:
-        """In one batch, padded at the end, where a causal model does not look from any token that counts."""
+        """Score paths in one batch, padded at the end: in a causal model, no token that counts sees the padding."""
         prompts = [torch.tensor(joined(path)) for path in paths]
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         ids = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)

@@ -63,7 +63,7 @@ class Retries:
     """Exponential back-off with jitter; a server's own Retry-After wins where it is longer."""
 
     attempts: int = 5
-    """With the delays below: a server may be gone for 4 to 8 seconds, as long as a restart behind a balancer takes."""
+    """With the delays below they cover 4 to 8 seconds, as long as a restart behind a balancer takes."""
     first_delay_s: float = 0.5
     max_delay_s: float = 8.0
     max_retry_after_s: float = 30.0
@@ -86,9 +86,9 @@ class RemoteLimits:
 
     connect_s: float = 5.0
     answer_s: float = 120.0
-    """From the last byte of a request to the first of its answer: the whole generation, and its wait in the queue."""
+    """Limit from the last byte of a request to the first of its answer: generation and wait in the queue."""
     start_s: float = 300.0
-    """For a server that is still starting: loading a model of many gigabytes takes minutes."""
+    """Limit for a server that is still starting: loading a model of many gigabytes takes minutes."""
     start_poll_s: float = 1.0
     probe_s: float = 5.0
     """A server that has not answered for so long is probed, so a dead one is noticed within 21 seconds."""
@@ -132,7 +132,7 @@ class RemoteClient:
         return await self._ask("POST", path, body)
 
     async def get(self, path: str) -> JsonObject:
-        """As `post`."""
+        """Get the answer to a GET request; see `post`."""
         return await self._ask("GET", path, None)
 
     async def probe(self) -> None:

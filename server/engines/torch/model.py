@@ -147,7 +147,7 @@ class Qwen2:
         self._rotations = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
 
     def product(self, weight: Tensor, bias: Tensor | None = None) -> Product:
-        """With `weight`, in the model's precision."""
+        """The product with `weight`, in the model's precision."""
         return product(weight, bias, precision=self._precision)
 
     def forward(self, ids_N: Tensor, positions_N: Tensor, attention: Attention) -> Tensor:

@@ -33,7 +33,7 @@ _MOST_LANES = 2
 
 
 def serving_runtime(new_thread: Callable[[int], ComputeThread] | None = None) -> TorchRuntime:
-    """For a server that has the cores to itself: two lanes with half the cores each, and a thread for the PPM.
+    """Runtime of a server that has the cores to itself: two lanes with half the cores each, and a thread for the PPM.
 
     A step of small models is many small operations, most of which no second thread can share. On two cores, two lanes
     of one thread took 0.64 to 0.77 of the time that one batch on two threads took, from 32 to 256 sequences.
