@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections import deque
@@ -114,8 +115,7 @@ class ZygoteProcess:
                 report = await _await_ready(control, process.pid, off)
             except BaseException:
                 undo.close()
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                _kill(process)
                 await process.wait()
                 raise
             undo.pop_all()
@@ -173,8 +173,7 @@ class ZygoteProcess:
                     await self._process.wait()
         finally:
             self._lifeline.close()
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            _kill(self._process)
         await self._process.wait()
 
     def _is_dying(self) -> bool:
@@ -235,6 +234,13 @@ async def _launch(off: dict[Mechanism, str], undo: contextlib.ExitStack) -> tupl
                 pass_fds=(theirs.fileno(), watched),
             )
     return process, control, lifeline
+
+
+def _kill(process: Process) -> None:
+    # Not process.kill(): it first polls, and so may take the exit status from asyncio, which would log a warning.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
 
 
 async def _await_ready(control: Channel, launcher_pid: int, off: dict[Mechanism, str]) -> ZygoteReport:

@@ -8,8 +8,10 @@ answer is ever evaluated as code.
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -175,5 +177,7 @@ async def _reply(worker: asyncio.subprocess.Process, request: str, *, timeout_s:
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
+    # Not process.kill(): it first polls, and so may take the exit status from asyncio, which would log a warning.
     if process.returncode is None:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
