@@ -5,10 +5,12 @@ found, else with 1 and the reason. Nothing is left running, whichever way it end
 """
 
 import argparse
+import asyncio
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -20,14 +22,16 @@ from rich.text import Text
 from search import Verdict
 from server.answers.comparison import decide_exactly
 from server.demo.display import LiveSearch, show_problem, show_response, starting_text
-from server.demo.server import DemoFailed, Interrupted, raise_on_signals, started_server
+from server.demo.server import DemoFailed, started_server
 from server.http.schemas import ProblemDetails, SolveResponse
 from server.http.streams import read_frames
 
 SILENCE_S = 60.0
 """Longest wait for the next bytes of a stream; the server sends a heartbeat every ten seconds."""
 
-StartServer = Callable[[Callable[[Mapping[str, str]], None]], AbstractContextManager[str]]
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+StartServer = Callable[[Callable[[Mapping[str, str]], None]], AbstractAsyncContextManager[str]]
 """Takes a callback for progress, gives the URL of a ready server, and stops the server at the end."""
 
 
@@ -77,19 +81,41 @@ def main(arguments: Sequence[str]) -> None:
         "the server's. The exit code is 0 where all went well, else 1.",
     )
     parser.parse_args(arguments)
-    raise_on_signals()
     console = Console(highlight=False)
     try:
-        run_demo(console, problem=own_problem(os.environ))
+        interrupted_by = asyncio.run(_until_signal(run_demo(console, problem=own_problem(os.environ))))
     except DemoFailed as failure:
         console.print(Text(f"The demo failed: {failure}", style="red"))
         sys.exit(1)
-    except Interrupted as interruption:
+    if interrupted_by is not None:
         console.print("Interrupted; the server is stopped.")
-        sys.exit(128 + interruption.number)
-    finally:
-        console.show_cursor()  # rich leaves it hidden where a signal interrupts the start or end of a display
+        sys.exit(128 + interrupted_by)
     sys.exit(0)
+
+
+async def _until_signal(work: Coroutine[None, None, None]) -> int | None:
+    """Do the work. The first signal cancels it, so that every `finally` runs; the number of that signal, if one came.
+
+    A handler that raised an exception would not do: the exception is lost where Python happens to run a callback.
+    """
+    received: list[int] = []
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def interrupt(number: int) -> None:
+        if not received:  # a second signal must not break off the cleaning up
+            task.cancel()
+        received.append(number)
+
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell ignores some for background jobs
+            loop.add_signal_handler(number, interrupt, number)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not received:
+            raise
+    return received[0] if received else None
 
 
 def own_problem(environment: Mapping[str, str]) -> str:
@@ -97,7 +123,7 @@ def own_problem(environment: Mapping[str, str]) -> str:
     return environment.get("PROBLEM", "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def run_demo(
+async def run_demo(
     console: Console,
     *,
     problem: str = "",
@@ -110,21 +136,21 @@ def run_demo(
     """
     if problem and not problem.strip():
         raise DemoFailed("problem: must not be blank")
-    status = console.status("Starting the server")
-    with status, start(lambda parts: status.update(starting_text(parts))) as url:
-        status.stop()
-        wrong = [] if problem else [one for one in known if not _is_solved(console, url, one)]
-        if problem:
-            _solve(console, url, problem)
-        console.print("\nStopping the server")
+    with console.status("Starting the server") as status:
+        async with start(lambda parts: status.update(starting_text(parts))) as url:
+            status.stop()
+            wrong = [] if problem else [one for one in known if not await _is_solved(console, url, one)]
+            if problem:
+                await _solve(console, url, problem)
+            console.print("\nStopping the server")
     if wrong:
         missed = "; ".join(f"{one.answer} is the answer to: {one.question}" for one in wrong)
         raise DemoFailed(f"{len(wrong)} of {len(known)} answers are wrong. {missed}")
     console.print(_NEXT, markup=False, soft_wrap=True)
 
 
-def _is_solved(console: Console, url: str, known: DemoProblem) -> bool:
-    answer = _solve(console, url, known.question, seed=known.seed).answer
+async def _is_solved(console: Console, url: str, known: DemoProblem) -> bool:
+    answer = (await _solve(console, url, known.question, seed=known.seed)).answer
     is_right = answer is not None and decide_exactly(answer, known.answer) is Verdict.SAME
     if is_right:
         console.print(Text(f"Right: the known answer is {known.answer}", style="green"))
@@ -133,13 +159,13 @@ def _is_solved(console: Console, url: str, known: DemoProblem) -> bool:
     return is_right
 
 
-def _solve(console: Console, url: str, problem: str, *, seed: int = 0) -> SolveResponse:
+async def _solve(console: Console, url: str, problem: str, *, seed: int = 0) -> SolveResponse:
     """Show the search while it runs, then its steps and answer."""
     show_problem(console, problem)
     search = LiveSearch()
     body = {"problem": problem, "seed": seed, "stream": True}
     with Live(search, console=console, transient=True, refresh_per_second=8):
-        response = _ask(url, body, search)
+        response = await asyncio.to_thread(_ask, url, body, search)
     show_response(console, response)
     return response
 

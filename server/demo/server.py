@@ -1,16 +1,15 @@
 """The demo's server: a process on a free port, stopped when the demo ends, also when a signal ends the demo."""
 
+import asyncio
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 import httpx
@@ -28,83 +27,44 @@ _HOST = "127.0.0.1"
 _LOG_LINES = 5
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
 class DemoFailed(Exception):
     """The demo cannot go on; the message is the reason for the user."""
 
 
-class Interrupted(BaseException):
-    """A signal ends the demo."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def raise_on_signals() -> None:
-    """From now on the first signal raises `Interrupted` in the main thread, so that every `finally` runs."""
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell ignores some for background jobs
-            signal.signal(number, _interrupt)
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    for other in _SIGNALS:
-        signal.signal(other, lambda _number, _frame: None)  # a second signal must not break off the cleaning up
-    raise Interrupted(number)
-
-
-@contextmanager
-def _signals_held() -> Generator[None]:
-    """Signals that arrive inside take effect at the end."""
-    held: list[int] = []
-    handlers = {number: signal.signal(number, lambda number, _: held.append(number)) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    for number in held[:1]:
-        signal.raise_signal(number)
-
-
-@contextmanager
-def started_server(on_progress: Callable[[Mapping[str, str]], None]) -> Generator[str]:
+@asynccontextmanager
+async def started_server(on_progress: Callable[[Mapping[str, str]], None]) -> AsyncGenerator[str]:
     """The URL of a server that is ready. `on_progress` gets the state of each part while the server is not ready."""
-    with ExitStack() as stack:
-        log = stack.enter_context(tempfile.TemporaryFile())
-        port = _free_port()
-        # A signal between the start and the callback would leave the server running.
-        with _signals_held():
-            process = subprocess.Popen(
-                [sys.executable, "-m", "server", "--host", _HOST, "--port", str(port), "--drain-s", "0"],
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for the demo, which then stops the server in good order
-            )
-            stack.callback(_stop, process)
-        url = f"http://{_HOST}:{port}"
-        _wait_until_ready(url, process, log, on_progress)
-        yield url
+    port = _free_port()
+    with tempfile.TemporaryFile() as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "server", "--host", _HOST, "--port", str(port), "--drain-s", "0"),
+            env=_environment(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the demo, which then stops the server in good order
+        )
+        try:
+            url = f"http://{_HOST}:{port}"
+            await _wait_until_ready(url, process, log, on_progress)
+            yield url
+        finally:
+            await _stop(process)
 
 
-def _wait_until_ready(
-    url: str, process: subprocess.Popen[bytes], log: IO[bytes], on_progress: Callable[[Mapping[str, str]], None]
+async def _wait_until_ready(
+    url: str, process: asyncio.subprocess.Process, log: IO[bytes], on_progress: Callable[[Mapping[str, str]], None]
 ) -> None:
     give_up_s = time.monotonic() + START_S
     while time.monotonic() < give_up_s:
-        if process.poll() is not None:
+        if process.returncode is not None:
             raise DemoFailed(f"the server ended with exit code {process.returncode}:\n{_last_lines(log)}")
-        readiness = _readiness(url)
+        readiness = await asyncio.to_thread(_readiness, url)
         if readiness is not None:
             if readiness.ready:
                 return
             on_progress(readiness.parts)
-        time.sleep(POLL_S)
+        await asyncio.sleep(POLL_S)
     raise DemoFailed(f"the server was not ready within {START_S:.0f} s:\n{_last_lines(log)}")
 
 
@@ -118,14 +78,14 @@ def _readiness(url: str) -> Readiness | None:
     return Readiness.model_validate_json(response.content)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    with _signals_held():
-        process.terminate()
-        try:
-            process.wait(timeout=STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    # Not process.terminate(): it first polls, and so may take the exit status from asyncio, which would log a warning.
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, TimeoutError):
+            if process.returncode is None:
+                os.kill(process.pid, number)
+            async with asyncio.timeout(STOP_S):
+                await process.wait()
 
 
 def _free_port() -> int:

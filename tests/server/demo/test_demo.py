@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -32,8 +32,8 @@ ROOT = Path(__file__).parents[3]
 SUM = DemoProblem(question="3+4+5", answer="12.0", origin="sums")
 
 
-@contextmanager
-def _fake_server(_: Callable[[Mapping[str, str]], None]) -> Generator[str]:
+@asynccontextmanager
+async def _fake_server(_: Callable[[Mapping[str, str]], None]) -> AsyncGenerator[str]:
     """A server of this process over fake parts that make no mistakes."""
     ready = threading.Event()
     parts = opening(fake_parts(policy=ArithmeticPolicy(error_rate=0.0)))
@@ -56,26 +56,26 @@ def _console() -> tuple[Console, io.StringIO]:
     return Console(file=shown, width=200, highlight=False), shown
 
 
-def test_a_known_problem_is_solved_shown_and_found_right() -> None:
+async def test_a_known_problem_is_solved_shown_and_found_right() -> None:
     console, shown = _console()
-    run_demo(console, known=[SUM], start=_fake_server)
+    await run_demo(console, known=[SUM], start=_fake_server)
     text = shown.getvalue()
     for expected in ("Problem: 3+4+5", "total = 3", "print(total)", "→ 12", "Answer: 12", "Right:", "make serve"):
         assert expected in text
 
 
-def test_a_wrong_answer_fails_the_demo_with_the_right_one() -> None:
+async def test_a_wrong_answer_fails_the_demo_with_the_right_one() -> None:
     console, shown = _console()
     wrong = DemoProblem(question="1+1", answer="3", origin="sums")
     with pytest.raises(DemoFailed, match=r"1 of 2 answers are wrong. 3 is the answer to: 1\+1"):
-        run_demo(console, known=[wrong, SUM], start=_fake_server)
+        await run_demo(console, known=[wrong, SUM], start=_fake_server)
     assert "Right: the known answer is 12.0" in shown.getvalue()
     assert "make serve" not in shown.getvalue()
 
 
-def test_the_users_own_problem_is_solved_instead() -> None:
+async def test_the_users_own_problem_is_solved_instead() -> None:
     console, shown = _console()
-    run_demo(console, problem="20+22", known=[SUM], start=_fake_server)
+    await run_demo(console, problem="20+22", known=[SUM], start=_fake_server)
     assert "Answer: 42" in shown.getvalue()
     assert "3+4+5" not in shown.getvalue()
 
@@ -88,18 +88,18 @@ def test_the_users_own_problem_is_solved_instead() -> None:
         ("1+" * 50_000, "the problem is too long: at most 65536 bytes allowed"),
     ],
 )
-def test_what_the_server_says_about_a_problem_is_the_reason(problem: str, reason: str) -> None:
+async def test_what_the_server_says_about_a_problem_is_the_reason(problem: str, reason: str) -> None:
     console, _ = _console()
     with pytest.raises(DemoFailed, match=reason):
-        run_demo(console, problem=problem, start=_fake_server)
+        await run_demo(console, problem=problem, start=_fake_server)
 
 
-def test_a_blank_problem_is_refused_before_a_server_starts() -> None:
-    def start(_: Callable[[Mapping[str, str]], None]) -> AbstractContextManager[str]:
+async def test_a_blank_problem_is_refused_before_a_server_starts() -> None:
+    def start(_: Callable[[Mapping[str, str]], None]) -> AbstractAsyncContextManager[str]:
         pytest.fail("no server is needed")
 
     with pytest.raises(DemoFailed, match="problem: must not be blank"):
-        run_demo(_console()[0], problem=" \n", start=start)
+        await run_demo(_console()[0], problem=" \n", start=start)
 
 
 def test_of_a_long_problem_the_beginning_is_shown() -> None:
@@ -109,13 +109,13 @@ def test_of_a_long_problem_the_beginning_is_shown() -> None:
     assert "… (100000 characters)" in shown.getvalue()
 
 
-def test_a_server_that_is_gone_is_the_reason() -> None:
-    @contextmanager
-    def start(_: Callable[[Mapping[str, str]], None]) -> Generator[str]:
+async def test_a_server_that_is_gone_is_the_reason() -> None:
+    @asynccontextmanager
+    async def start(_: Callable[[Mapping[str, str]], None]) -> AsyncGenerator[str]:
         yield "http://127.0.0.1:9"
 
     with pytest.raises(DemoFailed, match="the server did not answer"):
-        run_demo(_console()[0], problem="1+1", start=start)
+        await run_demo(_console()[0], problem="1+1", start=start)
 
 
 def test_the_own_problem_is_the_variable_as_text() -> None:
@@ -160,12 +160,13 @@ def test_the_built_in_problems_have_answers() -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_cannot_start_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_cannot_start_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RSTAR_POLICY_MODEL", "/nothing")
     monkeypatch.setenv("RSTAR_PPM_MODEL", "/nothing")
     reason = "exit code 1:\nrstar: RSTAR_POLICY_MODEL: /nothing is no model folder"
-    with pytest.raises(DemoFailed, match=reason), started_server(lambda _: None):
-        pass
+    with pytest.raises(DemoFailed, match=reason):
+        async with started_server(lambda _: None):
+            pass
 
 
 # The command itself, over real parts ----------------------------------------------------------------------------------
