@@ -5,7 +5,8 @@ EngineError                 the engine cannot do its work; ends the searches tha
 ├── MemoryRefused           the memory it was given, or that there is, is not enough
 ├── SelfCheckFailed         it does not compute what its model should
 ├── EngineClosed            asked after close, or closed while the request was running
-├── EngineFailed            an exception inside the engine's loop, kept as the cause, or the end of its process
+├── EngineFailed            an exception inside the engine's loop, kept as the cause, or the end of its process;
+│                           from vLLM also a failure at one request
 ├── RemoteUnavailable       a vLLM server cannot be reached, is overloaded or broken, and all attempts are used up
 ├── RemoteRefused           a vLLM server says that the request itself is wrong, or not allowed
 └── RemoteMismatch          something answers, but not what the engines need: other model, other tokens, no vLLM
@@ -33,7 +34,8 @@ class EngineClosed(EngineError):
 
 
 class EngineFailed(EngineError):
-    """The engine broke; every request it held gets this error, and those to come until it works again."""
+    """The engine broke: every request it held gets this error, and those to come until it works again. Or it failed at
+    one request and goes on."""
 
 
 class RemoteUnavailable(EngineError):

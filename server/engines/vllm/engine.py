@@ -56,6 +56,7 @@ class VllmEngine(ABC):
         self._options = options
         self._turn = turn
         self._llm: AsyncLLM | None = None
+        self._is_proven = False
         self._closed: str | None = "is not open"
         self._stack = AsyncExitStack()
         self._watch = HealthWatch(
@@ -73,8 +74,10 @@ class VllmEngine(ABC):
 
     @property
     def fault(self) -> str | None:
-        """See `server.engines.protocols.Engine`."""
-        return self._watch.fault
+        """See `server.engines.protocols.Engine`. Being closed is no fault; a restart that waits for its delay is."""
+        if self._closed is not None or self._is_up():
+            return self._watch.fault
+        return self._watch.fault or str(self._refusal())
 
     @property
     def stats(self) -> EngineStats:
@@ -104,19 +107,23 @@ class VllmEngine(ABC):
     async def run(self, ask: "Callable[[AsyncLLM, Label], AsyncGenerator[OutputT]]") -> OutputT:
         """The last output of one request, made by `ask` from the engine and a label. Leaving early aborts it.
 
-        Raises `EngineFailed` where the engine is dead or dies meanwhile, `EngineClosed` where it is closed.
+        Raises `EngineFailed` where the engine is dead, dies meanwhile, or lives on and fails at this request only;
+        `EngineClosed` where it is closed.
         """
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        if self._llm is None or self._closed is not None:
+        llm = self._llm
+        if llm is None or not self._is_proven or self._closed is not None:
             raise self._refusal()
         output: OutputT | None = None
-        with self._watch.calling():
-            try:
-                async with aclosing(ask(self._llm, self._options.label())) as outputs:
-                    async for latest in outputs:
-                        output = latest
-            except (EngineDeadError, EngineGenerateError) as error:
+        try:
+            async with aclosing(ask(llm, self._options.label())) as outputs:
+                async for latest in outputs:
+                    output = latest
+        except (EngineDeadError, EngineGenerateError) as error:
+            if not llm.errored:
+                raise self._refusal("failed at the request, but goes on") from error
+            with self._watch.calling():
                 raise self._refusal("died while it worked on the request") from error
         assert output is not None, "vLLM ended a request without an output"
         return output
@@ -144,7 +151,7 @@ class VllmEngine(ABC):
                 raise EngineError(f"vLLM cannot be imported ({error}); see the README on installing it") from error
 
     def _is_up(self) -> bool:
-        return self._llm is not None and not self._llm.errored
+        return self._llm is not None and self._is_proven and not self._llm.errored
 
     async def _start_again(self) -> None:
         if not self._is_up():
@@ -159,6 +166,7 @@ class VllmEngine(ABC):
             # An engine that dies over its very first request never answers it: hence the limit.
             async with asyncio.timeout(_ANSWERING_S):
                 await self.prove(self._llm)
+            self._is_proven = True
         except Exception as error:
             await self._end()
             reason = f"{type(error).__name__}: {error}"
@@ -194,7 +202,7 @@ class VllmEngine(ABC):
 
     async def _end(self) -> None:
         """End the processes, dead or alive; requests in flight are refused."""
-        llm, self._llm = self._llm, None
+        llm, self._llm, self._is_proven = self._llm, None, False
         if llm is None:
             return
         from vllm.v1.engine.exceptions import EngineDeadError

@@ -24,6 +24,10 @@ class Dead(Exception):
     """As vLLM's `EngineDeadError`."""
 
 
+class Failed(Exception):
+    """As vLLM's `EngineGenerateError`."""
+
+
 class FakeLlm:
     """Answers at once, unless it has to wait, and keeps the labels of its requests."""
 
@@ -34,6 +38,8 @@ class FakeLlm:
         self.labels: list[tuple[str, Mapping[str, str]]] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
+        self.fails_once = False
+        """Whether the next request fails, while the engine goes on."""
         self.shutdowns = 0
         self.output_processor = SimpleNamespace(propagate_error=self._fail)
 
@@ -62,6 +68,9 @@ class FakeLlm:
         await self.may_answer.wait()
         if self.errored:
             raise Dead
+        if self.fails_once:
+            self.fails_once = False
+            raise Failed
 
 
 @pytest.fixture
@@ -72,7 +81,7 @@ def stand_in_for_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = SimpleNamespace(FINAL_ONLY=None)
     modules["vllm.sampling_params"].__dict__.update(SamplingParams=SimpleNamespace, RequestOutputKind=kinds)
     modules["vllm.pooling_params"].__dict__.update(PoolingParams=SimpleNamespace)
-    modules["vllm.v1.engine.exceptions"].__dict__.update(EngineDeadError=Dead, EngineGenerateError=Dead)
+    modules["vllm.v1.engine.exceptions"].__dict__.update(EngineDeadError=Dead, EngineGenerateError=Failed)
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
 

@@ -69,6 +69,40 @@ async def test_an_idle_engine_that_dies_is_replaced(policy_folder: FilePath) -> 
     assert len(second.labels) == 2
 
 
+async def test_a_request_that_fails_on_a_live_engine_is_no_fault(policy_folder: FilePath) -> None:
+    llm = FakeLlm()
+    async with fake_policy(starting(llm), policy_folder) as engine:
+        llm.fails_once = True
+        failure = await refusal(engine)
+        assert engine.fault is None
+        assert isinstance(failure, EngineFailed)
+        assert str(failure) == "the policy's engine failed at the request, but goes on"
+        assert await refusal(engine) is None
+        assert (inner(engine).restarts, llm.shutdowns) == (0, 0)
+
+
+async def test_a_dead_engine_is_a_fault_while_its_restart_waits(policy_folder: FilePath) -> None:
+    llm = FakeLlm()
+    async with fake_policy(starting(llm), policy_folder) as engine:
+        llm.errored = True
+        assert engine.fault == "the policy's engine died and is being started again"
+    assert engine.fault is None
+
+
+async def test_a_restarted_engine_takes_requests_once_it_is_proven(policy_folder: FilePath) -> None:
+    first, second = FakeLlm(), FakeLlm()
+    second.may_answer.clear()
+    async with fake_policy(starting(first, second), policy_folder) as engine:
+        first.errored = True
+        await until(lambda: bool(second.labels))
+        assert isinstance(await refusal(engine), EngineFailed)
+        assert engine.fault is not None
+        second.may_answer.set()
+        await until(lambda: engine.fault is None)
+        assert await refusal(engine) is None
+    assert len(second.labels) == 2
+
+
 async def test_requests_fail_while_an_engine_starts_again(policy_folder: FilePath) -> None:
     first, second, go = FakeLlm(), FakeLlm(), threading.Event()
     engines = iter((first, second))
