@@ -139,7 +139,7 @@ class RemoteClient:
         """Ask once whether the server is healthy. Raises `RemoteUnavailable`."""
         try:
             response = await self._http.get(f"{self.url}/health", timeout=self.limits.connect_s)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise RemoteUnavailable(f"{self.url} cannot be reached ({_reason(error)})") from error
         if response.status_code >= 500:
             raise RemoteUnavailable(f"{self.url} says that its engine is not well (HTTP {response.status_code})")
@@ -243,7 +243,7 @@ def numbers(value: object, *, where: str, what: str) -> list[float]:
     return [float(item) for item in found]
 
 
-def _reason(error: httpx.TransportError) -> str:
+def _reason(error: httpx.RequestError) -> str:
     """A sentence's worth: some of these have no text of their own."""
     return str(error) or type(error).__name__
 

@@ -116,6 +116,17 @@ async def test_an_idle_server_that_dies_is_a_fault_until_it_is_back(stub: StubSe
     assert len(stub.asked) == asked
 
 
+async def test_a_server_whose_health_is_unreadable_is_a_fault(stub: StubServer, limits: RemoteLimits) -> None:
+    play_policy(stub)
+    garbled = Answer(content=b"not gzip", headers={"content-encoding": "gzip"})
+    async with engine(stub, dataclasses.replace(limits, probe_s=0.001)) as policy:
+        stub.script["/health"] = [garbled]
+        await until(lambda: policy.fault is not None)
+        assert "cannot be reached" in (policy.fault or "")
+        stub.script["/health"] = [OK]
+        await until(lambda: policy.fault is None)
+
+
 async def test_a_server_that_just_answered_is_not_probed(stub: StubServer, limits: RemoteLimits) -> None:
     play_policy(stub, Answer(content={"choices": [choice(0, [30])]}))
     async with engine(stub, dataclasses.replace(limits, probe_s=3600.0)) as policy:
