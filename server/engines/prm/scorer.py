@@ -15,7 +15,7 @@ from server.engines.model_folder import ModelFolder
 from server.engines.prm.heads import RewardHead
 from server.engines.protocols import EngineStats
 from server.engines.rendering import PathRendering, PathSegments, joined
-from server.engines.torch.ppm import PathScorer
+from server.engines.torch.ppm import PathScorer, ScoreLoop
 from server.engines.torch.runtime import TorchRuntime
 
 
@@ -43,11 +43,10 @@ def transformers_scorer(
 
     return PathScorer(
         rendering,
-        score_paths,
+        ScoreLoop(score_paths, counters, batch_tokens=lambda lengths: len(lengths) * max(lengths)),  # padded rows
         model_id=folder.model_id,
         context_tokens=int(model.config.max_position_embeddings),
         thread=runtime.compute,
-        counters=counters,
     )
 
 

@@ -8,6 +8,7 @@ Holds no model.
 import asyncio
 import logging
 import threading
+import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -183,6 +184,7 @@ class ComputeThread:
             logger.exception("an engine failed")
             failure = EngineFailed(f"the engine's loop raised {type(error).__name__}: {error}")
             failure.__cause__ = error
+            traceback.clear_frames(error.__traceback__)  # the refusal keeps it, and their tensors with it
             with self._changed:
                 self._drop(loop, failure)
 
@@ -193,11 +195,23 @@ class ComputeThread:
             self._changed.notify_all()
 
 
-def take_fitting(waiting: deque[ItemT], size: Callable[[ItemT], int], *, most: int) -> list[ItemT]:
-    """Take from the front as many as have this size together, and at least one where there is one."""
+def take_fitting(
+    waiting: deque[ItemT],
+    size: Callable[[ItemT], int],
+    *,
+    most: int,
+    size_of_all: Callable[[Sequence[int]], int] = sum,
+) -> list[ItemT]:
+    """Take from the front as many as have this size together, and at least one where there is one.
+
+    `size_of_all`: of items of these sizes together.
+    """
     taken: list[ItemT] = []
-    while waiting and (not taken or size(waiting[0]) <= most):
-        most -= size(waiting[0])
+    sizes: list[int] = []
+    while waiting:
+        sizes.append(size(waiting[0]))
+        if taken and size_of_all(sizes) > most:
+            break
         taken.append(waiting.popleft())
     return taken
 

@@ -23,10 +23,12 @@ from server.engines.torch.model import Qwen2
 from server.engines.torch.runtime import TorchRuntime
 
 _STEP_TOKENS = 4096
-"""Path tokens per step, reused ones included: bounds how long a policy on the same thread waits."""
+"""Path tokens per step, reused and padding ones included: bounds how long a policy on the same thread waits."""
 
 ScorePaths: TypeAlias = Callable[[Sequence[PathSegments]], list[float]]
 """One score in [-1, 1] per path, in order. Called on the compute thread."""
+BatchTokens: TypeAlias = Callable[[Sequence[int]], int]
+"""Tokens that a batch of paths of these lengths costs: their sum, unless the model pads them."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -52,9 +54,11 @@ class _WaitingPath(NamedTuple):
 class ScoreLoop(EngineLoop[_Scoring]):
     """Scores waiting paths in order of arrival, those of several calls in one batch."""
 
-    def __init__(self, score_paths: ScorePaths, counters: EngineStats) -> None:
+    def __init__(self, score_paths: ScorePaths, counters: EngineStats, batch_tokens: BatchTokens = sum) -> None:
+        """`counters`: the counters that `score_paths` updates. `batch_tokens`: what a batch costs it."""
         super().__init__(counters)
         self._score_paths = score_paths
+        self._batch_tokens = batch_tokens
         self._waiting: deque[_WaitingPath] = deque()
 
     def step(self) -> None:
@@ -63,7 +67,12 @@ class ScoreLoop(EngineLoop[_Scoring]):
             self._waiting.extend(_WaitingPath(call, index) for index in range(len(call.paths)))
         if abandoned := self.drop_abandoned():
             self._waiting = deque(path for path in self._waiting if path.call not in abandoned)
-        batch = take_fitting(self._waiting, lambda path: sum(map(len, path.segments)), most=_STEP_TOKENS)
+        batch = take_fitting(
+            self._waiting,
+            lambda path: sum(map(len, path.segments)),
+            most=_STEP_TOKENS,
+            size_of_all=self._batch_tokens,
+        )
         self.counters.waiting = len(self._waiting)
         if batch:
             self.counters.running = len(batch)
@@ -87,15 +96,13 @@ class PathScorer(ThreadEngine):
     def __init__(  # a model's properties, and what runs it
         self,
         rendering: PathRendering,
-        score_paths: ScorePaths,
+        loop: ScoreLoop,
         *,
         model_id: str,
         context_tokens: int,
         thread: ComputeThread,
-        counters: EngineStats,
     ) -> None:
-        """`counters`: the counters that `score_paths` updates."""
-        super().__init__([Lane(thread, ScoreLoop(score_paths, counters))])
+        super().__init__([Lane(thread, loop)])
         self.model_id = model_id
         self.rendering = rendering
         self.context_tokens = context_tokens
@@ -125,9 +132,8 @@ def torch_scorer(checkpoint: Checkpoint, *, runtime: TorchRuntime | None = None)
 
     return PathScorer(
         PathTokens(checkpoint.tokenizer),
-        score_paths,
+        ScoreLoop(score_paths, counters),
         model_id=checkpoint.model_id,
         context_tokens=checkpoint.shape.context_tokens,
         thread=runtime.compute,
-        counters=counters,
     )

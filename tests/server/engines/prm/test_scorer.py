@@ -113,6 +113,25 @@ async def test_scores_do_not_depend_on_what_else_is_in_the_batch(
     assert list(backwards)[::-1] == pytest.approx(alone, abs=1e-5)
 
 
+async def test_a_long_path_does_not_make_a_huge_padded_batch(
+    prm_folder: FilePath, one_thread: TorchRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = PrmTokens(prm_folder / "tokenizer.json")
+    short, long = PATHS[0], PATHS[4]
+    limit = 2 * len(tokens.token_ids(long))
+    assert 3 * len(tokens.token_ids(short)) + len(tokens.token_ids(long)) <= limit
+    monkeypatch.setattr("server.engines.torch.ppm._STEP_TOKENS", limit)
+    rows: list[int] = []
+
+    def count_rows(hidden_B_H: torch.Tensor) -> torch.Tensor:
+        rows.append(len(hidden_B_H))
+        return hidden_B_H[:, 0]
+
+    async with transformers_scorer(ModelFolder(prm_folder), tokens, count_rows, runtime=one_thread) as scorer:
+        await scorer.score([short] * 3 + [long] + [short] * 2)
+    assert rows == [3, 2, 1]
+
+
 async def test_a_path_longer_than_the_context_is_refused(prm_folder: FilePath, one_thread: TorchRuntime) -> None:
     async with prm_scorer(prm_folder, one_thread, reads_policy_tokens=False) as scorer:
         assert scorer.context_tokens == CONTEXT_TOKENS

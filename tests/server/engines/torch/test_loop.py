@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import threading
 from collections import deque
+from collections.abc import Sequence
 
 import pytest
 
@@ -140,3 +141,12 @@ def test_at_least_one_is_taken_and_no_more_than_fit(sizes: list[int], taken: lis
     waiting = deque(sizes)
     assert take_fitting(waiting, lambda size: size, most=7) == taken
     assert list(waiting) == sizes[len(taken) :]
+
+
+def test_another_rule_of_size_ends_a_batch_earlier() -> None:
+    def padded(sizes: Sequence[int]) -> int:
+        return len(sizes) * max(sizes)
+
+    waiting = deque([1, 1, 4, 1])
+    assert take_fitting(waiting, lambda size: size, most=7, size_of_all=padded) == [1, 1]
+    assert list(waiting) == [4, 1]
