@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
-from server.engines.errors import CheckpointError
+from server.engines.errors import CheckpointError, EngineError
 from server.engines.model_folder import ModelFolder
 from server.engines.policy import Completion, CompletionRequest
 from server.engines.rendering import SegmentTokenizer
@@ -53,6 +53,12 @@ class CompletionLoop(GenerationLoop):
         else:
             self._running = self._begin()
             self.counters.running = 0 if self._running is None else len(self._running.unfinished)
+
+    def refuse(self, error: EngineError) -> None:
+        """See `EngineLoop`. Frees the cache too."""
+        super().refuse(error)
+        self._running = None
+        self.counters.running = 0
 
     def _begin(self) -> _Running | None:
         call = self.take()

@@ -3,6 +3,8 @@
 
 import asyncio
 import dataclasses
+import gc
+import weakref
 from collections.abc import AsyncGenerator
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -154,6 +156,26 @@ async def test_a_model_that_breaks_answers_everybody_and_stays_broken(opened: Op
         with pytest.raises(EngineFailed, match="IndexError"):
             await opened.completer.complete(broken)
     assert "IndexError" in (opened.engine.fault or "")
+
+
+async def test_a_loop_that_failed_amid_a_call_frees_its_cache(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    caches: list[weakref.ref[transformers.DynamicCache]] = []
+
+    class Cache(transformers.DynamicCache):
+        def __init__(self) -> None:
+            super().__init__()
+            caches.append(weakref.ref(self))
+
+    def fail(*_: object) -> None:
+        raise ArithmeticError("no token")
+
+    monkeypatch.setattr("server.engines.fewshot.transformers_completer.DynamicCache", Cache)
+    monkeypatch.setattr("server.engines.torch.sampling.choose", fail)
+    with pytest.raises(EngineFailed, match="no token"):
+        await opened.completer.complete(request(opened, n=3))
+    gc.collect()
+    assert [cache() for cache in caches] == [None]
+    assert opened.engine.stats.running == 0
 
 
 def test_a_folder_that_cannot_be_served_is_refused(tmp_path: FilePath, one_thread: TorchRuntime) -> None:
