@@ -94,12 +94,12 @@ class HealthWatch:
             async with limit:
                 await self.start()
         except self.unavailable as error:
-            self._fail(str(error))
+            self._fail(str(error), error)
         except Exception as error:  # noqa: BLE001  # the boundary: any failed start is tried again
             if not limit.expired():
-                self._fail(f"{type(error).__name__}: {error}")
+                self._fail(f"{type(error).__name__}: {error}", error)
             elif not self.is_up():  # as below
-                self._fail(f"it ended, and starting it again took longer than {self.start_limit_s:.0f} s")
+                self._fail(f"it ended, and starting it again took longer than {self.start_limit_s:.0f} s", error)
         else:
             self.recovered()
         finally:
@@ -109,9 +109,10 @@ class HealthWatch:
         if not self.is_up():  # otherwise it only waits for its turn
             self._fail(self.slow)
 
-    def _fail(self, fault: str) -> None:
+    def _fail(self, fault: str, error: Exception | None = None) -> None:
+        """`error`: of a start that failed; its traceback is logged."""
         if fault != self.fault:
-            logger.error("%s does not work: %s", self.part, fault)
+            logger.error("%s does not work: %s", self.part, fault, exc_info=error)
         self.fault = fault
 
 

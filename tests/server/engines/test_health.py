@@ -152,7 +152,9 @@ async def test_a_part_that_was_up_long_restarts_at_once(caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize("obstacle", [Down("no room"), OSError("no room")])
-async def test_a_failed_restart_is_repeated_until_it_succeeds(obstacle: Exception) -> None:
+async def test_a_failed_restart_is_repeated_until_it_succeeds(
+    obstacle: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     part = Breakable()
     part.obstacle = obstacle
     async with _watched(part) as watch:
@@ -160,6 +162,7 @@ async def test_a_failed_restart_is_repeated_until_it_succeeds(obstacle: Exceptio
         await until(lambda: part.starts == 3)
         assert watch.fault is not None
         assert "no room" in watch.fault
+        assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [obstacle]
         part.obstacle = None
         await until(lambda: part.is_up and watch.fault is None)
 
