@@ -1,7 +1,7 @@
 """Model folders: reads the configuration and tokenizer of a Hugging Face folder, without its weights.
 
-Each file is read once, when it is first needed. A missing or unreadable file raises `CheckpointError`. Knows no
-architecture; a model that an engine cannot serve is refused by that engine.
+Each file is read once, when it is first needed. A missing or unreadable file raises `CheckpointError`. The names
+of its architectures tell which kind of model it holds; an engine that cannot serve the architecture refuses the folder.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 """The policy's engine, over anything that continues a sequence of tokens.
 
-It joins two Protocols. A `Completer` runs the model: a vLLM server elsewhere, vLLM beside this server, or transformers.
-A `StepFormat` says how the model reads a path and writes a step: as it was trained, or shown by a few-shot prompt.
+It joins two Protocols. A `Completer` runs the model: our own forward pass on torch, transformers, vLLM beside this
+server, or a vLLM server elsewhere. A `StepFormat` says how the model reads a path and writes a step: as it was trained,
+or shown by a few-shot prompt.
 """
 
 import hashlib

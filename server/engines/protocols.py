@@ -78,7 +78,7 @@ class EngineStats:
     waiting: int = 0
     """Sequences or paths that wait for a place in it."""
     in_flight: int = 0
-    """Calls that were accepted and not answered."""
+    """Calls that were accepted and not answered. Counted by vLLM and remote engines only."""
 
     @contextmanager
     def calling(self) -> Generator[None]:

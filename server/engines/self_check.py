@@ -2,7 +2,7 @@
 """The self-check: scores of fixed paths, written beside a PPM when it is made, and compared before it serves.
 
 A PPM that is read with another head, pooling, activation or tokenizer still gives numbers, only wrong ones. The
-reference is computed in float32 by transformers, which none of our engines uses.
+reference is computed in float32 by transformers' own class for such models, which no engine uses.
 
 `python -m server.engines.self_check FOLDER` writes the file for a PPM that has none.
 """

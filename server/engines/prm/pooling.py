@@ -1,6 +1,6 @@
 """Pooling: how vLLM is asked for a score, and how its numbers become a score in [-1, 1].
 
-The same for vLLM in this process and for a vLLM server elsewhere. Example: a process reward model gives two
+The same for vLLM beside this server and for a vLLM server elsewhere. Example: a process reward model gives two
 probabilities per step, wrong 0.1 and right 0.9 for the last one; the path's score is 2 * 0.9 - 1 = 0.8.
 """
 
