@@ -6,6 +6,7 @@ request's scope: `request_id`, the `status` of the response, and the name of the
 
 import logging
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from time import monotonic
 from uuid import uuid4
@@ -37,7 +38,7 @@ _SHOWN_CHARS = 200
 """Most characters of a path in the log. Our own paths are shorter."""
 
 
-class Layer:
+class Layer(ABC):
     """An ASGI application around another one. It leaves connections alone that are no HTTP requests."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -48,9 +49,9 @@ class Layer:
         handle = self.handle if scope["type"] == "http" else self.app
         await handle(scope, receive, send)
 
+    @abstractmethod
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request."""
-        raise NotImplementedError
 
 
 def on_response(send: Send, act: Callable[[Message], None]) -> Send:
