@@ -3,11 +3,21 @@
 import asyncio
 import io
 import signal
+from collections.abc import Generator
 
 import pytest
 from rich.console import Console
 
 from server.demo import __main__ as demo
+
+
+@pytest.fixture(autouse=True)
+def unignored_signals() -> Generator[None]:
+    """The tests may run where a shell or nohup ignores some."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in demo.ENDING_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _run(console: Console, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
@@ -57,11 +67,8 @@ def test_signals_that_the_shell_ignores_stay_ignored(monkeypatch: pytest.MonkeyP
         await asyncio.sleep(0.01)
 
     monkeypatch.setattr(demo, "run_demo", work)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        assert _run(Console(file=io.StringIO()), monkeypatch) == 0
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert _run(Console(file=io.StringIO()), monkeypatch) == 0
 
 
 def test_an_interrupted_display_gives_the_cursor_back(monkeypatch: pytest.MonkeyPatch) -> None:
