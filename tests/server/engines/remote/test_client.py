@@ -132,6 +132,7 @@ async def test_a_cancelled_call_closes_its_connection(stub: StubServer, client: 
         await stub.until_asked()
         call.cancel()
         await stub.until_left()
+    assert call.cancelled()
 
 
 async def test_a_call_can_be_cancelled_while_it_waits_to_try_again(stub: StubServer, limits: RemoteLimits) -> None:
