@@ -59,7 +59,7 @@ from benchmarks.steps.report import Target, show, write
 from search import Budget, SearchConfig
 from server.bundle.folders import bundled_models
 from server.settings.settings import Settings
-from training.problems import FAMILIES, family_problems, missing_generator
+from training.problems.families import FAMILIES, family_problems, missing_generator
 
 SLOTS = 256
 """Slots of the simulated engine: the largest batch of our own engines."""

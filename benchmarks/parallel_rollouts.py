@@ -29,7 +29,7 @@ from benchmarks.fill.wordy_world import DECODE_STEP_S, RUN_S, draw_sum, wordy_pa
 from search import Budget, CallKind, SearchConfig, search
 from search.testing.delays import Delays
 from server.bundle.folders import bundled_models
-from training.problems import FAMILIES, LabelledProblem, family_problems, missing_generator
+from training.problems.families import FAMILIES, LabelledProblem, family_problems, missing_generator
 from training.searcher import Searcher, open_searcher
 
 WIDTHS = (1, 2, 4, 8)

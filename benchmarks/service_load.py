@@ -41,7 +41,7 @@ from benchmarks.load.targets import targets
 from benchmarks.steps.meter import CpuMeter
 from benchmarks.steps.report import show, write
 from server.settings.settings import Settings
-from training.problems import FAMILIES, family_problems, missing_generator
+from training.problems.families import FAMILIES, family_problems, missing_generator
 
 REQUESTS = 200
 QUICK_REQUESTS = 32

@@ -31,9 +31,11 @@ from server.engines import self_check
 from server.engines.rendering import END_OF_TEXT, PathTokens, StepTokenizer
 from server.engines.torch.checkpoint import load_policy
 from server.engines.torch.model import Precision
-from training import rollouts, sft
-from training.policy_model import PolicyShape, new_policy, save_for_serving, save_tokenizer, train_tokenizer
-from training.ppm import (
+from training import rollouts
+from training.examples.preferences import PairConfig, pairs
+from training.models import sft
+from training.models.policy_model import PolicyShape, new_policy, save_for_serving, save_tokenizer, train_tokenizer
+from training.models.ppm import (
     PPMConfig,
     accuracy,
     encode_pairs,
@@ -43,12 +45,11 @@ from training.ppm import (
     train_ppm,
     write_pairs,
 )
-from training.preferences import PairConfig, pairs
-from training.problems import FAMILIES, Family, Split
+from training.models.sft import SFTConfig
+from training.problems.families import FAMILIES, Family, Split
 from training.records import Trajectory, read_trajectories, write_trajectories
 from training.rollouts import RolloutConfig
 from training.searcher import open_searcher, worker_pool
-from training.sft import SFTConfig
 from training.teacher.demonstrate import demonstrations, unseen
 
 logger = logging.getLogger(__name__)

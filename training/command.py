@@ -12,7 +12,7 @@ from pathlib import Path
 from server.bundle.folders import BUNDLE, ModelFolders, ModelsMissing, bundled_models
 from server.engines.errors import CheckpointError
 from training.bootstrap import BootstrapConfig, NothingToLearnFrom, NotReleasable, bootstrap, release
-from training.evaluate import (
+from training.evaluation.evaluate import (
     Attempts,
     EvaluationConfig,
     evaluate,
@@ -21,7 +21,7 @@ from training.evaluate import (
     summarise_groups,
     write_report,
 )
-from training.problems import (
+from training.problems.families import (
     FAMILIES,
     LabelledProblem,
     ProblemFileError,

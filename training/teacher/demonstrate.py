@@ -9,7 +9,7 @@ import io
 import random
 from collections.abc import Callable, Iterator
 
-from training.problems import HELD_OUT, Family, Problem, Split, held_out_texts, normalised
+from training.problems.families import HELD_OUT, Family, Problem, Split, held_out_texts, normalised
 from training.records import Trajectory
 from training.teacher import algebra, arithmetic, gsm, number_theory, word_problems
 from training.teacher.solution import Step, Strategy, program

@@ -26,7 +26,7 @@ from server.http.streams import ServerEvent
 from server.parts.fakes import fake_parts, opening
 from server.settings.settings import Settings
 from server.solving.solver import Solver
-from training.problems import Family, Split
+from training.problems.families import Family, Split
 
 ROOT = Path(__file__).parents[3]
 SUM = DemoProblem(question="3+4+5", answer="12.0", origin="sums")

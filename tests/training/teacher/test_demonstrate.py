@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from training.problems import FAMILIES, Family, Problem, Split
+from training.problems.families import FAMILIES, Family, Problem, Split
 from training.teacher.demonstrate import CONSTANTS, demonstrate, run, strategies
 from training.teacher.gsm import PROGRAMS
 from training.teacher.solution import numbers_used, program

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.policy_model import PolicyShape, new_policy, save_for_serving
-from training.ppm import (
+from training.models.policy_model import PolicyShape, new_policy, save_for_serving
+from training.models.ppm import (
     EncodedPair,
     PPMConfig,
     accuracy,

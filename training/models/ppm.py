@@ -25,8 +25,8 @@ from transformers import Qwen2ForSequenceClassification
 
 from search import CandidateStop, Path, PathStep
 from server.engines.rendering import PathTokens
-from training.policy_model import on_training_device
-from training.preferences import Pair
+from training.examples.preferences import Pair
+from training.models.policy_model import on_training_device
 from training.records import read_records, write_records
 
 

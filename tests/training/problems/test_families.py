@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from server.answers.equality import EqualityPool
-from training.problems import (
+from training.problems.families import (
     FAMILIES,
     HELD_OUT,
     Family,

@@ -4,7 +4,7 @@ from search import NodeId, NodeOutcome, Tree
 from search.outcomes import CandidateStop
 from search.protocols import PathStep
 from search.tree import ROOT, Node
-from training.preferences import Pair, PairConfig, pairs
+from training.examples.preferences import Pair, PairConfig, pairs
 
 
 def add(tree: Tree, parent: NodeId, text: str, *, q: float, outcome: NodeOutcome = NodeOutcome.OPEN) -> NodeId:

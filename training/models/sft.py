@@ -22,7 +22,7 @@ from transformers import Qwen2ForCausalLM
 from search import CandidateStop
 from search.format import ANSWER, output_segments, prompt_segments
 from server.engines.rendering import StepTokenizer
-from training.policy_model import on_training_device, training_device
+from training.models.policy_model import on_training_device, training_device
 from training.records import Trajectory
 
 

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from search import Budget, SearchConfig, SearchResult, Strategy
 from search import Path as SearchPath
-from training.problems import LabelledProblem
+from training.problems.families import LabelledProblem
 from training.searcher import Searcher, run_concurrently
 
 ALL = "all"

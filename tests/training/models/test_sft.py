@@ -14,9 +14,9 @@ from search import Path as SearchPath
 from search.format import END_OF_ANSWER, END_OF_CODE, END_OF_STEP, OUTPUT
 from search.protocols import PathStep
 from server.engines.rendering import PathTokens, StepTokenizer
-from training.policy_model import PolicyShape, new_policy, train_tokenizer
+from training.models.policy_model import PolicyShape, new_policy, train_tokenizer
+from training.models.sft import Example, SFTConfig, answer_text, batches, encode, train
 from training.records import Trajectory
-from training.sft import Example, SFTConfig, answer_text, batches, encode, train
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 
@@ -77,7 +77,7 @@ def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
 
 
 def test_only_targets_carry_loss() -> None:
-    from training.sft import _summed_loss
+    from training.models.sft import _summed_loss
 
     model = policy()
     ids = torch.tensor([[4, 3, 4, 4]])

@@ -14,8 +14,16 @@ from sandbox import Sandbox
 from search.protocols import Path as SearchPath
 from search.testing import fakes
 from server.answers.equality import EqualityPool
-from training.evaluate import EvaluationConfig, Method, evaluate, paired_difference, share, summarise, write_report
-from training.problems import file_problems
+from training.evaluation.evaluate import (
+    EvaluationConfig,
+    Method,
+    evaluate,
+    paired_difference,
+    share,
+    summarise,
+    write_report,
+)
+from training.problems.families import file_problems
 from training.searcher import STEP_LIMITS, Searcher
 
 GOOD, BAD = "\n# Multiply\nx = 6 * 7\n", "\n# Add\nx = 6 + 7\n"

@@ -1,0 +1,1 @@
+"""Evaluation: methods compared on the same problems, intervals, calibration and reports."""

@@ -1,0 +1,1 @@
+"""Training examples read off searched trees: labels, solutions, preferences and values. Pure."""

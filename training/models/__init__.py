@@ -1,0 +1,1 @@
+"""Models: the policy and the reward models, and how they are trained."""

@@ -1,0 +1,1 @@
+"""Problems with checkable answers: where they come from, and which may be used."""
