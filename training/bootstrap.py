@@ -49,8 +49,9 @@ from training.models.sft import SFTConfig
 from training.problems.families import FAMILIES, Family, Split
 from training.records import Trajectory, read_trajectories, write_trajectories
 from training.rollouts import RolloutConfig
-from training.searcher import open_searcher, worker_pool
+from training.searcher import open_searcher
 from training.teacher.demonstrate import demonstrations, unseen
+from training.workers import worker_pool
 
 logger = logging.getLogger(__name__)
 

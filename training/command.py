@@ -29,7 +29,8 @@ from training.problems.families import (
     file_problems,
     missing_generator,
 )
-from training.searcher import Searcher, open_searcher, worker_pool
+from training.searcher import Searcher, open_searcher
+from training.workers import worker_pool
 
 logger = logging.getLogger(__name__)
 

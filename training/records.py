@@ -48,10 +48,17 @@ def write_records(path: Path, records: Iterable[dict[str, Any]]) -> None:
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """Read a file back; skips a last line that was cut off by a crash."""
-    with path.open() as file:
+    return (json.loads(line) for _, line in whole_lines(path))
+
+
+def whole_lines(path: Path, *, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Each line from byte `start` on, with its own place; a last line without an end is left out."""
+    with path.open("rb") as file:
+        file.seek(start)
         for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+            if line.endswith(b"\n"):
+                yield start, line
+            start += len(line)
 
 
 @contextmanager

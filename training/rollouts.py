@@ -10,7 +10,8 @@ from pathlib import Path
 from search import Budget, SearchConfig, Tree, Values, load, save
 from training.problems.families import Family, Problem
 from training.records import appending, read_records
-from training.searcher import Searcher, run_concurrently
+from training.searcher import Searcher
+from training.workers import run_concurrently
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

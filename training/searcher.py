@@ -4,16 +4,11 @@ A searcher opens models, sandbox and answer checker for many searches. Work is d
 end with the run that started them, even if it is killed.
 """
 
-import asyncio
-import ctypes
 import os
-import signal
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -99,29 +94,3 @@ async def open_searcher(
                 Sandbox(limits=STEP_LIMITS, workers=2, min_level=wanted_level(os.environ))
             ),
         )
-
-
-async def run_concurrently(items: Iterable[Item], work: Callable[[Item], Awaitable[None]], *, concurrency: int) -> None:
-    """Do `work` for every item, `concurrency` at a time; the first failure ends them all."""
-    queue = iter(items)
-
-    async def worker() -> None:
-        for item in queue:
-            await work(item)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(concurrency):
-            group.create_task(worker())
-
-
-def worker_pool(processes: int) -> ProcessPoolExecutor:
-    """Processes started afresh (torch and the sandbox do not survive a fork), each for a searcher of its own."""
-    return ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=_end_with_parent, initargs=(os.getpid(),)
-    )
-
-
-def _end_with_parent(parent: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above
-        os._exit(1)

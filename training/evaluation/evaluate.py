@@ -21,7 +21,8 @@ from rich.table import Table
 from search import Budget, SearchConfig, SearchResult, Strategy
 from search import Path as SearchPath
 from training.problems.families import LabelledProblem
-from training.searcher import Searcher, run_concurrently
+from training.searcher import Searcher
+from training.workers import run_concurrently
 
 ALL = "all"
 """Stands for all groups of problems together."""
