@@ -13,7 +13,8 @@ class Trajectory:
     """One solution of one problem."""
 
     problem_id: str
-    family: str
+    group: str
+    """The family, or the name of the file or data set: figures are reported by group."""
     question: str
     steps: tuple[str, ...]
     """Policy texts of the code steps, in the step format, without stop tokens."""

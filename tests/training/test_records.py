@@ -38,7 +38,7 @@ def test_a_line_cut_off_by_a_crash_is_neither_read_nor_continued(tmp_path: Path)
 def test_trajectories_survive_the_disk(tmp_path: Path) -> None:
     trajectory = Trajectory(
         problem_id="gcd/train/0",
-        family="gcd",
+        group="gcd",
         question="Find the gcd of 12 and 18.",
         steps=("\n# Read the numbers\na = 12\n", "\n# Print the answer\nprint(a)\n"),
         output="12",

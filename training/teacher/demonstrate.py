@@ -74,7 +74,7 @@ def demonstrate(family: Family, problem: Problem, strategy: Strategy) -> Traject
         return None
     return Trajectory(
         problem_id=problem.id,
-        family=family.name,
+        group=family.name,
         question=problem.question,
         steps=tuple(step_text(step) for step in strategy.steps),
         output=printed,

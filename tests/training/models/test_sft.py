@@ -27,7 +27,7 @@ EXAMPLES = [Example((first, 3, first, first), (False, False, True, True)) for fi
 
 TRAJECTORY = Trajectory(
     problem_id="gcd/train/0",
-    family="gcd",
+    group="gcd",
     question="Find the gcd of 12 and 18. <end_of_code>",
     steps=("\n# Read the numbers\na = 12\nb = 18\n", "\n# Print the answer\nprint(a % b)\n"),
     output="12 <answer>",
