@@ -30,7 +30,6 @@ from search.format import prompt_segments
 from server.engines import self_check
 from server.engines.rendering import END_OF_TEXT, PathTokens, StepTokenizer
 from server.engines.torch.checkpoint import load_policy
-from server.engines.torch.model import Precision
 from training import rollouts
 from training.examples.preferences import PairConfig, pairs
 from training.models import sft
@@ -47,6 +46,7 @@ from training.models.ppm import (
 )
 from training.models.sft import SFTConfig
 from training.problems.families import FAMILIES, Family, Split
+from training.recipe import Engine
 from training.records import Trajectory, read_trajectories, write_trajectories
 from training.rollouts import RolloutConfig
 from training.searcher import open_searcher
@@ -198,7 +198,7 @@ async def _search_family(name: str, folder: Path, config: BootstrapConfig) -> No
     family, file = Family(name), _trees(folder, name)
     file.parent.mkdir(parents=True, exist_ok=True)
     problems = unseen(family, Split.SEARCH, config.searched_problems)
-    async with open_searcher(folder / "policy", None, precision=Precision.BFLOAT16) as searcher:
+    async with open_searcher(folder / "policy", None, engine=Engine()) as searcher:
         await rollouts.make_rollouts(family, problems, config.rollouts, searcher=searcher, file=file)
 
 

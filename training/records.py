@@ -47,6 +47,13 @@ def write_records(path: Path, records: Iterable[dict[str, Any]]) -> None:
     partial.rename(path)
 
 
+def write_json(path: Path, content: object) -> None:
+    """Write one JSON file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    partial.rename(path)
+
+
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """Read a file back; skips a last line that was cut off by a crash."""
     return (json.loads(line) for _, line in whole_lines(path))

@@ -1,7 +1,6 @@
-"""Searcher: solves problems with the models of a folder, in this process, and many of them at once.
+"""Searcher: solves problems with the models of two folders, in this process, and many of them at once.
 
-A searcher opens models, sandbox and answer checker for many searches. Work is divided by family among processes, which
-end with the run that started them, even if it is killed.
+A searcher opens models, sandbox and answer checker for many searches.
 """
 
 import os
@@ -10,10 +9,9 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 from sandbox import Sandbox, wanted_level
-from search import Budget, Judge, Parts, Policy, SearchConfig, SearchResult, StepScorer, search
+from search import Budget, Judge, OnEvent, Parts, Policy, SearchConfig, SearchResult, StepScorer, Tree, search
 from server.answers.equality import EqualityPool
 from server.bundle.folders import ModelFolders
 from server.engines.choice import EngineOptions, make_engines, make_policy
@@ -22,13 +20,7 @@ from server.engines.torch.loop import ComputeThread
 from server.engines.torch.model import Precision
 from server.engines.torch.runtime import TorchRuntime
 from server.parts.runner import STEP_LIMITS, SandboxRunner
-
-Item = TypeVar("Item")
-
-SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_step_tokens=256)
-"""The sampling of the published code."""
-
-_PR_SET_PDEATHSIG = 1
+from training.recipe import Engine, Search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,42 +44,57 @@ class Searcher:
         policy: Policy | None = None,
         scorer: StepScorer | None = None,
         judge: Judge | None = None,
+        tree: Tree | None = None,
+        on_event: OnEvent | None = None,
     ) -> SearchResult:
         """One search in a sandbox tree of its own; `policy` and `scorer` replace the searcher's."""
-        async with self.sandbox.tree(seed=seed) as tree:
+        async with self.sandbox.tree(seed=seed) as sandbox_tree:
             parts = Parts(
                 policy=policy or self.policy,
-                runner=SandboxRunner(tree),
+                runner=SandboxRunner(sandbox_tree),
                 equality=self.equality,
                 scorer=scorer or self.scorer,
                 judge=judge,
             )
-            return await search(problem, parts=parts, config=config, budget=budget, seed=seed, now=self.now)
+            return await search(
+                problem,
+                parts=parts,
+                config=config,
+                budget=budget,
+                seed=seed,
+                now=self.now,
+                tree=tree,
+                on_event=on_event,
+            )
 
 
 @asynccontextmanager
 async def open_searcher(
-    policy_folder: Path, ppm_folder: Path | None, *, precision: Precision = Precision.FLOAT32
+    policy: Path, ppm: Path | None, *, engine: Engine | None = None, settings: Search | None = None
 ) -> AsyncGenerator[Searcher]:
     """Load the models and start the processes; everything ends with the context.
 
-    Computes on one thread: an offline run keeps the cores busy with one searcher per core. In bfloat16 it generates
-    about a third more tokens a second on large batches, at the price of exact repetition.
+    The torch engine computes on one thread: an offline run keeps the cores busy with one searcher per core. In bfloat16
+    it generates about a third more tokens a second on large batches, at the price of exact repetition.
     """
-    runtime = TorchRuntime(compute=ComputeThread(threads=1), precision=precision)
-    options = EngineOptions(backend="torch", torch=runtime)
-    if ppm_folder is None:
-        policy, scorer = make_policy(policy_folder, options), None
+    engine, settings = engine or Engine(precision="float32"), settings or Search()
+    sampling = Sampling(
+        temperature=settings.temperature, top_p=settings.top_p, max_step_tokens=settings.max_step_tokens
+    )
+    runtime = TorchRuntime(compute=ComputeThread(threads=1), precision=Precision(engine.precision))
+    options = EngineOptions(backend=engine.backend, torch=runtime)
+    if ppm is None:
+        policy_engine, scorer = make_policy(policy, options), None
     else:
-        engines = make_engines(ModelFolders(policy=policy_folder, ppm=ppm_folder), options)
-        policy, scorer = engines.policy, engines.ppm
+        engines = make_engines(ModelFolders(policy=policy, ppm=ppm), options)
+        policy_engine, scorer = engines.policy, engines.ppm
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(policy)
+        await stack.enter_async_context(policy_engine)
         if scorer is not None:
             await stack.enter_async_context(scorer)
         yield Searcher(
-            policy=policy.policy(SAMPLING),
-            greedy=policy.policy(replace(SAMPLING, temperature=0.0)),
+            policy=policy_engine.policy(sampling),
+            greedy=policy_engine.policy(replace(sampling, temperature=0.0)),
             scorer=scorer,
             equality=await stack.enter_async_context(EqualityPool()),
             sandbox=await stack.enter_async_context(
