@@ -29,7 +29,9 @@ from benchmarks.fill.wordy_world import DECODE_STEP_S, RUN_S, draw_sum, wordy_pa
 from search import Budget, CallKind, SearchConfig, search
 from search.testing.delays import Delays
 from server.bundle.folders import bundled_models
-from training.problems.families import FAMILIES, LabelledProblem, family_problems, missing_generator
+from training.problems.families import FAMILIES, family_problems, missing_generator
+from training.problems.grader import Grader
+from training.problems.problem import Problem
 from training.searcher import Searcher, open_searcher
 
 WIDTHS = (1, 2, 4, 8)
@@ -97,12 +99,12 @@ async def _bundled(problems: int) -> Outcomes:
     return outcomes
 
 
-async def _bundled_search(searcher: Searcher, problem: LabelledProblem, width: int) -> Outcome:
+async def _bundled_search(searcher: Searcher, problem: Problem, width: int) -> Outcome:
     config = SearchConfig(candidates=CANDIDATES, parallel_rollouts=width)
     began_s = time.monotonic()
     result = await searcher.search(problem.question, config=config, budget=Budget(trajectories=TRAJECTORIES), seed=0)
     return Outcome(
-        is_right=result.answer is not None and await problem.is_right(result.answer),
+        is_right=result.answer is not None and await Grader(searcher.equality).is_right(problem, result.answer),
         seconds=time.monotonic() - began_s,
         tokens=result.tree.tokens,
     )

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,15 +21,10 @@ from training.evaluation.evaluate import (
     summarise_groups,
     write_report,
 )
-from training.problems.families import (
-    FAMILIES,
-    LabelledProblem,
-    ProblemFileError,
-    family_problems,
-    file_problems,
-    missing_generator,
-)
-from training.searcher import Searcher, open_searcher
+from training.problems.families import FAMILIES, family_problems, missing_generator
+from training.problems.files import ProblemFileError, file_problems
+from training.problems.problem import Problem
+from training.searcher import open_searcher
 from training.workers import worker_pool
 
 logger = logging.getLogger(__name__)
@@ -97,10 +92,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     config = EvaluationConfig(trajectories=arguments.trajectories, candidates=arguments.candidates, seed=arguments.seed)
     models = _models(arguments)
     if arguments.file is not None:
-        file, limit = arguments.file, arguments.problems
-        attempts = asyncio.run(
-            _measure(lambda searcher: file_problems(file, searcher.equality, limit=limit), models, config)
-        )
+        problems = file_problems(arguments.file, limit=arguments.problems)
+        attempts = asyncio.run(_measure(problems, models, config))
     else:
         _demand_generator()
         work = partial(_measure_family, count=arguments.problems, models=models, config=config)
@@ -132,14 +125,12 @@ def _models(arguments: argparse.Namespace) -> ModelFolders:
 
 
 def _measure_family(name: str, *, count: int, models: ModelFolders, config: EvaluationConfig) -> Attempts:
-    return asyncio.run(_measure(lambda _: family_problems(name, count), models, config))
+    return asyncio.run(_measure(family_problems(name, count), models, config))
 
 
-async def _measure(
-    problems: Callable[[Searcher], Sequence[LabelledProblem]], models: ModelFolders, config: EvaluationConfig
-) -> Attempts:
+async def _measure(problems: Sequence[Problem], models: ModelFolders, config: EvaluationConfig) -> Attempts:
     async with open_searcher(models.policy, models.ppm) as searcher:
-        return await evaluate(problems(searcher), config, searcher=searcher)
+        return await evaluate(problems, config, searcher=searcher)
 
 
 def _logged(attempts: Attempts) -> Attempts:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search import Budget, SearchConfig, Tree, Values, load, save
-from training.problems.families import Family, Problem
+from training.problems.families import Family
+from training.problems.problem import Problem
 from training.records import appending, read_records
 from training.searcher import Searcher
 from training.workers import run_concurrently

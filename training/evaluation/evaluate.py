@@ -20,7 +20,8 @@ from rich.table import Table
 
 from search import Budget, SearchConfig, SearchResult, Strategy
 from search import Path as SearchPath
-from training.problems.families import LabelledProblem
+from training.problems.grader import Grader
+from training.problems.problem import Problem
 from training.searcher import Searcher
 from training.workers import run_concurrently
 
@@ -76,15 +77,16 @@ class ConstantScorer:
         return [0.0] * len(paths)
 
 
-async def evaluate(problems: Sequence[LabelledProblem], config: EvaluationConfig, *, searcher: Searcher) -> Attempts:
+async def evaluate(problems: Sequence[Problem], config: EvaluationConfig, *, searcher: Searcher) -> Attempts:
     """Every method on every problem, in the order of `problems`."""
     attempts: dict[Method, dict[str, Attempt]] = {method: {} for method in Method}
+    grader = Grader(searcher.equality)
 
-    async def one(problem: LabelledProblem) -> None:
+    async def one(problem: Problem) -> None:
         tokens = 1
         for method in (Method.MCTS, Method.MAJORITY, Method.MCTS_CONSTANT, Method.GREEDY):
             result = await _attempt(problem, method, config, searcher=searcher, tokens=tokens)
-            attempt = await _graded(problem, result)
+            attempt = await _graded(problem, result, grader)
             attempts[method][problem.id] = attempt
             if method is Method.MCTS:
                 tokens = max(1, attempt.tokens)
@@ -94,7 +96,7 @@ async def evaluate(problems: Sequence[LabelledProblem], config: EvaluationConfig
 
 
 async def _attempt(
-    problem: LabelledProblem, method: Method, config: EvaluationConfig, *, searcher: Searcher, tokens: int
+    problem: Problem, method: Method, config: EvaluationConfig, *, searcher: Searcher, tokens: int
 ) -> SearchResult:
     mcts = SearchConfig(candidates=config.candidates)
     whole = Budget(trajectories=config.trajectories)
@@ -122,8 +124,8 @@ async def _attempt(
             return await searcher.search(problem.question, config=mcts, budget=whole, seed=config.seed)
 
 
-async def _graded(problem: LabelledProblem, result: SearchResult) -> Attempt:
-    verdicts = [await problem.is_right(group.answer) for group in result.answers]
+async def _graded(problem: Problem, result: SearchResult, grader: Grader) -> Attempt:
+    verdicts = [await grader.is_right(problem, group.answer) for group in result.answers]
     return Attempt(
         problem_id=problem.id,
         group=problem.group,

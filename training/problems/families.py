@@ -1,21 +1,20 @@
 # pyright: basic
-"""Problems: mathematical ones with checkable answers, drawn from reasoning-gym in disjoint splits or read from a file.
+"""Families: draws problems with checkable answers from the generators of reasoning-gym, in disjoint splits, by seed.
 
 A split is a range of generator seeds 10 million apart from the next (reasoning-gym draws item i from
 `Random(seed + i)`, so nearby seeds are the same items). Small families repeat themselves all the same: a training
-problem whose normalised text occurs in validation or test is dropped. Grading is the generator's own.
+problem whose normalised text occurs in validation or test is dropped. Grading is the generator's own, which reads its
+own record of the problem; the record is drawn again where it is needed.
 """
 
-import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, cast
 
-from search import AnswerEquality, Verdict
+from training.problems.problem import GENERATOR, Problem
 
 FAMILIES = (
     "gsm_symbolic",
@@ -58,6 +57,9 @@ _RIGHT_FROM: dict[str, float] = {
 }
 """The generator's score from which an answer counts as right; 1.0 where not named."""
 
+_CACHED_ENTRIES = 2_000
+"""Records kept per family: more than are graded at once, and a few MB at most."""
+
 
 _GRADABLE = re.compile(r"(?!.*(?:nan|inf))[^\n]{1,200}", re.IGNORECASE)
 """One line without the numbers that compare with nothing: graders that measure a distance would take them for right."""
@@ -87,23 +89,12 @@ class Split(StrEnum):
     """For the reported figures."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One problem with its checkable answer."""
+Entry = Mapping[str, Any]
+"""The generator's own record of a problem, which its grader reads."""
 
-    family: str
-    split: Split
-    index: int
-    """The item's index within the family and split; `(family, split, index)` names it for good."""
-    question: str
-    answer: str
-    entry: Mapping[str, Any]
-    """The generator's own record, which its grader reads."""
 
-    @property
-    def id(self) -> str:
-        """A short name, unique over families and splits."""
-        return f"{self.family}/{self.split}/{self.index}"
+class ProblemChanged(Exception):
+    """The generator draws another problem by this id than it did when the problem was written down."""
 
 
 class Family:
@@ -114,42 +105,62 @@ class Family:
             raise ValueError(f"unknown problem family {name!r}; known: {', '.join(FAMILIES)}")
         self.name = name
         self._right_from = _RIGHT_FROM.get(name, 1.0)
-        self._grader = self._dataset(Split.TRAIN, size=1)
+        self._datasets: dict[Split, Any] = {}
+        self._drawn = lru_cache(maxsize=_CACHED_ENTRIES)(self._draw_entry)
 
     def draw(self, split: Split, count: int, *, start: int = 0) -> Iterator[Problem]:
         """Problems `start` to `start + count` of a split, without those that carry no checkable answer."""
-        dataset = self._dataset(split, size=_SEED_DISTANCE // 10)
         for index in range(start, start + count):
-            entry = dataset[index]
-            if self.name == "gsm_symbolic":
-                entry["metadata"]["story"] = dataset.task_indices[index]
+            entry = self._drawn(split, index)
             if entry["answer"].strip():
                 yield Problem(
-                    family=self.name,
-                    split=split,
-                    index=index,
+                    id=f"{self.name}/{split}/{index}",
+                    group=self.name,
                     question=entry["question"].strip(),
                     answer=entry["answer"].strip(),
-                    entry=entry,
+                    source=GENERATOR,
                 )
+
+    def entry(self, problem: Problem) -> Entry:
+        """The generator's record of a problem of this family. Raises `ProblemChanged`."""
+        match problem.id.split("/"):
+            case [self.name, split, index]:
+                entry = self._drawn(Split(split), int(index))
+            case _:
+                raise ValueError(f"{problem.id} is no id of the family {self.name}: expected {self.name}/SPLIT/INDEX")
+        if entry["question"].strip() != problem.question:
+            raise ProblemChanged(f"reasoning-gym draws another problem as {problem.id} now; use the version of before")
+        return entry
 
     def is_right(self, answer: str, problem: Problem) -> bool:
         """Whether the generator accepts the answer. An answer that could run as code is wrong unread."""
         if not _GRADABLE.fullmatch(answer) or (self.name in _PARSED and not _POLYNOMIAL.fullmatch(answer)):
             return False
+        entry = self.entry(problem)
         try:
-            score = self._grader.score_answer(answer, problem.entry)
+            score = self._dataset(Split.TRAIN).score_answer(answer, entry)
         except (ArithmeticError, LookupError, TypeError, ValueError):
             return False  # some graders raise for answers that they cannot read
         return score is not None and score >= self._right_from
 
-    def _dataset(self, split: Split, *, size: int) -> Any:
+    def _draw_entry(self, split: Split, index: int) -> Entry:
+        dataset = self._dataset(split)
+        entry = dataset[index]
+        if self.name == "gsm_symbolic":
+            entry["metadata"]["story"] = dataset.task_indices[index]
+        return entry
+
+    def _dataset(self, split: Split) -> Any:
         import reasoning_gym  # serving has no need of it, and neither have the families' names
 
-        seed = _SEED_DISTANCE * (1 + list(Split).index(split))
-        return cast(Any, reasoning_gym).create_dataset(
-            self.name, seed=seed, size=size, **_FAMILY_OPTIONS.get(self.name, {})
-        )
+        if split not in self._datasets:
+            self._datasets[split] = cast(Any, reasoning_gym).create_dataset(
+                self.name,
+                seed=_SEED_DISTANCE * (1 + list(Split).index(split)),
+                size=_SEED_DISTANCE // 10,
+                **_FAMILY_OPTIONS.get(self.name, {}),
+            )
+        return self._datasets[split]
 
 
 def normalised(question: str) -> str:
@@ -166,22 +177,7 @@ def held_out_texts(family: Family, count: int) -> frozenset[str]:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledProblem:
-    """A problem and how to grade an answer to it."""
-
-    id: str
-    group: str
-    """The family, or the file's name."""
-    question: str
-    is_right: Callable[[str], Awaitable[bool]]
-
-
-class ProblemFileError(Exception):
-    """The file does not hold problems as expected."""
-
-
-def family_problems(name: str, count: int, *, split: Split = Split.TEST) -> list[LabelledProblem]:
+def family_problems(name: str, count: int, *, split: Split = Split.TEST) -> list[Problem]:
     """The first `count` distinct problems of a family. Raises ValueError where training may know some of them."""
     family = Family(name)
     chosen: dict[str, Problem] = {}
@@ -191,39 +187,4 @@ def family_problems(name: str, count: int, *, split: Split = Split.TEST) -> list
             break
     else:
         raise ValueError(f"{name} has {len(chosen)} distinct problems that training never sees, fewer than {count}")
-    return [_of_family(family, problem) for problem in chosen.values()]
-
-
-def _of_family(family: Family, problem: Problem) -> LabelledProblem:
-    async def is_right(answer: str) -> bool:
-        return family.is_right(answer, problem)
-
-    return LabelledProblem(id=problem.id, group=family.name, question=problem.question, is_right=is_right)
-
-
-def file_problems(path: Path, equality: AnswerEquality, *, limit: int | None = None) -> Sequence[LabelledProblem]:
-    """Problems of a JSON list of `{"index", "question", "answer"}`; the answer checker grades them."""
-    try:
-        content: object = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ProblemFileError(f"{path}: expected a JSON list of problems ({error})") from error
-    records = cast(list[object], content) if isinstance(content, list) else []
-    if not records or not all(isinstance(record, dict) for record in records):
-        raise ProblemFileError(f'{path}: expected a JSON list of objects with "question" and "answer"')
-    return [
-        _of_file(path, number, cast(dict[str, object], record), equality)
-        for number, record in enumerate(records[:limit])
-    ]
-
-
-def _of_file(path: Path, number: int, record: dict[str, object], equality: AnswerEquality) -> LabelledProblem:
-    question, answer = record.get("question"), record.get("answer")
-    if not isinstance(question, str) or not isinstance(answer, str):
-        raise ProblemFileError(f'{path}: item {number} has no text "question" and "answer"')
-
-    async def is_right(given: str) -> bool:
-        return await equality.same(given, answer) is Verdict.SAME
-
-    return LabelledProblem(
-        id=f"{path.stem}/{record.get('index', number)}", group=path.stem, question=question, is_right=is_right
-    )
+    return list(chosen.values())

@@ -9,7 +9,8 @@ import io
 import random
 from collections.abc import Callable, Iterator
 
-from training.problems.families import HELD_OUT, Family, Problem, Split, held_out_texts, normalised
+from training.problems.families import HELD_OUT, Family, Split, held_out_texts, normalised
+from training.problems.problem import Problem
 from training.records import Trajectory
 from training.teacher import algebra, arithmetic, gsm, number_theory, word_problems
 from training.teacher.solution import Step, Strategy, program
@@ -59,7 +60,7 @@ def demonstrations(family: Family, count: int, *, seed: int) -> Iterator[Traject
     """
     rng = random.Random(f"{seed}/{family.name}")
     for problem in unseen(family, Split.TRAIN, count):
-        trajectory = demonstrate(family, problem, choose(problem, rng))
+        trajectory = demonstrate(family, problem, choose(family, problem, rng))
         if trajectory is not None:
             yield trajectory
 
@@ -84,19 +85,19 @@ def demonstrate(family: Family, problem: Problem, strategy: Strategy) -> Traject
     )
 
 
-def strategies(problem: Problem) -> list[Strategy]:
+def strategies(family: Family, problem: Problem) -> list[Strategy]:
     """Every strategy that applies to the problem, sound and flawed."""
-    if problem.family == "gsm_symbolic":
-        metadata = problem.entry["metadata"]
+    if family.name == "gsm_symbolic":
+        metadata = family.entry(problem)["metadata"]
         options = gsm.gsm_symbolic(problem.question, metadata["story"], metadata["variables"])
     else:
-        options = _BY_QUESTION[problem.family](problem.question)
+        options = _BY_QUESTION[family.name](problem.question)
     return [option for option in options if option.applies]
 
 
-def choose(problem: Problem, rng: random.Random) -> Strategy:
+def choose(family: Family, problem: Problem, rng: random.Random) -> Strategy:
     """One strategy, drawn by weight."""
-    options = strategies(problem)
+    options = strategies(family, problem)
     return rng.choices(options, weights=[option.weight for option in options])[0]
 
 

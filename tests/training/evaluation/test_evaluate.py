@@ -23,7 +23,7 @@ from training.evaluation.evaluate import (
     summarise,
     write_report,
 )
-from training.problems.families import file_problems
+from training.problems.files import file_problems
 from training.searcher import STEP_LIMITS, Searcher
 
 GOOD, BAD = "\n# Multiply\nx = 6 * 7\n", "\n# Add\nx = 6 + 7\n"
@@ -68,7 +68,7 @@ def problem_file(folder: Path) -> Path:
 
 @pytest.mark.slow
 async def test_a_good_ppm_beats_a_policy_that_is_mostly_wrong(searcher: Searcher, tmp_path: Path) -> None:
-    problems = file_problems(problem_file(tmp_path), searcher.equality)
+    problems = file_problems(problem_file(tmp_path))
     attempts = await evaluate(problems, EvaluationConfig(trajectories=4, candidates=4), searcher=searcher)
     shares = {row.method: row.share.mean for row in summarise(attempts)}
     assert shares[Method.MCTS] == 1.0

@@ -1,21 +1,20 @@
-"""Problem splits are disjoint by text, grading never runs an answer, and files are checked."""
+"""Splits of families are disjoint by text, and grading never runs an answer."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from server.answers.equality import EqualityPool
 from training.problems.families import (
     FAMILIES,
     HELD_OUT,
     Family,
-    Problem,
-    ProblemFileError,
+    ProblemChanged,
     Split,
     family_problems,
-    file_problems,
     normalised,
 )
+from training.problems.problem import Problem
 from training.teacher.demonstrate import unseen
 
 
@@ -90,13 +89,22 @@ def test_unknown_family_is_refused_with_the_known_names() -> None:
         Family("algebra")
 
 
-async def test_a_file_without_problems_is_refused_by_name(tmp_path: Path) -> None:
-    for content in ("not json", "{}", '[{"question": "what?"}]', '["text"]'):
-        file = tmp_path / "bad.json"
-        file.write_text(content)
-        async with EqualityPool() as equality:
-            with pytest.raises(ProblemFileError, match=r"bad\.json"):
-                file_problems(file, equality)
+def test_a_problem_is_graded_by_a_family_that_never_drew_it() -> None:
+    problem = list(Family("gcd").draw(Split.SEARCH, 7))[-1]
+    assert Family("gcd").is_right(problem.answer, problem)
+    assert not Family("gcd").is_right(problem.answer + "1", problem)
+
+
+def test_a_problem_that_the_generator_changed_is_refused() -> None:
+    problem = next(iter(Family("gcd").draw(Split.TEST, 1)))
+    with pytest.raises(ProblemChanged, match="gcd/test/0"):
+        Family("gcd").is_right(problem.answer, replace(problem, question="1 + 1?"))
+
+
+def test_a_problem_of_another_family_is_refused() -> None:
+    problem = next(iter(Family("gcd").draw(Split.TEST, 1)))
+    with pytest.raises(ValueError, match="gcd/test/0 is no id of the family lcm"):
+        Family("lcm").is_right(problem.answer, problem)
 
 
 def test_family_problems_are_distinct() -> None:
