@@ -5,13 +5,11 @@ import asyncio
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from server.bundle.folders import BUNDLE, ModelFolders, ModelsMissing, bundled_models
+from server.bundle.folders import ModelFolders, ModelsMissing, bundled_models
 from server.engines.errors import CheckpointError
-from training.bootstrap import BootstrapConfig, NothingToLearnFrom, NotReleasable, bootstrap, release
 from training.evaluation.evaluate import (
     Attempts,
     EvaluationConfig,
@@ -36,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         return arguments.run(arguments)
-    except (ProblemFileError, ModelsMissing, CheckpointError, NothingToLearnFrom, NotReleasable, ValueError) as error:
+    except (ProblemFileError, ModelsMissing, CheckpointError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
 
@@ -44,11 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    make = commands.add_parser("bootstrap", help="make a base policy and a first PPM; resumes where it stopped")
-    make.add_argument("--folder", type=Path, default=Path("runs/base"), help="where all stages are kept")
-    make.add_argument("--tokens", type=int, help="tokens of policy training")
-    make.add_argument("--searched-problems", type=int, help="problems per family searched for the PPM")
-    make.set_defaults(run=_bootstrap)
     measure = commands.add_parser("evaluate", help="compare greedy, majority and search at equal tokens")
     measure.add_argument("--policy", type=Path, help="policy folder; default: the bundled one")
     measure.add_argument("--ppm", type=Path, help="PPM folder; default: the bundled one")
@@ -69,21 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--processes", type=int, default=2, help="families measured at once (default: 2)")
     measure.add_argument("--json", type=Path, help="also write the figures here")
     measure.set_defaults(run=_evaluate)
-    ship = commands.add_parser("release", help="make the models of a finished bootstrap the bundled ones")
-    ship.add_argument("--folder", type=Path, default=Path("runs/base"), help="of the bootstrap")
-    ship.set_defaults(run=_release)
     return parser
-
-
-def _bootstrap(arguments: argparse.Namespace) -> int:
-    _demand_generator()
-    config = BootstrapConfig()
-    if arguments.tokens is not None:
-        config = replace(config, sft=replace(config.sft, total_tokens=arguments.tokens))
-    if arguments.searched_problems is not None:
-        config = replace(config, searched_problems=arguments.searched_problems)
-    bootstrap(arguments.folder, config)
-    return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -102,12 +81,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     print_report(attempts)
     if arguments.json is not None:
         write_report(arguments.json, attempts)
-    return 0
-
-
-def _release(arguments: argparse.Namespace) -> int:
-    release(arguments.folder, BUNDLE)
-    sys.stdout.write(f"{BUNDLE} holds the models of {arguments.folder}; now bring its README.md up to date\n")
     return 0
 
 

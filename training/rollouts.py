@@ -1,69 +1,164 @@
-"""Rollouts: searches labelled problems with terminal-guided values, for the PPM and the next policy to learn from.
+"""Rollouts: searches training problems against their labels, pass by pass, and keeps every tree.
 
-Writes one searched tree a line and can be stopped at any time: a later run goes on with the problems that are missing.
+A right answer is worth +1 and a wrong one -1, whatever the PPM thinks of it (rStar-Math, section 3.2). A problem can
+have several trees, each with a seed of its own; they are numbered in the order of the passes.
 """
 
-from collections.abc import Iterable, Iterator
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from search import Budget, SearchConfig, Tree, Values, load, save
-from training.problems.families import Family
+from search import Budget, NodeOutcome, SearchConfig, Tree, Values, load, save
+from training.problems.grader import Grader
 from training.problems.problem import Problem
-from training.records import appending, read_records
-from training.searcher import Searcher
-from training.workers import run_concurrently
+from training.recipe import Engine, Round, Search
+from training.searcher import open_searcher
+from training.workers import Result, Results, run_work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutConfig:
-    """How much to search."""
+class Wanted:
+    """A tree to be made."""
 
-    trajectories: int = 8
-    """Rollouts per problem (the paper's first round)."""
-    candidates: int = 5
-    """Candidates per step (the paper's first round)."""
-    concurrency: int = 48
-    """Searches at once: together they keep the policy's batch full."""
-    seed: int = 0
+    problem: Problem
+    number: int
+    """Counts the trees of the problem in this round."""
+    trajectories: int
+
+    @property
+    def key(self) -> str:
+        """Names the tree within the round."""
+        return _key(self.problem.id, self.number)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelJudge:
     """Knows the label: +1 for a right answer, -1 for a wrong one."""
 
-    family: Family
+    grader: Grader
     problem: Problem
 
     async def value(self, answer: str) -> float:
         """See `search.Judge`."""
-        return 1.0 if self.family.is_right(answer, self.problem) else -1.0
+        return 1.0 if await self.grader.is_right(self.problem, answer) else -1.0
 
 
-async def make_rollouts(
-    family: Family, problems: Iterable[Problem], config: RolloutConfig, *, searcher: Searcher, file: Path
-) -> None:
-    """Search every problem that `file` does not hold yet, and append its tree."""
-    search_config = SearchConfig(candidates=config.candidates, values=Values.TERMINAL_GUIDED)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollOut:
+    """The work of making one tree."""
 
-    with appending(file) as append:
-        done = {problem_id for problem_id, _ in read_rollouts(file)}
+    policy: Path
+    ppm: Path | None
+    """Read only where the values of the round are those of the PPM."""
+    settings: Round
+    search: Search
+    engine: Engine
+    seed: int
 
-        async def one(problem: Problem) -> None:
-            result = await searcher.search(
-                problem.question,
-                config=search_config,
-                budget=Budget(trajectories=config.trajectories),
-                seed=config.seed,
-                judge=LabelJudge(family, problem),
-            )
-            append({"problem": problem.id, "tree": save(result.tree)})
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Callable[[Wanted], Awaitable[Result]]]:
+        """See `training.workers.Work`."""
+        ppm = self.ppm if self.settings.values is Values.PPM else None
+        config = SearchConfig(
+            candidates=self.settings.candidates,
+            max_depth=self.search.max_depth,
+            exploration=self.search.exploration,
+            values=self.settings.values,
+        )
+        async with open_searcher(self.policy, ppm, engine=self.engine, settings=self.search) as searcher:
+            grader = Grader(searcher.equality)
 
-        missing = (problem for problem in problems if problem.id not in done)
-        await run_concurrently(missing, one, concurrency=config.concurrency)
+            async def make_tree(wanted: Wanted) -> Result:
+                found = await searcher.search(
+                    wanted.problem.question,
+                    config=config,
+                    budget=Budget(trajectories=wanted.trajectories),
+                    seed=seed_of(self.seed, wanted.key),
+                    judge=LabelJudge(grader, wanted.problem),
+                )
+                return {"right": _right(found.tree), "tree": _packed(found.tree)}
+
+            yield make_tree
 
 
-def read_rollouts(file: Path) -> Iterator[tuple[str, Tree]]:
-    """Problem ids and trees; skips a last line that was cut off by a crash."""
-    for record in read_records(file):
-        yield record["problem"], load(record["tree"])
+def roll_out(work: RollOut, problems: Sequence[Problem], folder: Path) -> None:
+    """Make all trees of a round that `folder` lacks. Raises `WorkFailed`."""
+    first = 0
+    for number, sweep in enumerate(work.settings.passes, start=1):
+        results = Results(folder)
+        chosen = [
+            problem for problem in problems if sweep.only == "all" or not _is_solved(problem, results, trees=first)
+        ]
+        wanted = [
+            Wanted(problem=problem, number=tree, trajectories=sweep.trajectories)
+            for problem in chosen
+            for tree in range(first, first + sweep.trees)
+        ]
+        run_work(
+            work,
+            {tree.key: tree for tree in wanted},
+            folder,
+            processes=work.engine.processes,
+            concurrency=work.engine.concurrency,
+            label=f"{folder.parent.name} rollouts, pass {number}",
+        )
+        first += sweep.trees
+
+
+class Trees(Mapping[str, Sequence[Tree]]):
+    """The trees of a round by problem id, read from disk when asked for."""
+
+    def __init__(self, folder: Path, problems: Sequence[Problem]) -> None:
+        self._results = Results(folder)
+        self._ids = [problem.id for problem in problems if _key(problem.id, 0) in self._results]
+
+    def __getitem__(self, problem_id: str) -> Sequence[Tree]:
+        trees: list[Tree] = []
+        while (key := _key(problem_id, len(trees))) in self._results:
+            trees.append(_unpacked(self._results[key]["tree"]))
+        if not trees:
+            raise KeyError(problem_id)
+        return trees
+
+    def __iter__(self):
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
+def seed_of(*parts: object) -> int:
+    """A 64-bit seed for a thing named by `parts`: near seeds would share samples."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:8], "big")
+
+
+def _key(problem_id: str, number: int) -> str:
+    return f"{problem_id}#{number}"
+
+
+def _is_solved(problem: Problem, results: Results, *, trees: int) -> bool:
+    """Whether one of the first `trees` trees has a right trajectory."""
+    keys = (_key(problem.id, number) for number in range(trees))
+    return any(results[key]["right"] for key in keys if key in results)
+
+
+def _right(tree: Tree) -> int:
+    """Right trajectories."""
+    return sum(
+        node.outcome is NodeOutcome.ANSWERED and node.terminal_value == 1.0 and node.ends_trajectory is not None
+        for node in tree.nodes
+    )
+
+
+def _packed(tree: Tree) -> str:
+    """A tree takes about a tenth of its JSON."""
+    return base64.b64encode(zlib.compress(json.dumps(save(tree), separators=(",", ":")).encode())).decode()
+
+
+def _unpacked(packed: str) -> Tree:
+    return load(json.loads(zlib.decompress(base64.b64decode(packed))))

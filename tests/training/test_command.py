@@ -36,7 +36,6 @@ def test_help_needs_no_generator_and_explains_every_option() -> None:
     ("line", "exit_code"),
     [
         pytest.param("training evaluate", 2, marks=pytest.mark.slow),
-        ("training bootstrap --folder /nothing", 2),
         pytest.param("benchmarks/engine_fill.py", 1, marks=pytest.mark.slow),
         pytest.param("benchmarks/parallel_rollouts.py", 1, marks=pytest.mark.slow),
         ("benchmarks/service_load.py", 1),
