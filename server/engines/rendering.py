@@ -128,6 +128,8 @@ class PathTokens(PathRendering):
             for step in path.steps
         )
         for step in path.steps:
+            if not step.token_ids:
+                raise ValueError("a step has no tokens: tokenise its text first")
             if not all(0 <= token < self.tokenizer.size for token in step.token_ids):
                 raise ValueError(f"a step holds tokens outside 0 to {self.tokenizer.size - 1}; another model wrote it")
         return tuple(segment for segment in (self._prompt(path.problem), *steps) if segment)
