@@ -14,18 +14,17 @@ score. A path that is longer than the model's context is left out: cutting it wo
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen2ForSequenceClassification
 
-from search import CandidateStop, Path, PathStep
-from server.engines.rendering import PathTokens
-from training.examples.preferences import Pair
+from server.engines.rendering import PathTokens, StepTokenizer
+from training.examples.paths import tokenised
+from training.examples.preferences import Pair, pair_record, read_pair
 from training.models.policy_model import on_training_device
 from training.records import read_records, write_records
 
@@ -37,54 +36,27 @@ class EncodedPair:
     better: tuple[int, ...]
     worse: tuple[int, ...]
     weight: float
-    problem: str
-    """The problem's text: pairs are split for validation by problem."""
+    problem_id: str
+    """Pairs are split for validation by problem."""
 
 
-def encode_pairs(pairs: Iterable[Pair], tokens: PathTokens, *, context: int) -> Iterator[EncodedPair]:
+def encode_pairs(pairs: Iterable[Pair], tokenizer: StepTokenizer, *, context: int) -> Iterator[EncodedPair]:
     """Render pairs, without those that do not fit."""
+    rendering = PathTokens(tokenizer)
     for pair in pairs:
-        better, worse = tokens.token_ids(pair.better), tokens.token_ids(pair.worse)
+        better, worse = (rendering.token_ids(tokenised(path, tokenizer)) for path in (pair.better, pair.worse))
         if max(len(better), len(worse)) <= context:
-            yield EncodedPair(better, worse, pair.weight, pair.better.problem)
-
-
-def split_by_problem(pairs: Sequence[EncodedPair], *, held_out: float) -> tuple[list[EncodedPair], list[EncodedPair]]:
-    """Training and validation pairs; no problem is on both sides."""
-    problems = sorted({pair.problem for pair in pairs})
-    every = max(2, round(1 / held_out))
-    validation = set(problems[::every])
-    return (
-        [pair for pair in pairs if pair.problem not in validation],
-        [pair for pair in pairs if pair.problem in validation],
-    )
+            yield EncodedPair(better, worse, pair.weight, pair.problem_id)
 
 
 def write_pairs(path: FilePath, pairs: Iterable[Pair]) -> None:
     """Write a file whole or not at all."""
-    write_records(path, map(asdict, pairs))
+    write_records(path, map(pair_record, pairs))
 
 
 def read_pairs(path: FilePath) -> Iterator[Pair]:
     """Read a file back."""
-    for fields in read_records(path):
-        yield Pair(better=_path(fields["better"]), worse=_path(fields["worse"]), weight=fields["weight"])
-
-
-def _path(fields: dict[str, Any]) -> Path:
-    steps = cast(list[dict[str, Any]], fields["steps"])
-    return Path(
-        problem=fields["problem"],
-        steps=tuple(
-            PathStep(
-                text=step["text"],
-                token_ids=tuple(step["token_ids"]),
-                stop=CandidateStop(step["stop"]),
-                output=step["output"],
-            )
-            for step in steps
-        ),
-    )
+    return map(read_pair, read_records(path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

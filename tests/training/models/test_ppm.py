@@ -14,7 +14,6 @@ from training.models.ppm import (
     new_ppm,
     preference_loss,
     scores,
-    split_by_problem,
     train_ppm,
 )
 
@@ -63,11 +62,3 @@ def test_scores_do_not_depend_on_the_batch_and_lie_in_range(policy_folder: Path)
         alone = torch.cat([scores(model, [path]) for path in paths])
     assert torch.allclose(together, alone, atol=0.02)  # bfloat16
     assert together.abs().max() <= 1
-
-
-def test_no_problem_is_on_both_sides_of_the_split() -> None:
-    pairs = [EncodedPair((1,), (2,), 1.0, f"problem {index % 40}") for index in range(400)]
-    training, validation = split_by_problem(pairs, held_out=0.1)
-    assert len(training) + len(validation) == 400
-    assert 0.05 < len(validation) / 400 < 0.2
-    assert not {pair.problem for pair in training} & {pair.problem for pair in validation}
