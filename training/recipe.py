@@ -9,7 +9,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from search import Values
 
@@ -75,6 +84,8 @@ class Problems(_Settings):
     train: tuple[ProblemSource, ...]
     validation: tuple[ProblemSource, ...]
     test: tuple[ProblemSource, ...]
+    further: dict[str, tuple[ProblemSource, ...]] = Field(default_factory=dict)
+    """Further test sets by name, on which only the first and the last models are measured."""
     apart_from: tuple[ProblemSource, ...] = ()
     """Further evaluation sets that the training problems must not overlap with."""
     agreement: Agreement = Agreement()
@@ -133,6 +144,8 @@ class Bootstrap(_Settings):
     file: Path | None = None
     """Solutions as JSON lines of `training.records.Trajectory`."""
     model: str | None = None
+    families: tuple[str, ...] = ()
+    """Families that the teacher solves; none: all."""
     demonstrations: PositiveInt = 9_000
     """Problems per family that the teacher solves."""
     demonstrations_of: dict[str, PositiveInt] = Field(default_factory=dict)
@@ -189,8 +202,9 @@ class Examples(_Settings):
     """Positives and negatives per node for the PPM."""
     margin: float = Field(default=0.0, ge=0, le=2)
     """Least difference in Q between a positive and a negative (the published code: 0.5; the paper: none)."""
-    perturbed: float = Field(default=0.0, ge=0)
-    """Extra pairs per problem of a right step against the same step with one number or operator changed."""
+    perturbed: NonNegativeInt = 0
+    """Changes per problem to a right step, of one number or operator or of two variables. Those that spoil the result
+    give pairs for the PPM."""
     earlier_rounds: bool = False
     """Whether pairs of earlier rounds are used again (the paper: no)."""
     demonstrations: Literal["none", "unsolved"] = "none"
@@ -211,6 +225,12 @@ class Engine(_Settings):
 
 class Evaluation(_Settings):
     """How the models of a round are measured."""
+
+    validation_trajectories: PositiveInt = 16
+    """Budget on the validation problems, which promotion reads."""
+    tolerance: float = Field(default=0.01, ge=0, lt=1)
+    """A round's models are refused where they solve fewer validation problems than those that they would replace, by
+    more than this share: a smaller loss may be chance."""
 
     trajectories: PositiveInt = 64
     """Of one MCTS; smaller budgets are read off its answers on the way."""

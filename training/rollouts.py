@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,9 +113,9 @@ def roll_out(work: RollOut, problems: Sequence[Problem], folder: Path) -> None:
 class Trees(Mapping[str, Sequence[Tree]]):
     """The trees of a round by problem id, read from disk when asked for."""
 
-    def __init__(self, folder: Path, problems: Sequence[Problem]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._results = Results(folder)
-        self._ids = [problem.id for problem in problems if _key(problem.id, 0) in self._results]
+        self._ids = [key.removesuffix("#0") for key in self._results if key.endswith("#0")]
 
     def __getitem__(self, problem_id: str) -> Sequence[Tree]:
         trees: list[Tree] = []
@@ -125,7 +125,7 @@ class Trees(Mapping[str, Sequence[Tree]]):
             raise KeyError(problem_id)
         return trees
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._ids)
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """The run folder: what a run was started with, and which stages are finished, each named by the hashes of its files.
 
     run.json        recipe, code (a hash per source file), library versions; and every change that was accepted later
-    manifest.json   per finished stage: hashes of what it read and of what it wrote, seconds
+    manifest.json   per stage: hashes of what it read, and once it is finished of what it wrote, and seconds
     lock            held while a run works in the folder
 
 A stage whose outputs are in the manifest is not done again. A stage that was interrupted is called again, and goes on
@@ -23,6 +23,9 @@ from training.recipe import Recipe
 from training.records import write_json
 
 logger = logging.getLogger(__name__)
+
+MISSING = "missing"
+"""Stands for the hash of what is not there."""
 
 _PACKAGES = ("sandbox", "search", "server", "training")
 _LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "reasoning-gym", "sympy")
@@ -51,7 +54,8 @@ class RunFolder:
     def stage(
         self, name: str, *, inputs: Sequence[Path] = (), outputs: Sequence[Path], make: Callable[[], None]
     ) -> None:
-        """Call `make`, unless the stage is finished. `inputs` and `outputs` are files or folders below the run's.
+        """Call `make`, unless the stage is finished. `inputs` and `outputs` are files or folders, the outputs below
+        the run's.
 
         Raises `RunDamaged` where a finished stage has other inputs or outputs than the manifest says.
         """
@@ -59,25 +63,32 @@ class RunFolder:
         entry = cast("dict[str, Any] | None", self._manifest.get(name))
         if entry is not None:
             self._check(name, entry["inputs"], read)
-            self._check(name, entry["outputs"], {self._name(path): content_hash(path) for path in outputs})
-            return
-        logger.info("%s: begins", name)
+            if "outputs" in entry:
+                self._check(name, entry["outputs"], {self._name(path): content_hash(path) for path in outputs})
+                return
+        self._write(name, {"inputs": read})
+        logger.info("%s: %s", name, "begins" if entry is None else "goes on")
         started_s = time.monotonic()
         make()
         seconds = time.monotonic() - started_s
         written = {self._name(path): content_hash(path) for path in outputs}
-        self._manifest[name] = {"inputs": read, "outputs": written, "seconds": round(seconds, 1)}
-        write_json(self._manifest_file, self._manifest)
+        if missing := [name for name, found in written.items() if found == MISSING]:
+            raise RunDamaged(f"{self.path}: the stage {name} ended without writing {', '.join(missing)}")
+        self._write(name, {"inputs": read, "outputs": written, "seconds": round(seconds, 1)})
         logger.info("%s: done in %.0f s", name, seconds)
 
+    def _write(self, name: str, entry: dict[str, Any]) -> None:
+        self._manifest[name] = entry
+        write_json(self._manifest_file, self._manifest)
+
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.path).as_posix()
+        return path.relative_to(self.path).as_posix() if path.is_relative_to(self.path) else path.as_posix()
 
     def _check(self, stage: str, recorded: Mapping[str, str], found: Mapping[str, str]) -> None:
         changed = sorted(name for name in {*recorded, *found} if recorded.get(name) != found.get(name))
         if changed:
             raise RunDamaged(
-                f"{self.path}: {', '.join(changed)} changed since the stage {stage} finished. Put the files back. Or, "
+                f"{self.path}: {', '.join(changed)} changed since the stage {stage} read or wrote it. Put it back. Or, "
                 f"to do the stage again, remove its results and its entry in {self._manifest_file.name}"
             )
 
@@ -156,12 +167,12 @@ def _library_versions() -> dict[str, str]:
 
 
 def content_hash(path: Path) -> str:
-    """sha256 of a file, or of the names and contents of all files in a folder; `missing` where there is none."""
+    """sha256 of a file, or of the names and contents of all files in a folder; `MISSING` where there is none."""
     if path.is_file():
         return _file_hash(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
     if not files:
-        return "missing"
+        return MISSING
     whole = hashlib.sha256()
     for file in files:
         whole.update(f"{file.relative_to(path).as_posix()}\0{_file_hash(file)}\n".encode())

@@ -14,14 +14,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -58,21 +58,16 @@ def run_work(
 ) -> None:
     """Do the items, by key, that `folder` has no result of: `concurrency` at a time in each of `processes`.
 
-    The first failure ends all work. Raises `WorkFailed`.
+    One process is this one. The first failure ends all work; from other processes it comes as `WorkFailed`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    done = Results(folder)
-    missing = [(key, item) for key, item in items.items() if key not in done]
+    finished = Results(folder)
+    missing = [(key, item) for key, item in items.items() if key not in finished]
     started_s = time.monotonic()
-    workers: list[_Worker] = []
-    try:
-        for number in range(min(processes, len(missing))):
-            file = folder / f"part-{number}.jsonl"
-            workers.append(_Worker(partial(_do_items, work, missing[number::processes], file, concurrency)))
-        _watch(workers, done, wanted=items.keys(), label=label)
-    finally:
-        for worker in workers:
-            worker.kill()
+    if processes == 1:
+        _do_here(work, missing, folder, concurrency=concurrency, label=label)
+    else:
+        _do_in_workers(work, missing, folder, processes=processes, concurrency=concurrency, label=label)
     logger.info("%s: %d of %d done now, in %.0f s", label, len(missing), len(items), time.monotonic() - started_s)
 
 
@@ -107,6 +102,75 @@ class Results(Mapping[str, Result]):
 
 def _key(line: bytes) -> str:
     return json.JSONDecoder().raw_decode(line.decode(), len('{"key": '))[0]
+
+
+def _do_here(
+    work: Work[Item], missing: Sequence[tuple[str, Item]], folder: Path, *, concurrency: int, label: str
+) -> None:
+    with _Progress(label, of=len(missing)) as progress:
+        asyncio.run(_do_items(work, missing, folder / "part-0.jsonl", concurrency, progress.advance))
+
+
+def _do_in_workers(
+    work: Work[Item],
+    missing: Sequence[tuple[str, Item]],
+    folder: Path,
+    *,
+    processes: int,
+    concurrency: int,
+    label: str,
+) -> None:
+    workers: list[_Worker] = []
+    results = Results(folder)
+    before = len(results)
+    try:
+        for number in range(min(processes, len(missing))):
+            file = folder / f"part-{number}.jsonl"
+            workers.append(_Worker(partial(_do_items, work, missing[number::processes], file, concurrency)))
+        running = {worker.sentinel: worker for worker in workers}
+        with _Progress(label, of=len(missing)) as progress:
+            while running:
+                for ended in wait(running, timeout=_POLL_S):
+                    assert isinstance(ended, int)
+                    if (failure := running.pop(ended).failure()) is not None:
+                        raise WorkFailed(
+                            f"{label}: {failure}. Finished items are kept: the same command goes on from there"
+                        )
+                results.refresh()
+                progress.advance(len(results) - before - progress.done)
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+class _Progress:
+    """A bar on a terminal; elsewhere a line in the log from time to time."""
+
+    def __init__(self, label: str, *, of: int) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bars = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+        self._bar = self._bars.add_task(label, total=of)
+        self._label, self._of = label, of
+        self._started_s = self._logged_s = time.monotonic()
+        self.done = 0
+        """Items done since the beginning."""
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def advance(self, items: int = 1) -> None:
+        """So many more are done."""
+        self.done += items
+        self._bars.advance(self._bar, items)
+        now = time.monotonic()
+        if self._bars.disable and self.done and now - self._logged_s >= _LOG_EVERY_S:
+            self._logged_s = now
+            left_s = (now - self._started_s) / self.done * (self._of - self.done)
+            logger.info("%s: %d of %d, about %.0f min left", self._label, self.done, self._of, left_s / 60)
 
 
 class _Worker:
@@ -154,41 +218,21 @@ def _run_worker(do: Callable[[], Coroutine[Any, Any, None]], send: Connection, p
         raise
 
 
-def _watch(workers: Sequence[_Worker], results: Results, *, wanted: Collection[str], label: str) -> None:
-    """Show how far the work is until it is done; raises `WorkFailed` at the first failure."""
-    before, started_s = sum(key in results for key in wanted), time.monotonic()
-    logged_s = started_s
-    running = {worker.sentinel: worker for worker in workers}
-    with _progress() as progress:
-        bar = progress.add_task(label, total=len(wanted), completed=before)
-        while running:
-            for ended in wait(running, timeout=_POLL_S):
-                assert isinstance(ended, int)
-                if (failure := running.pop(ended).failure()) is not None:
-                    raise WorkFailed(
-                        f"{label}: {failure}. Finished items are kept: the same command goes on from there"
-                    )
-            results.refresh()
-            done, now = sum(key in results for key in wanted), time.monotonic()
-            progress.update(bar, completed=done)
-            if progress.disable and now - logged_s >= _LOG_EVERY_S and done > before:
-                logged_s = now
-                left_s = (now - started_s) / (done - before) * (len(wanted) - done)
-                logger.info("%s: %d of %d, about %.0f min left", label, done, len(wanted), left_s / 60)
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
-
-
-async def _do_items(work: Work[Item], share: Sequence[tuple[str, Item]], file: Path, concurrency: int) -> None:
+async def _do_items(
+    work: Work[Item],
+    share: Sequence[tuple[str, Item]],
+    file: Path,
+    concurrency: int,
+    done: Callable[[], None] = lambda: None,
+) -> None:
+    """Do the items and append each result."""
     with appending(file) as append:
         async with work.open() as do:
 
             async def one(keyed: tuple[str, Item]) -> None:
                 key, item = keyed
                 append({"key": key, "result": await do(item)})
+                done()
 
             try:
                 await run_concurrently(share, one, concurrency=concurrency)

@@ -56,11 +56,29 @@ def test_an_interrupted_stage_is_called_again(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with open_run(tmp_path, RECIPE) as run, pytest.raises(KeyboardInterrupt):
-        run.stage("upper", outputs=[tmp_path / "b"], make=fail)
+        run.stage("upper", inputs=[tmp_path / "a.txt"], outputs=[tmp_path / "b"], make=fail)
     made: list[str] = []
     with open_run(tmp_path, RECIPE) as run:
         upper(run, made)
     assert made == ["b"]
+
+
+def test_an_interrupted_stage_goes_on_with_its_own_inputs(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", "text")
+
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    with open_run(tmp_path, RECIPE) as run, pytest.raises(KeyboardInterrupt):
+        run.stage("upper", inputs=[tmp_path / "a.txt"], outputs=[tmp_path / "b"], make=fail)
+    write(tmp_path / "a.txt", "other")
+    with open_run(tmp_path, RECIPE) as run, pytest.raises(RunDamaged, match=r"a\.txt changed"):
+        upper(run, [])
+
+
+def test_a_stage_that_writes_nothing_is_not_finished(tmp_path: Path) -> None:
+    with open_run(tmp_path, RECIPE) as run, pytest.raises(RunDamaged, match="ended without writing b"):
+        run.stage("lazy", outputs=[tmp_path / "b"], make=lambda: None)
 
 
 @pytest.mark.parametrize("file", ["a.txt", "b/b.txt", "b/new.txt"])

@@ -118,20 +118,26 @@ def test_each_item_is_done_once_by_several_processes(tmp_path: Path) -> None:
 )
 def test_a_run_goes_on_from_the_last_finished_item(tmp_path: Path, work: Squares, reason: str) -> None:
     with pytest.raises(WorkFailed, match=reason):
-        do(work, 6, tmp_path / "broken")
-    first = (tmp_path / "broken" / "part-0.jsonl").read_bytes()
-    assert first.count(b"\n") == 3
-    with (tmp_path / "broken" / "part-0.jsonl").open("ab") as file:
+        do(work, 8, tmp_path, processes=2)
+    first = (tmp_path / "part-1.jsonl").read_bytes()
+    assert first == b'{"key": "n1", "result": {"square": 1}}\n'
+    with (tmp_path / "part-1.jsonl").open("ab") as file:
         file.write(b'{"key": "n3", "result": {"squ')
+    do(Squares(), 8, tmp_path, processes=2)
+    assert (tmp_path / "part-1.jsonl").read_bytes().startswith(first)
+    assert {key: result["square"] for key, result in Results(tmp_path).items()} == {f"n{n}": n * n for n in range(8)}
+
+
+def test_one_by_one_a_broken_run_ends_like_a_whole_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot square 3"):
+        do(Squares(bad=3), 6, tmp_path / "broken")
     do(Squares(), 6, tmp_path / "broken")
     do(Squares(), 6, tmp_path / "whole")
-    whole = (tmp_path / "whole" / "part-0.jsonl").read_bytes()
-    assert whole.startswith(first)
-    assert (tmp_path / "broken" / "part-0.jsonl").read_bytes() == whole
+    broken, whole = ((tmp_path / name / "part-0.jsonl").read_bytes() for name in ("broken", "whole"))
+    assert broken == whole
 
 
-@pytest.mark.slow
-def test_finished_work_starts_no_process(tmp_path: Path) -> None:
+def test_finished_work_is_not_done_again(tmp_path: Path) -> None:
     do(Squares(), 2, tmp_path)
     do(Squares(bad=0, kills=True), 2, tmp_path)
     assert len(Results(tmp_path)) == 2
