@@ -97,7 +97,7 @@ def test_wrong_and_failed_trajectories_are_no_solutions() -> None:
     assert found(tree) == []
 
 
-def test_a_right_answer_that_no_trajectory_reached_is_no_solution() -> None:
+def test_a_right_answer_that_was_not_reached_is_no_solution() -> None:
     tree = Tree("p")
     add_answer(tree, add_step(tree, ROOT, "print(6)", output="6"), "6", is_right=True)
     assert found(tree) == []
