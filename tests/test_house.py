@@ -30,7 +30,17 @@ DOWNLOAD_ADDRESSES = re.compile(
     re.MULTILINE,
 )
 LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "pylock.toml", "package-lock.json", "yarn.lock", "pnpm-lock.yaml"}
-UNTYPED_LIBRARIES = {"torch", "vllm", "trl", "transformers", "math_verify", "reasoning_gym", "schemathesis", "sympy"}
+UNTYPED_LIBRARIES = {
+    "torch",
+    "datasets",
+    "vllm",
+    "trl",
+    "transformers",
+    "math_verify",
+    "reasoning_gym",
+    "schemathesis",
+    "sympy",
+}
 
 
 def _repository_files() -> list[Path]:
