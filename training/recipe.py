@@ -7,7 +7,7 @@ comments give the source of each number. A setting that is left out has the pape
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -58,7 +58,10 @@ class ProblemSource(_Settings):
     split: str = "train"
     """Split of the data set. Families have splits of their own: one for each of train, validation and test."""
     count: PositiveInt | None = None
-    """Problems at most, per family or of the file; None: all of the file."""
+    """Problems at most, per family or of the file or data set; None: all. Of a file or data set, a hash of the id
+    chooses, so that a sorted one gives a fair sample."""
+    portion: Literal["all", "held_out", "rest"] = "all"
+    """Of a file or data set without a validation split: held_out is one problem in ten, by a hash of the id."""
     label: Label = Label.EXACT
 
     @model_validator(mode="after")
@@ -84,7 +87,7 @@ class Problems(_Settings):
     train: tuple[ProblemSource, ...]
     validation: tuple[ProblemSource, ...]
     test: tuple[ProblemSource, ...]
-    further: dict[str, tuple[ProblemSource, ...]] = Field(default_factory=dict)
+    further: dict[Annotated[str, Field(pattern=r"^[\w-]+$")], tuple[ProblemSource, ...]] = Field(default_factory=dict)
     """Further test sets by name, on which only the first and the last models are measured."""
     apart_from: tuple[ProblemSource, ...] = ()
     """Further evaluation sets that the training problems must not overlap with."""

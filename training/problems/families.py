@@ -8,12 +8,15 @@ own record of the problem; the record is drawn again where it is needed.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, cast
 
+from training.problems.cleaning import normalised
 from training.problems.problem import GENERATOR, Problem
 
 FAMILIES = (
@@ -89,6 +92,10 @@ class Split(StrEnum):
     """For the reported figures."""
 
 
+_HELD_OUT = (Split.VALIDATION, Split.TEST)
+_DRAWS_PER_PROBLEM = 4
+"""Draws at most for each distinct problem wanted: a small family soon has nothing new."""
+
 Entry = Mapping[str, Any]
 """The generator's own record of a problem, which its grader reads."""
 
@@ -163,28 +170,58 @@ class Family:
         return self._datasets[split]
 
 
-def normalised(question: str) -> str:
-    """The text by which two problems count as the same: case and spacing do not matter."""
-    return re.sub(r"\s+", " ", question).strip().casefold()
+def unseen(family: Family, split: Split, count: int) -> Iterator[Problem]:
+    """Of the first `count` problems of a split, those whose text is not held out."""
+    held_out = held_out_texts(family, HELD_OUT)
+    return (problem for problem in family.draw(split, count) if normalised(problem.question) not in held_out)
 
 
 def held_out_texts(family: Family, count: int) -> frozenset[str]:
     """Normalised texts of the first `count` validation and test problems, which training must never see."""
-    return frozenset(
-        normalised(problem.question)
-        for split in (Split.VALIDATION, Split.TEST)
-        for problem in family.draw(split, count)
-    )
+    return frozenset(normalised(problem.question) for split in _HELD_OUT for problem in family.draw(split, count))
 
 
 def family_problems(name: str, count: int, *, split: Split = Split.TEST) -> list[Problem]:
-    """The first `count` distinct problems of a family. Raises ValueError where training may know some of them."""
+    """The first `count` distinct problems of a split.
+
+    To train and to search: without those held out, and fewer where the family is small. To validate and to test: raises
+    ValueError where training may know some of them.
+    """
     family = Family(name)
+    drawn = family.draw(split, HELD_OUT) if split in _HELD_OUT else unseen(family, split, _DRAWS_PER_PROBLEM * count)
     chosen: dict[str, Problem] = {}
-    for problem in family.draw(split, HELD_OUT):
+    for problem in drawn:
         chosen.setdefault(normalised(problem.question), problem)
         if len(chosen) == count:
             break
-    else:
+    if len(chosen) < count and split in _HELD_OUT:
         raise ValueError(f"{name} has {len(chosen)} distinct problems that training never sees, fewer than {count}")
     return list(chosen.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """Problems of a family to be drawn."""
+
+    family: str
+    split: Split
+    count: int
+
+    @property
+    def key(self) -> str:
+        """Names the drawing."""
+        return f"{self.family}/{self.split}/{self.count}"
+
+
+class Draw:
+    """The work of drawing them, see `training.workers.Work`: two families take many milliseconds a problem."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Callable[[Drawing], Awaitable[dict[str, Any]]]]:
+        """Opened once in each process."""
+
+        async def draw(drawing: Drawing) -> dict[str, Any]:
+            problems = family_problems(drawing.family, drawing.count, split=drawing.split)
+            return {"problems": [problem.record() for problem in problems]}
+
+        yield draw

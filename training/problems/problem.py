@@ -7,7 +7,7 @@ later by another process; problems of a generator are drawn again for grading, b
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from training.recipe import Label
 from training.records import read_records, write_records
@@ -26,22 +26,28 @@ class Problem:
     """The family, or the name of the file or data set: figures are reported by group."""
     question: str
     answer: str
+    """Known answer; empty only where the label is to be agreed on and has not been yet."""
     source: str
     """`GENERATOR`, or the file or data set."""
     label: Label = Label.EXACT
     solution: str | None = None
     """Published solution, where there is one."""
 
+    def record(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Self:
+        """Read back from JSON."""
+        return cls(**{**record, "label": Label(record["label"])})
+
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
     """Write a file whole or not at all."""
-    write_records(path, map(asdict, problems))
+    write_records(path, (problem.record() for problem in problems))
 
 
 def read_problems(path: Path) -> list[Problem]:
     """Read a file back."""
-    return [_problem(record) for record in read_records(path)]
-
-
-def _problem(record: dict[str, Any]) -> Problem:
-    return Problem(**{**record, "label": Label(record["label"])})
+    return [Problem.from_record(record) for record in read_records(path)]

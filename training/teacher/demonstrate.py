@@ -9,7 +9,7 @@ import io
 import random
 from collections.abc import Callable, Iterator
 
-from training.problems.families import HELD_OUT, Family, Split, held_out_texts, normalised
+from training.problems.families import Family, Split, unseen
 from training.problems.problem import Problem
 from training.records import Trajectory
 from training.teacher import algebra, arithmetic, gsm, number_theory, word_problems
@@ -45,12 +45,6 @@ _BY_QUESTION: dict[str, Callable[[str], list[Strategy]]] = {
     "simple_geometry": word_problems.simple_geometry,
     "time_intervals": word_problems.time_intervals,
 }
-
-
-def unseen(family: Family, split: Split, count: int) -> Iterator[Problem]:
-    """Of the first `count` problems of a split, those whose text is not held out."""
-    held_out = held_out_texts(family, HELD_OUT)
-    return (problem for problem in family.draw(split, count) if normalised(problem.question) not in held_out)
 
 
 def demonstrations(family: Family, count: int, *, seed: int) -> Iterator[Trajectory]:

@@ -13,9 +13,9 @@ from training.problems.families import (
     Split,
     family_problems,
     normalised,
+    unseen,
 )
 from training.problems.problem import Problem
-from training.teacher.demonstrate import unseen
 
 
 @pytest.mark.slow
