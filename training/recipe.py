@@ -121,13 +121,19 @@ class Training(_Settings):
     batch_examples: PositiveInt | None = None
     """Examples, or pairs, of one forward pass."""
     accumulate: PositiveInt = 1
-    """Forward passes per update."""
+    """Forward passes per update, of all processes together."""
     max_length: PositiveInt = 4096
     """Examples with more tokens are left out, never cut."""
     lora: Lora | None = None
     """None: all weights are trained."""
     auxiliary: float = Field(default=0.0, ge=0)
     """Weight of the loss on every token of a solution (reward models; arXiv 2312.09241)."""
+    held_out: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the problems whose examples only measure the model (reward models)."""
+    recompute: bool = False
+    """Compute activations again in the backward pass instead of keeping them: slower, in much less memory."""
+    launch: tuple[str, ...] | None = None
+    """Arguments of `accelerate launch`, which then starts the processes that train; None: this process trains."""
     checkpoint_s: PositiveFloat = 120.0
     """Seconds between checkpoints: what a killed training loses at most."""
 

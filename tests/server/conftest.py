@@ -15,7 +15,8 @@ def model_folders(tmp_path_factory: pytest.TempPathFactory) -> ModelFolders:
     from transformers import Qwen2ForSequenceClassification
 
     from server.engines.rendering import END_OF_TEXT
-    from training.models.policy_model import PolicyShape, new_policy, save_for_serving, train_tokenizer
+    from training.models.folders import save_for_serving
+    from training.models.policy_model import PolicyShape, new_policy, train_tokenizer
 
     root: Path = tmp_path_factory.mktemp("models")
     folders = ModelFolders(policy=root / "policy", ppm=root / "ppm")

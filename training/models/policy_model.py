@@ -1,7 +1,7 @@
 # pyright: basic
-"""The bundled policy's shape and tokenizer, and how models are saved: vLLM and transformers serve them unchanged.
+"""Start models: a small policy from nothing, or any causal language model with the step format's tokens added.
 
-The policy is a small Qwen2. The tokenizer is byte-level BPE learnt from demonstrations, with digits one by one.
+The small policy is a Qwen2. Its tokenizer is byte-level BPE learnt from demonstrations, with digits one by one.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from search.format import SPECIAL_TOKENS
-from server.engines.rendering import END_OF_TEXT
+from server.engines.rendering import END_OF_TEXT, StepTokenizer
+from training.models.folders import open_policy, quiet_libraries, save_for_serving, save_policy
+from training.models.job import whole_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,31 @@ class PolicyShape:
     intermediate: int = 768
     context: int = 1536
     """Longest path in tokens. Demonstrations are under 700; rotary positions beyond those are untrained."""
+
+
+@quiet_libraries()
+def start_from_scratch(folder: Path, texts: Iterable[str], shape: PolicyShape, *, seed: int) -> None:
+    """A start model without training: the tokenizer learnt from `texts`, and random weights."""
+    tokenizer = train_tokenizer(texts, vocabulary=shape.vocabulary)
+    with whole_folder(folder) as new:
+        file = new / "tokenizer.json"
+        tokenizer.save(str(file))
+        save_tokenizer(file, new, max_length=shape.context)
+        save_for_serving(new_policy(shape, seed=seed, end_of_text=StepTokenizer(file).special_ids[END_OF_TEXT]), new)
+
+
+@quiet_libraries()
+def start_from_model(folder: Path, source: Path) -> None:
+    """A start model from any causal language model: its weights, and the step format's tokens where it lacks them."""
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    known = tokenizer.get_vocab(with_added_tokens=True)
+    tokenizer.add_special_tokens([token for token in (END_OF_TEXT, *SPECIAL_TOKENS) if token not in known])
+    model = open_policy(source)
+    if tokenizer.get_vocab_size() > model.config.vocab_size:
+        model.resize_token_embeddings(tokenizer.get_vocab_size())
+    with whole_folder(folder) as new:
+        save_policy(model, source, new)
+        tokenizer.save(str(new / "tokenizer.json"))
 
 
 def new_policy(shape: PolicyShape, *, seed: int, end_of_text: int) -> Qwen2ForCausalLM:
@@ -48,21 +75,6 @@ def new_policy(shape: PolicyShape, *, seed: int, end_of_text: int) -> Qwen2ForCa
             pad_token_id=end_of_text,
         )
     )
-
-
-def training_device() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def on_training_device(model: torch.nn.Module) -> None:
-    """Move the model there, in place."""
-    model.to(training_device())
-
-
-def save_for_serving(model: torch.nn.Module, folder: Path) -> None:
-    """Write bfloat16 weights and the configuration in the standard layout."""
-    model.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[operator]
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Tokenizer:

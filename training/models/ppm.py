@@ -22,10 +22,17 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen2ForSequenceClassification
 
+<<<<<<< Updated upstream
 from server.engines.rendering import PathTokens, StepTokenizer
 from training.examples.paths import tokenised
 from training.examples.preferences import Pair, pair_record, read_pair
 from training.models.policy_model import on_training_device
+=======
+from search import CandidateStop, Path, PathStep
+from server.engines.rendering import PathTokens
+from training.examples.preferences import Pair
+from training.models.folders import training_device
+>>>>>>> Stashed changes
 from training.records import read_records, write_records
 
 
@@ -78,7 +85,7 @@ def new_ppm(policy_folder: FilePath, *, seed: int) -> Qwen2ForSequenceClassifica
     torch.manual_seed(seed)
     model = Qwen2ForSequenceClassification.from_pretrained(policy_folder, num_labels=1, dtype=torch.float32)
     torch.nn.init.normal_(model.score.weight, std=0.02)
-    on_training_device(model)
+    model.to(training_device())  # type: ignore[arg-type]
     return model
 
 

@@ -22,7 +22,7 @@ from transformers import Qwen2ForCausalLM
 from search import CandidateStop
 from search.format import ANSWER, output_segments, prompt_segments
 from server.engines.rendering import StepTokenizer
-from training.models.policy_model import on_training_device, training_device
+from training.models.folders import training_device
 from training.records import Trajectory
 
 
@@ -131,7 +131,7 @@ def train(
     model: Qwen2ForCausalLM, examples: Sequence[Example], config: SFTConfig, *, folder: Path, pad_id: int
 ) -> None:
     """Train in place, resuming from `folder` if it holds a checkpoint; log one JSON line every 50 steps."""
-    on_training_device(model)
+    model.to(training_device())  # type: ignore[arg-type]
     optimizers = _optimizers(model, config)
     progress = _resume(model, optimizers, folder)
     saved_at = logged_at = time.monotonic()

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.models.policy_model import PolicyShape, new_policy, save_for_serving
+from training.models.folders import save_for_serving
+from training.models.policy_model import PolicyShape, new_policy
 from training.models.ppm import (
     EncodedPair,
     PPMConfig,

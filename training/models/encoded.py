@@ -1,0 +1,178 @@
+"""Encoded examples: what a training reads, as token ids in files.
+
+Paths are tokenised by the serving engine's own renderer, so that a model is trained on exactly the text that it will be
+given. An example that does not fit is left out and counted: cutting it would remove the step to be learnt or judged.
+
+Reward examples come in units, which stay in one batch because they share rows: the pairs of one node, and the steps
+along one solution.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search import CandidateStop, Path
+from search.format import ANSWER, output_segments, prompt_segments
+from server.engines.rendering import PathTokens, StepTokenizer
+from training.examples.preferences import Pair
+from training.models.batching import Size
+from training.models.sequences import Sequences, SequenceWriter, packed_rows
+from training.records import Trajectory
+
+MAX_PAIRS_TOGETHER = 16
+"""Pairs in one unit: more than two against two, and few enough that batches stay mixed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One sequence for the policy."""
+
+    token_ids: tuple[int, ...]
+    is_target: tuple[bool, ...]
+    """True where the policy wrote the token."""
+
+
+def answer_text(answer: str) -> str:
+    """The answer step, as the policy writes it."""
+    return f"\n{ANSWER}The answer is \\boxed{{{answer}}}."
+
+
+def encode(trajectory: Trajectory, tokenizer: StepTokenizer) -> Example:
+    """Tokenise step by step, just as search does: no token ever spans a step's border."""
+    last = len(trajectory.steps) - 1
+    stops = [CandidateStop.END_OF_CODE if index == last else CandidateStop.END_OF_STEP for index in range(last + 1)]
+    steps = [tokenizer.encode_step(text, stop) for text, stop in zip(trajectory.steps, stops, strict=True)]
+    given = [tokenizer.encode(segment) for segment in prompt_segments(trajectory.question)]
+    shown = [tokenizer.encode(segment) for segment in output_segments(trajectory.output)]
+    answer = tokenizer.encode_step(answer_text(trajectory.answer), CandidateStop.END_OF_ANSWER)
+    token_ids: list[int] = []
+    is_target: list[bool] = []
+    for pieces, wrote in ((given, False), (steps, True), (shown, False), ([answer], True)):
+        for ids in pieces:
+            token_ids += ids
+            is_target += [wrote] * len(ids)
+    return Example(tuple(token_ids), tuple(is_target))
+
+
+class PolicyExamples:
+    """Sequences with the tokens that the policy wrote."""
+
+    def __init__(self, folder: FilePath) -> None:
+        self.tokens, self.is_target = Sequences(folder / "tokens"), Sequences(folder / "is_target")
+
+    def sizes(self) -> list[Size]:
+        """For the plan of batches."""
+        return [
+            Size(rows=1, longest=length, prompt=int(self.is_target[index].argmax()))
+            for index, length in enumerate(self.tokens.lengths)
+        ]
+
+
+def write_policy_examples(folder: FilePath, examples: Iterable[Example], *, max_length: int) -> dict[str, int]:
+    """Write those that fit; the counts of both kinds."""
+    tokens, is_target = SequenceWriter(), SequenceWriter(of_flags=True)
+    left_out = 0
+    for example in examples:
+        if len(example.token_ids) > max_length:
+            left_out += 1
+            continue
+        tokens.add(example.token_ids)
+        is_target.add(example.is_target)
+    tokens.write(folder / "tokens")
+    is_target.write(folder / "is_target")
+    return {"examples": len(tokens), "left_out": left_out}
+
+
+RECORD = np.dtype([("path", "i4"), ("worse", "i4"), ("target", "f4"), ("weight", "f4"), ("unit", "i4")])
+"""What is known of one path, or of two: of a pair, `path` is the better one; else `worse` is -1. Paths by index."""
+
+
+class RewardExamples:
+    """Paths, and what is known of them."""
+
+    def __init__(self, folder: FilePath) -> None:
+        self.paths = Sequences(folder / "paths")
+        self.prompts: NDArray[np.int32] = np.load(folder / "prompts.npy")
+        """Tokens of each path's problem."""
+        records = np.load(folder / "records.npy")
+        self.records = records[np.argsort(records["unit"], kind="stable")]
+        ends = np.flatnonzero(np.diff(self.records["unit"], append=-1)) + 1
+        self.units = [slice(start, end) for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)]
+
+    def sizes(self) -> list[Size]:
+        """For the plan of batches."""
+        return [self._size(self.records[unit]) for unit in self.units]
+
+    def _size(self, records: NDArray[np.void]) -> Size:
+        paths = distinct_paths(records)
+        return Size(
+            rows=len(packed_rows([self.paths[path] for path in paths]).rows),
+            longest=max(len(self.paths[path]) for path in paths),
+            prompt=int(self.prompts[paths[0]]),
+            count=len(records),
+        )
+
+
+def distinct_paths(records: NDArray[np.void]) -> list[int]:
+    """The paths that records speak of."""
+    return sorted({int(path) for path in (*records["path"], *records["worse"]) if path >= 0})
+
+
+class RewardWriter:
+    """Collects what is known of paths, and writes the files that `RewardExamples` reads."""
+
+    def __init__(self, tokens: PathTokens, *, max_length: int) -> None:
+        self._tokens, self._max_length = tokens, max_length
+        self._paths, self._prompts = SequenceWriter(), list[int]()
+        self._indices: dict[tuple[int, ...], int] = {}
+        self._records: list[tuple[int, int, float, float, int]] = []
+        self.left_out = 0
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add_pair(self, pair: Pair) -> None:
+        """Pairs of one node should follow each other."""
+        better, worse = self._index(pair.better), self._index(pair.worse)
+        if better is None or worse is None:
+            self.left_out += 1
+        else:
+            self._records.append((better, worse, 0.0, pair.weight, self._unit_of_pair(better, worse)))
+
+    def add_value(self, path: Path, *, target: float, weight: float) -> None:
+        """A path with what its score should be, from -1 to 1."""
+        index = self._index(path)
+        if index is None:
+            self.left_out += 1
+        else:
+            self._records.append((index, -1, target, weight, -1))
+
+    def write(self, folder: FilePath) -> None:
+        """Write the files."""
+        self._paths.write(folder / "paths")
+        np.save(folder / "prompts.npy", np.asarray(self._prompts, dtype=np.int32))
+        records = np.array(self._records, dtype=RECORD)
+        valued = records["worse"] < 0
+        row_of = packed_rows([np.asarray(ids, dtype=np.int32) for ids in self._indices]).row_of
+        records["unit"][valued] = [row_of[path] for path in records["path"][valued]]
+        np.save(folder / "records.npy", records)
+
+    def _index(self, path: Path) -> int | None:
+        token_ids = self._tokens.token_ids(path)
+        if len(token_ids) > self._max_length:
+            return None
+        if token_ids not in self._indices:
+            self._indices[token_ids] = self._paths.add(token_ids)
+            self._prompts.append(len(self._tokens.encode_prompt(path.problem)))
+        return self._indices[token_ids]
+
+    def _unit_of_pair(self, better: int, worse: int) -> int:
+        if not self._records:
+            return 0
+        unit = self._records[-1][4]
+        together = [record for record in self._records[-MAX_PAIRS_TOGETHER:] if record[4] == unit]
+        shares = any({better, worse} & set(record[:2]) for record in together)
+        return unit if shares and len(together) < MAX_PAIRS_TOGETHER else unit + 1
