@@ -98,6 +98,8 @@ def _drawn(sources: Mapping[str, Sequence[ProblemSource]], folder: Path) -> Mapp
 
 def _drawings(source: ProblemSource, split: Split) -> Iterator[Drawing]:
     names = FAMILIES if source.families == "all" else source.families or ()
+    if strangers := source.counts.keys() - set(names):
+        raise ProblemFileError(f"counts name {', '.join(sorted(strangers))}, which is not among {', '.join(names)}")
     for name in names:
         yield Drawing(family=name, split=split, count=source.counts.get(name, source.count or 0))
 

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from typing import Any, cast
 
 from training.problems.cleaning import normalised
+from training.problems.files import ProblemFileError
 from training.problems.problem import GENERATOR, Problem
 
 FAMILIES = (
@@ -100,7 +101,7 @@ Entry = Mapping[str, Any]
 """The generator's own record of a problem, which its grader reads."""
 
 
-class ProblemChanged(Exception):
+class ProblemChanged(ProblemFileError):
     """The generator draws another problem by this id than it did when the problem was written down."""
 
 

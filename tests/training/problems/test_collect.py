@@ -99,6 +99,12 @@ def test_a_part_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
         collect(Problems(train=(file,), validation=(file,), test=(file,)), tmp_path / "run")
 
 
+def test_a_count_for_a_family_that_is_not_drawn_is_refused(tmp_path: Path) -> None:
+    families = ProblemSource(families=("gcd",), count=5, counts={"gdc": 2})
+    with pytest.raises(ProblemFileError, match="counts name gdc, which is not among gcd"):
+        collect(Problems(train=(families,), validation=(families,), test=(families,)), tmp_path)
+
+
 @pytest.mark.slow
 def test_families_give_each_part_its_split_and_the_same_bytes(tmp_path: Path) -> None:
     settings = Problems(
