@@ -31,21 +31,16 @@ DOWNLOAD_ADDRESSES = re.compile(
 )
 LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "pylock.toml", "package-lock.json", "yarn.lock", "pnpm-lock.yaml"}
 UNTYPED_LIBRARIES = {
-    "torch",
-<<<<<<< Updated upstream
-    "datasets",
-    "vllm",
-    "trl",
-=======
-    "vllm",
     "accelerate",
-    "peft",
->>>>>>> Stashed changes
-    "transformers",
+    "datasets",
     "math_verify",
+    "peft",
     "reasoning_gym",
     "schemathesis",
     "sympy",
+    "torch",
+    "transformers",
+    "vllm",
 }
 
 
