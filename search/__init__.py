@@ -7,7 +7,7 @@ that the models see.
 
 from search.budget import Budget, PhaseSeconds, Stop, Usage
 from search.codec import load, save
-from search.config import SearchConfig, Selection, Strategy, TreePolicy, Values
+from search.config import Calibration, SearchConfig, Selection, Strategy, TreePolicy, Values
 from search.errors import RecordFormatError, ReplayMismatch
 from search.events import AnswerChanged, Event, NodeAdded, OnEvent, SearchStarted, TrajectoryFinished
 from search.listening import Call, CallKind, Listener, PolicyCall, RunnerCall, ScorerCall, listening
@@ -36,6 +36,7 @@ __all__ = [
     "AnswerChanged",
     "AnswerEquality",
     "Budget",
+    "Calibration",
     "Call",
     "CallKind",
     "Candidate",

@@ -6,17 +6,19 @@ wrong. Trajectories of greedy, majority and best of n are sampled separately fro
 
 A vote weighs (1 + score) / 2, in [0, 1]; without a score 1/2, as at score 0.
 
-    confidence = winner's weight / (weight of all votes + 1/2 per failed trajectory + 1/2)
+    vote share = winner's weight / (weight of all votes + 1/2 per failed trajectory + 1/2)
 
 So a lone answer among failures is not certain, and nothing is certain after few votes: the last 1/2 stands for one
 imagined trajectory with another answer. Under `majority` every vote weighs 1/2.
+
+The confidence is the vote share, or what a `Calibration` makes of it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NewType
 
-from search.config import Selection
+from search.config import Calibration, Selection
 from search.outcomes import NodeOutcome, Verdict
 from search.tree import Node, NodeId, Tree
 
@@ -62,7 +64,7 @@ class Standing:
 
     groups: tuple[AnswerGroup, ...] = ()
     confidence: float = 0.0
-    """Confidence that the first is right, in [0, 1); 0 without an answer."""
+    """Confidence that the first is right, in [0, 1); 0 without an answer. The vote share, or fitted from it."""
 
     @property
     def answer(self) -> str | None:
@@ -90,7 +92,13 @@ def ballot_of(tree: Tree, node: Node) -> Ballot | None:
 
 
 def count_votes(
-    cast: Sequence[Ballot], class_of: Callable[[str], int], *, failures: int, selection: Selection, top_k: int | None
+    cast: Sequence[Ballot],
+    class_of: Callable[[str], int],
+    *,
+    failures: int,
+    selection: Selection,
+    top_k: int | None,
+    calibration: Calibration | None = None,
 ) -> Standing:
     """Rank the answers. `failures` trajectories ended without one; `class_of` gives the class of equal answers."""
     ranked = sorted(cast, key=lambda ballot: (-ballot.weight, ballot.node_id))
@@ -109,7 +117,10 @@ def count_votes(
         return Standing()
     strengths = [_strength(group, selection) for group in groups]
     opposition = NEUTRAL_WEIGHT * failed_voting + NEUTRAL_WEIGHT
-    return Standing(groups=tuple(groups), confidence=strengths[0] / (sum(strengths) + opposition))
+    share = strengths[0] / (sum(strengths) + opposition)
+    trajectories = len(ranked) + failures
+    confidence = share if calibration is None else calibration.confidence(share, trajectories=trajectories)
+    return Standing(groups=tuple(groups), confidence=confidence)
 
 
 def _group(members: Sequence[Ballot], voters: frozenset[NodeId]) -> AnswerGroup:

@@ -27,7 +27,7 @@ from typing import assert_never
 
 from search import codec
 from search.budget import Budget
-from search.config import SearchConfig, Selection, Strategy, TreePolicy, Values
+from search.config import Calibration, SearchConfig, Selection, Strategy, TreePolicy, Values
 from search.errors import RecordFormatError, TreeFormatError
 from search.listening import Call, CallKind, EqualityCall, JudgeCall, Listener, PolicyCall, RunnerCall, ScorerCall
 from search.outcomes import CandidateStop, StopReason, Verdict
@@ -233,6 +233,19 @@ def _load_config(record: Mapping[str, object]) -> SearchConfig:
         top_k=codec.optional(record["top_k"], codec.integer),
         stop_when_decided=codec.boolean(record["stop_when_decided"]),
         stop_at_confidence=codec.optional(record["stop_at_confidence"], codec.number),
+        calibration=codec.optional(record.get("calibration"), _load_calibration),  # older records have none
+    )
+
+
+def _load_calibration(value: object) -> Calibration:
+    record = codec.mapping(value)
+    _refuse_others(record, Calibration)
+    return Calibration(
+        scale=codec.number(record["scale"]),
+        budget_slope=codec.number(record["budget_slope"]),
+        offset=codec.number(record["offset"]),
+        strategy=codec.member(record["strategy"], Strategy),
+        selection=codec.member(record["selection"], Selection),
     )
 
 

@@ -108,6 +108,7 @@ class Tally:
             failures=self.counted - len(self._cast),
             selection=self._config.answer_selection,
             top_k=self._config.top_k,
+            calibration=self._config.calibration,
         )
         answer = self.standing.answer
         leader = None if answer is None else self._classes[answer]

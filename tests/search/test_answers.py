@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.answers import AnswerClasses, Ballot, Pair, Standing, ballots, count_votes
-from search.config import Selection
+from search.config import Calibration, Selection
 from search.outcomes import CandidateStop, NodeOutcome, Verdict
 from search.protocols import PathStep
 from search.tree import ROOT, Node, NodeId, Tree
@@ -78,6 +78,26 @@ def test_a_single_sure_trajectory_is_not_certain() -> None:
 def test_majority_confidence_counts_one_imagined_vote_against() -> None:
     cast = [ballot(1, "a"), ballot(2, "a"), ballot(3, "b")]
     assert count(*cast, failures=1, selection=Selection.MAJORITY).confidence == pytest.approx(2 / 5)
+
+
+def test_a_calibration_changes_the_confidence_and_not_the_order() -> None:
+    cast = [ballot(1, "a", 0.6), ballot(2, "b", 0.2), ballot(3, "a", -0.2)]
+    fit = Calibration(scale=2.0, budget_slope=0.3, offset=-0.5)
+    classes = {b.answer: ord(b.answer) for b in cast}
+    fitted, unfitted = (
+        count_votes(
+            cast,
+            classes.__getitem__,
+            failures=2,
+            selection=Selection.WEIGHTED_VOTE,
+            top_k=None,
+            calibration=calibration,
+        )
+        for calibration in (fit, None)
+    )
+    assert fitted.groups == unfitted.groups
+    # Failed trajectories count among the five.
+    assert fitted.confidence == fit.confidence(unfitted.confidence, trajectories=5)
 
 
 def test_ties_go_to_more_votes_then_to_the_earlier_trajectory() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search import Budget, SearchConfig, Selection, Strategy, Tree, TreePolicy, Values
+from search import Budget, Calibration, SearchConfig, Selection, Strategy, Tree, TreePolicy, Values
 from search.errors import RecordFormatError
 from search.listening import CallKind
 from search.outcomes import CandidateStop, ExecutionOutcome, StopReason, Verdict
@@ -70,10 +70,11 @@ configs = st.builds(
     stop_when_decided=st.booleans(),
     stop_at_confidence=st.none() | st.floats(0.1, 0.9),
 )
+fits = st.builds(Calibration, scale=st.floats(0, 9), budget_slope=st.floats(-9, 9), offset=st.floats(-9, 9))
 beginnings = st.builds(
     Beginning,
     problem=st.just("p"),
-    config=configs,
+    config=st.builds(SearchConfig.calibrated, configs, st.none() | fits),
     budget=st.builds(Budget, trajectories=st.integers(1, 9), seconds=st.none() | st.floats(1, 9)),
     seed=st.integers(0, 2**53),
     has_scorer=st.booleans(),
@@ -105,6 +106,19 @@ def beginning(**changes: Any) -> str:
     return json.dumps({**json.loads(dump_line(line)), **changes})
 
 
+FIT = {"scale": 1.0, "budget_slope": 0.0, "offset": 0.0, "strategy": "mcts", "selection": "weighted_vote"}
+CONFIG = json.loads(beginning())["config"]
+
+
+def test_a_record_made_before_calibrations_is_read_without_one() -> None:
+    line = load_line(beginning(config={name: CONFIG[name] for name in CONFIG if name != "calibration"}))
+    assert isinstance(line, Beginning)
+    assert line.config == SearchConfig()
+    fitted = load_line(beginning(config={**CONFIG, "calibration": FIT}))
+    assert isinstance(fitted, Beginning)
+    assert fitted.config.calibration == Calibration(scale=1.0, budget_slope=0.0, offset=0.0)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -122,6 +136,9 @@ def beginning(**changes: Any) -> str:
         '{"kind": "policy", "scope": "s", "number": 0, "request": {}, "response": [{"text": "a"}]}',
         '{"kind": "scorer", "scope": "s", "number": 0, "request": {}}',
         beginning(config={}),
+        beginning(config={**CONFIG, "calibration": {"scale": 1.0}}),
+        beginning(config={**CONFIG, "calibration": {**FIT, "scale": -1.0}}),
+        beginning(config={**CONFIG, "calibration": {**FIT, "slope": 1.0}}),
         beginning(tree={"version": 1}),
         beginning(mood="good"),
     ],

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from search import (
     Budget,
+    Calibration,
     Parts,
     RecordFormatError,
     Replay,
@@ -111,6 +112,16 @@ async def test_a_record_goes_through_a_file(tmp_path: FilePath) -> None:
     assert as_bytes((await replay_record(record)).tree) == as_bytes(result.tree)
     # A record can be replayed as often as one likes.
     assert as_bytes((await replay_record(record)).tree) == as_bytes(result.tree)
+
+
+async def test_a_stop_at_a_fitted_confidence_is_replayed() -> None:
+    fit = Calibration(scale=2.0, budget_slope=0.1, offset=1.0)
+    recorded = Recorded(SearchConfig(candidates=4, stop_at_confidence=0.85).calibrated(fit))
+    result = await recorded.run(uneven(5).wrap(arithmetic_parts()))
+    assert result.stop_reason is StopReason.CONVERGED
+    replayed = await recorded.replayed()
+    assert replayed.result is not None
+    assert replayed.result.confidence == result.confidence >= 0.85
 
 
 async def test_recording_changes_nothing() -> None:

@@ -10,6 +10,7 @@ import pytest
 from search import (
     AnswerChanged,
     Budget,
+    Calibration,
     NodeAdded,
     NodeOutcome,
     Parts,
@@ -200,6 +201,25 @@ async def test_events_tell_the_whole_search_in_order() -> None:
     assert [event.answer for event in finished].count(result.answer) >= 1
     changed = [event for event in events if isinstance(event, AnswerChanged)]
     assert changed[-1] == AnswerChanged(answer=result.answer or "", confidence=result.confidence)
+
+
+async def test_stops_events_and_result_use_the_fitted_confidence() -> None:
+    fit = Calibration(scale=0.5, budget_slope=0.1, offset=-1.5)
+    unfitted = SearchConfig(stop_at_confidence=0.5)
+    early = await think(parts(), unfitted, budget=Budget(trajectories=20))
+    assert early.stop_reason is StopReason.CONVERGED
+    assert early.tree.trajectories < 20
+    events: list[Event] = []
+    config = unfitted.calibrated(fit)
+    late = await think(parts(), config, budget=Budget(trajectories=20), on_event=events.append)
+    # The fit says that these models' votes are right less often than the share is.
+    assert late.stop_reason is StopReason.EXHAUSTED
+    assert 0 < late.confidence < 0.5
+    changed = [event.confidence for event in events if isinstance(event, AnswerChanged)]
+    assert max(changed) < 0.5
+    assert changed[-1] == late.confidence
+    shares = await think(parts(), SearchConfig(), budget=Budget(trajectories=20))
+    assert late.confidence == fit.confidence(shares.confidence, trajectories=late.tree.trajectories)
 
 
 async def test_a_continued_search_announces_the_answer_it_has() -> None:
