@@ -107,13 +107,19 @@ class ModelFolder:
         return self.number("head_dim")
 
     @cached_property
-    def model_id(self) -> str:
-        """Folder name and a hash of the content: two folders with the same id hold the same model."""
+    def content_hash(self) -> str:
+        """sha256 of configuration, tokenizer and weights, a value head's included. The folder's name is not in it."""
+        files = [self.file("config.json"), self.file("tokenizer.json"), *self.path.glob("*.safetensors")]
         digest = hashlib.sha256()
-        for file in sorted([self.file("config.json"), self.file("tokenizer.json"), *self.path.glob("*.safetensors")]):
+        for file in sorted([*files, *self.path.glob(VALUE_HEAD_FILE)]):
             with file.open("rb") as content:
                 digest.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())
-        return f"{self.path.resolve().name}@{digest.hexdigest()[:_HASH_LENGTH]}"
+        return digest.hexdigest()
+
+    @property
+    def model_id(self) -> str:
+        """Folder name and a hash of the content: two folders with the same id hold the same model."""
+        return f"{self.path.resolve().name}@{self.content_hash[:_HASH_LENGTH]}"
 
     @cached_property
     def policy_kind(self) -> PolicyKind:
@@ -151,3 +157,8 @@ class ModelFolder:
         labels = len(cast(Mapping[str, str], self.config.get("id2label", {"0": "", "1": ""})))
         if labels != 1:
             raise CheckpointError(f"{self.path}: expected a PPM with 1 label, found {labels}")
+
+
+def has_content(model_id: str, content_hash: str) -> bool:
+    """Whether the model of that id has this content. False for models elsewhere: their ids name a server instead."""
+    return model_id.rpartition("@")[2] == content_hash[:_HASH_LENGTH]

@@ -30,7 +30,7 @@ _STREAM = {
         },
         "required": ["event", "data"],
     },
-    "example": 'event: answer_changed\ndata: {"answer": "58", "confidence": 0.61}\n\n',
+    "example": 'event: answer_changed\ndata: {"answer": "58", "confidence": 0.61, "confidence_fitted": false}\n\n',
 }
 
 SOLVE_RESPONSES: dict[int | str, dict[str, Any]] = {

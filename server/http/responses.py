@@ -38,6 +38,7 @@ def solve_response(finished: FinishedSearch) -> schemas.SolveResponse:
         answer=result.answer,
         answer_latex=None if result.answer is None else latex(result.answer),
         confidence=result.confidence,
+        confidence_fitted=finished.request.has_fitted_confidence,
         stop_reason=result.stop_reason,
         steps=_steps(result),
         answers=[

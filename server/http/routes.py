@@ -76,8 +76,12 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
     @router.get("/version")
     async def version() -> Version:
         """The version of the server, and the models that it has loaded."""
-        ids = None if solver.parts is None else solver.parts.models
-        return Version(version=running_version(), models=ids and Models(policy=ids.policy, ppm=ids.ppm))
+        parts = solver.parts
+        return Version(
+            version=running_version(),
+            models=parts and Models(policy=parts.models.policy, ppm=parts.models.ppm),
+            confidence_fitted=parts and parts.calibration is not None,
+        )
 
     router.include_router(bounded)
     return router

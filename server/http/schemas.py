@@ -69,7 +69,7 @@ class SearchOptions(_Request):
     stop_when_decided: bool | None = None
     """Stop when no answer can overtake the leading one within the trajectories left."""
     stop_at_confidence: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Stop when the confidence reaches this; null: never."""
+    """Stop when the confidence reaches this, fitted or not as in the response; null: never."""
     selection: Annotated[Selection, Field(strict=False)] | None = None
     """How the answer is chosen. Null: weighted vote for mcts and step_beam, best for best_of_n, else majority."""
 
@@ -198,6 +198,9 @@ class SolveResponse(_Response):
     """The answer as LaTeX, without dollar signs."""
     confidence: float
     """How sure the search is that the answer is right, in [0, 1)."""
+    confidence_fitted: bool
+    """Whether the confidence was fitted to these models, for this strategy and selection. Then, of the answers with
+    0.8, about 80 % were right on the problems of the fit. Otherwise the confidence is the vote share of the answer."""
     stop_reason: StopReason
     steps: list[Step]
     """Code steps of the best-scored trajectory that gives the answer, in order."""
@@ -272,3 +275,5 @@ class Version(_Response):
     version: str
     models: Models | None
     """Null until the models are loaded."""
+    confidence_fitted: bool | None
+    """Whether there is a fit of the confidence for these models. Null until they are loaded."""

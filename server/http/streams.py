@@ -125,7 +125,11 @@ def _event_frame(event: Event, running: RunningSearch) -> bytes:
             payload = {"index": event.index, "node_id": event.node_id, "answer": event.answer, "score": event.score}
         case AnswerChanged():
             name = "answer_changed"
-            payload = {"answer": event.answer, "confidence": event.confidence}
+            payload = {
+                "answer": event.answer,
+                "confidence": event.confidence,
+                "confidence_fitted": running.request.has_fitted_confidence,
+            }
         case _:
             assert_never(event)
     return frame(name, json_bytes(payload))

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from search import Candidate, CodeRunner, Path, Policy, StepScorer
+from search import Calibration, Candidate, CodeRunner, Path, Policy, StepScorer
 from search.testing.fakes import ArithmeticPolicy, ArithmeticRunner, FunctionScorer, StringEquality
 from server.parts.serving import ModelIds, OpenParts, Part, ServingParts
 
@@ -52,6 +52,7 @@ def fake_parts(
     scorer: StepScorer | None = None,
     open_runner: Callable[[int], CodeRunner] = lambda _: ArithmeticRunner(),
     faults: Mapping[Part, str] | None = None,
+    calibration: Calibration | None = None,
 ) -> ServingParts:
     """Parts that solve sums. A test may fill `faults` later, to make a part fail."""
     policy = policy or ArithmeticPolicy()
@@ -69,6 +70,7 @@ def fake_parts(
         max_prompt_tokens=FAKE_PROMPT_TOKENS,
         models=FAKE_MODELS,
         faults=lambda: faults or {},
+        calibration=calibration,
     )
 
 

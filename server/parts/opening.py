@@ -7,9 +7,10 @@ that cannot be started is reported as faulty until it starts, so that `/readyz` 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 from sandbox import Level, Outcome, Sandbox, SandboxError, SandboxUnavailable
-from search import CodeRunner, Verdict
+from search import Calibration, CodeRunner, Verdict
 from server.answers.equality import EqualityPool, EqualityUnavailable
 from server.bundle.folders import ModelFolders
 from server.engines.errors import EngineError
@@ -39,7 +40,7 @@ async def open_local_parts(
             if expected is None or others is not None:
                 raise
             raise PartsUnavailable(str(expected.exceptions[0])) from None
-        engines = making.result()
+        engines, calibration = making.result()
         runners, checker = RestartingSandbox(sandbox), RestartingEquality(equality)
         watches = (runners.watch, checker.watch)
         await stack.enter_async_context(watching(watches))
@@ -52,6 +53,7 @@ async def open_local_parts(
             prompt_tokens=engines.policy.prompt_tokens,
             max_prompt_tokens=engines.policy.context_tokens - settings.max_step_tokens,
             models=ModelIds(policy=engines.policy.model_id, ppm=engines.ppm.model_id),
+            calibration=calibration,
             faults=lambda: _faults(engines, watches),
             engine_stats=engines.stats,
             sandbox_status=lambda: sandbox.status,
@@ -111,19 +113,26 @@ def make_sandbox(settings: Settings) -> Sandbox:
     return Sandbox(limits=STEP_LIMITS, workers=settings.sandbox_workers, min_level=Level(settings.sandbox_min_level))
 
 
+class _Models(NamedTuple):
+    engines: Engines
+    calibration: Calibration | None
+
+
 async def _start_engines(
     stack: AsyncExitStack, folders: ModelFolders, settings: Settings, report: Callable[[Part], None]
-) -> Engines:
+) -> _Models:
     engines = await asyncio.to_thread(_make_engines, folders, settings)
-    from server.engines.self_check import check_scores  # noqa: PLC0415  # as below
+    from server.engines.calibration import read_calibration  # noqa: PLC0415  # as below
+    from server.engines.self_check import check_scores  # noqa: PLC0415
 
     await stack.enter_async_context(engines.policy)
     engines.check_room(settings.max_step_tokens)
     report(Part.POLICY)
     await stack.enter_async_context(engines.ppm)
     await check_scores(engines.ppm, folders.ppm)
+    calibration = read_calibration(folders.ppm, policy_id=engines.policy.model_id, ppm_id=engines.ppm.model_id)
     report(Part.PPM)
-    return engines
+    return _Models(engines, calibration)
 
 
 def _make_engines(folders: ModelFolders, settings: Settings) -> Engines:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sandbox import Status
-from search import AnswerEquality, CodeRunner, Policy, StepScorer
+from search import AnswerEquality, Calibration, CodeRunner, Policy, StepScorer
 from server.engines.protocols import EngineName, EngineStats, Sampling
 
 
@@ -48,6 +48,8 @@ class ServingParts:
     models: ModelIds
     faults: Callable[[], Mapping[Part, str]]
     """The parts that do not work now, and why. Empty while all parts work."""
+    calibration: Calibration | None = None
+    """The fit of the confidence for these models; None where there is none."""
     engine_stats: Callable[[], Mapping[EngineName, EngineStats]] = dict
     """Totals and levels of each engine, for the metrics."""
     sandbox_status: Callable[[], Status | None] = lambda: None

@@ -60,12 +60,17 @@ class SearchRequest:
     returns_tree: bool = False
     """Whether the client wants the whole tree."""
 
+    @property
+    def has_fitted_confidence(self) -> bool:
+        """Whether the confidence of its answers is fitted to the models. Known once the search is admitted."""
+        return self.config.calibration is not None
+
     def tree_id(self, models: ModelIds) -> str:
         """Names the tree that this request grows.
 
-        It depends on all that shapes the tree, and neither on the budget nor on when the search stops.
+        It depends on all that shapes the tree, and neither on the budget, nor on the confidence and when it suffices.
         """
-        config = replace(self.config, stop_when_decided=False, stop_at_confidence=None)
+        config = replace(self.config, stop_when_decided=False, stop_at_confidence=None, calibration=None)
         sampled = [self.sampling.temperature, self.sampling.top_p, self.seed]
         shape = [self.problem, asdict(config), sampled, models.policy, models.ppm]
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:24]

@@ -141,6 +141,7 @@ class Solver:
             detail = f"at most {limit} tokens allowed by the policy's context, got {tokens} tokens"
             raise invalid(FieldError(field="problem", detail=detail, limit=limit, value=tokens))
         assert self._group is not None
+        request = replace(request, config=request.config.calibrated(parts.calibration))
         ticket = self._admission.admit(client)
         running = RunningSearch(search_id, request, ticket, arrived_s=monotonic())
         task = self._group.create_task(self._run(running, parts))

@@ -1,13 +1,14 @@
 """Model folders: their kind by configuration and tokenizer, and refusals."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path as FilePath
 
 import pytest
 
 from server.engines.errors import CheckpointError
-from server.engines.model_folder import ModelFolder, PolicyKind, PpmKind
+from server.engines.model_folder import VALUE_HEAD_FILE, ModelFolder, PolicyKind, PpmKind
 
 
 def folder_of(path: FilePath, config: Mapping[str, object]) -> ModelFolder:
@@ -75,3 +76,10 @@ def test_a_configuration_that_is_not_json_is_named(tmp_path: FilePath) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json: not JSON"):
         _ = ModelFolder(tmp_path).config
+
+
+def test_the_content_hash_covers_the_value_head(value_head_folder: FilePath, tmp_path: FilePath) -> None:
+    copied = FilePath(shutil.copytree(value_head_folder, tmp_path / "copied"))
+    assert ModelFolder(copied).content_hash == ModelFolder(value_head_folder).content_hash
+    (copied / VALUE_HEAD_FILE).write_bytes(b"another head")
+    assert ModelFolder(copied).content_hash != ModelFolder(value_head_folder).content_hash

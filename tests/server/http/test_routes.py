@@ -7,6 +7,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from search import Calibration
+from server.http.streams import read_frames
 from server.parts.fakes import GatedPolicy, fake_parts, opening
 from server.parts.serving import Part
 from server.settings.settings import Settings
@@ -104,3 +106,39 @@ async def test_health_and_version_need_nothing() -> None:
     assert health.json() == {"status": "ok"}
     assert version.json()["models"] == {"policy": "arithmetic@fake", "ppm": "constant@fake"}
     assert version.json()["version"]
+
+
+async def test_only_searches_as_in_the_fit_have_a_fitted_confidence() -> None:
+    fit = Calibration(scale=0.5, budget_slope=0.0, offset=-1.0)
+    search = {"stop_when_decided": False, "parallel_rollouts": 1}
+    body = {"problem": PROBLEM, "trajectories": 4, "search": search}
+    best = {**body, "search": {**search, "selection": "best"}}
+    async with serve(opening(fake_parts(calibration=fit))) as served:
+        version = (await served.client.get("/version")).json()
+        fitted, other = [(await served.client.post("/solve", json=each)).json() for each in (body, best)]
+        stream = (await served.client.post("/solve", json={**body, "stream": True})).text
+    async with serve() as served:
+        unfitted_version = (await served.client.get("/version")).json()
+        unfitted = (await served.client.post("/solve", json=body)).json()
+    assert (version["confidence_fitted"], unfitted_version["confidence_fitted"]) == (True, False)
+    assert [each["confidence_fitted"] for each in (fitted, other, unfitted)] == [True, False, False]
+    assert fitted["confidence"] == fit.confidence(unfitted["confidence"], trajectories=4)
+    assert fitted["tree_id"] == unfitted["tree_id"]
+    changed = [event.payload for event in read_frames(stream.splitlines()) if event.name == "answer_changed"]
+    assert changed[-1] == {
+        "answer": fitted["answer"],
+        "confidence": fitted["confidence"],
+        "confidence_fitted": True,
+    }
+
+
+async def test_stop_at_confidence_compares_the_fitted_number() -> None:
+    doubtful = Calibration(scale=0.5, budget_slope=0.0, offset=-3.0)
+    search = {"stop_when_decided": False, "parallel_rollouts": 1, "stop_at_confidence": 0.5}
+    body = {"problem": PROBLEM, "trajectories": 4, "search": search}
+    async with serve() as served:
+        unfitted = (await served.client.post("/solve", json=body)).json()
+    async with serve(opening(fake_parts(calibration=doubtful))) as served:
+        fitted = (await served.client.post("/solve", json=body)).json()
+    assert (unfitted["stop_reason"], fitted["stop_reason"]) == ("converged", "budget")
+    assert fitted["confidence"] < 0.5 <= unfitted["confidence"]

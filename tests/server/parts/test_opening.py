@@ -11,8 +11,9 @@ from pathlib import Path as FilePath
 import pytest
 
 from sandbox import Level, Sandbox
-from search import CandidateStop, Path
+from search import Calibration, CandidateStop, Path
 from server.bundle.folders import ModelFolders
+from server.engines import calibration
 from server.engines.protocols import EngineName, Sampling
 from server.engines.self_check import FILE, write_self_check
 from server.parts.opening import make_sandbox, open_local_parts
@@ -122,3 +123,17 @@ async def test_a_ppm_without_a_note_is_served_with_a_warning(
         async with open_local_parts(model_folders, Settings(), lambda _: None):
             pass
     assert "its scores are not checked" in caplog.text
+
+
+async def test_a_fit_beside_the_ppm_reaches_the_parts(model_folders: ModelFolders, tmp_path: FilePath) -> None:
+    folders = ModelFolders(
+        policy=model_folders.policy, ppm=FilePath(shutil.copytree(model_folders.ppm, tmp_path / "ppm"))
+    )
+    fit = Calibration(scale=0.8, budget_slope=0.3, offset=-0.5)
+    calibration.write_calibration(folders, fit, problems=700)
+    async with open_local_parts(folders, Settings(), lambda _: None) as parts:
+        assert parts.calibration == fit
+    (folders.ppm / calibration.FILE).write_text("{}")
+    with pytest.raises(PartsUnavailable, match=r"calibration\.json: unreadable"):
+        async with open_local_parts(folders, Settings(), lambda _: None):
+            pass

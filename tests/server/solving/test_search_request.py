@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from search import Budget
+from search import Budget, Calibration
 from server.engines.protocols import Sampling
 from server.parts.serving import ModelIds
 from tests.server.serving import a_request
@@ -11,12 +11,13 @@ MODELS = ModelIds(policy="p@1", ppm="q@1")
 REQUEST = a_request("1+1")
 
 
-def test_the_tree_id_does_not_depend_on_budget_or_stopping() -> None:
+def test_the_tree_id_does_not_depend_on_budget_or_confidence() -> None:
     config = replace(REQUEST.config, stop_when_decided=False, stop_at_confidence=0.5)
     others = [
         replace(REQUEST, budget=Budget(trajectories=99, tokens=500)),
         replace(REQUEST, timeout_s=9.0),
         replace(REQUEST, config=config),
+        replace(REQUEST, config=REQUEST.config.calibrated(Calibration(scale=2.0, budget_slope=0.0, offset=0.0))),
         replace(REQUEST, returns_tree=True),
         replace(REQUEST, endpoint="/elsewhere"),
     ]

@@ -49,7 +49,8 @@ async def test_until_all_parts_are_open_searches_are_refused() -> None:
         assert "policy: starting" in refused.value.detail
         assert "sandbox" not in refused.value.detail
         assert (await served.client.get("/healthz")).status_code == 200
-        assert (await served.client.get("/version")).json()["models"] is None
+        version = (await served.client.get("/version")).json()
+        assert (version["models"], version["confidence_fitted"]) == (None, None)
         gate.set()
         await served.ready.wait()
         assert served.solver.is_ready
