@@ -34,6 +34,7 @@ UNTYPED_LIBRARIES = {
     "accelerate",
     "datasets",
     "math_verify",
+    "matplotlib",
     "peft",
     "reasoning_gym",
     "schemathesis",

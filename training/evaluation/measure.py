@@ -6,6 +6,7 @@ answers are graded after the search has ended.
 """
 
 import json
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,7 +31,8 @@ ABOUT = "about.json"
 ORDER = (Method.MCTS, Method.MCTS_CONSTANT, Method.MAJORITY, Method.BEST_OF_N, Method.STEP_BEAM, Method.GREEDY)
 """The order of attempts at one problem."""
 
-_PRICED = frozenset({Method.MAJORITY, Method.BEST_OF_N, Method.STEP_BEAM})
+PRICED = frozenset({Method.MAJORITY, Method.BEST_OF_N, Method.STEP_BEAM})
+"""Methods that generate as many tokens as `mcts` did."""
 
 
 class MeasuredOtherwise(Exception):
@@ -162,6 +164,8 @@ def run_measurement(
         "seed": settings.seed,
         "equal_tokens": settings.tokens_of is not None,
     }
+    if twice := [name for name, times in Counter(problem.id for problem in problems).items() if times > 1]:
+        raise ValueError(f"problems need names of their own; {len(twice)} are named twice, such as {twice[0]}")
     _claim(folder, about)
     prices = {} if settings.tokens_of is None else mcts_tokens(settings.tokens_of)
     items = {problem.id: Task(problem, prices.get(problem.id)) for problem in problems}
@@ -209,7 +213,7 @@ async def _attempt(
     task: Task, method: Method, *, solver: Solver, grader: Grader, how: Measurement, price: int | None
 ) -> Attempt:
     problem = task.problem
-    is_priced = price is not None and (method in _PRICED or task.tokens is not None)
+    is_priced = price is not None and (method in PRICED or task.tokens is not None)
     budget = Budget(tokens=price) if is_priced else Budget(trajectories=how.trajectories)
     if method is Method.GREEDY:
         budget = Budget(trajectories=1)

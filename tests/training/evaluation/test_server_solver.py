@@ -145,5 +145,5 @@ async def test_another_kind_of_server_is_recognised() -> None:
 
 
 def test_an_absent_server_is_reported_with_the_command() -> None:
-    with pytest.raises(ServerRefused, match="no answer from http://127.0.0.1:1 .*`python -m server`"):
+    with pytest.raises(ServerRefused, match=r"no answer from http://127.0.0.1:1 .*`python -m server`"):
         ServerSource(url="http://127.0.0.1:1", candidates=4).about()
