@@ -63,11 +63,11 @@ Lineage: TypeAlias = tuple[Evidence, ...]
 
 
 def merge(trees: Sequence[Tree]) -> Evidence:
-    """The root of the merged tree. Raises ValueError for no tree, or trees of several problems."""
+    """The root of the merged tree; without trees it has nothing below it. Raises ValueError for several problems."""
     problems = {tree.problem for tree in trees}
-    if len(problems) != 1:
-        raise ValueError(f"expected trees of one problem, found {len(trees)} trees of {len(problems)} problems")
-    return _merge(Path(problem=problems.pop()), [(tree, tree.root) for tree in trees])
+    if len(problems) > 1:
+        raise ValueError(f"expected trees of one problem, found trees of {len(problems)} problems")
+    return _merge(Path(problem="".join(problems)), [(tree, tree.root) for tree in trees])
 
 
 def walk(evidence: Evidence) -> Iterator[Evidence]:

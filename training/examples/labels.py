@@ -68,7 +68,7 @@ def count_outcomes(problem_id: str, trees: Sequence[Tree], *, label: Label) -> O
 
 
 def _is_right(node: Node) -> bool:
-    return node.outcome is NodeOutcome.ANSWERED and node.terminal_value == RIGHT and node.trajectories > 0
+    return node.outcome is NodeOutcome.ANSWERED and node.terminal_value == RIGHT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,6 +63,8 @@ def test_one_number_or_operator_is_changed(text: str, expected: set[str]) -> Non
         "print('1 + 2', f'{x + 1:.2f}')",
         "print(*rows, **options)",
         "a = -x",
+        "def f(x):\n    return -x",
+        "a = x if y else -z",
         "a = '-' * n",
         "a = '%d' % n",
         "a = x == y",
@@ -162,7 +164,7 @@ def test_another_result_makes_a_pair() -> None:
 
 def test_a_last_step_shows_what_the_changed_program_printed() -> None:
     one = first(last=True)
-    assert one.changed.steps[-1].stop is CandidateStop.END_OF_CODE
+    assert (one.changed.steps[-1].stop, one.changed.steps[-1].output) == (CandidateStop.END_OF_CODE, None)
     pair = perturbed_pair(one, "31")
     assert pair is not None
     assert (pair.better.steps[-1].output, pair.worse.steps[-1].output) == ("30", "31")

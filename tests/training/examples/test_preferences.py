@@ -114,6 +114,18 @@ def test_a_step_that_failed_in_another_tree_is_no_negative() -> None:
     assert first_steps(one, other) == []
 
 
+def test_a_step_that_failed_in_another_tree_is_no_positive() -> None:
+    one, other = Tree("p"), Tree("p")
+    branch(one, "a", right=1)
+    branch(one, "x", wrong=1)
+    add_step(other, ROOT, "a", outcome=ExecutionOutcome.TIMEOUT_CPU)
+    assert first_steps(one, other) == []
+
+
+def test_a_problem_that_was_not_searched_gives_nothing() -> None:
+    assert pairs("p", [], SETTINGS) == []
+
+
 def test_sides_closer_than_the_margin_give_no_pair() -> None:
     tree = Tree("p")
     branch(tree, "a", right=1, wrong=3)
@@ -164,6 +176,29 @@ def test_parted_trajectories_are_compared_at_equal_depth() -> None:
         ("good 2", "bad 2"),
         ("good 3", "bad 3"),
     ]
+
+
+def test_parted_steps_closer_than_the_margin_give_no_pair() -> None:
+    root = merge([parted_at_a_doubtful_step()])
+    found = [parted_pairs(root, Examples(per_side=1, margin=margin)) for margin in (0.5, 1.5)]
+    assert [len(group) for group in found] == [2, 1]
+
+
+def parted_at_a_doubtful_step() -> Tree:
+    """The second step of the right trajectory has Q 0, the third 1; those of the wrong one have -1."""
+    tree = Tree("p")
+    add_trajectory(tree, ["a 1", "a 2", "a 3"], "1", is_right=True)
+    add_trajectory(tree, ["a 1", "a 2", "another 3"], "2", is_right=False)
+    add_trajectory(tree, ["b 1", "b 2", "b 3"], "3", is_right=False)
+    return tree
+
+
+def test_an_answer_is_not_compared_with_a_code_step() -> None:
+    tree = Tree("p")
+    add_trajectory(tree, ["a 1", "a 2"], "1", is_right=True)
+    add_trajectory(tree, ["b 1", "b 2", "b 3"], "2", is_right=False)
+    [(better, worse)] = parted_pairs(merge([tree]), SETTINGS)
+    assert (better.path.steps[-1].text, worse.path.steps[-1].text) == ("a 2", "b 2")
 
 
 def test_a_parted_step_that_leads_to_both_is_no_negative() -> None:

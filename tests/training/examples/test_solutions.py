@@ -90,6 +90,10 @@ def test_a_different_program_is_preferred_to_a_better_near_copy() -> None:
     assert found(tree) == [STEPWISE, BY_SUM]
 
 
+def test_a_problem_that_was_not_searched_has_no_solutions() -> None:
+    assert found() == []
+
+
 def test_wrong_and_failed_trajectories_are_no_solutions() -> None:
     tree = Tree("p")
     add_trajectory(tree, DIRECT, "7", is_right=False)
@@ -128,6 +132,13 @@ def test_the_newest_round_with_solutions_is_taken_whole() -> None:
     oldest = {name: [trajectory(name, "round 1"), trajectory(name, "round 1")] for name in ("a", "b")}
     chosen = with_fallbacks(["a", "b", "c"], [newest, oldest], {}, SETTINGS)
     assert [(one.problem_id, one.source) for one in chosen] == [("a", "round 2"), ("b", "round 1"), ("b", "round 1")]
+
+
+def test_no_more_fallbacks_than_solutions_are_taken() -> None:
+    shown = {"a": [trajectory("a", f"way {number}") for number in range(3)]}
+    earlier = {"b": [trajectory("b", "round 1")] * 3}
+    chosen = with_fallbacks(["a", "b"], [earlier], shown, Examples(solutions=2, demonstrations="unsolved"))
+    assert [one.problem_id for one in chosen] == ["a", "a", "b", "b"]
 
 
 @pytest.mark.parametrize(("demonstrations", "sources"), [("none", ["round 1"]), ("unsolved", ["round 1", "shown"])])
