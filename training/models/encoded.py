@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from search import CandidateStop, Path
 from search.format import ANSWER, output_segments, prompt_segments
 from server.engines.rendering import PathTokens, StepTokenizer
+from training.examples.paths import tokenised
 from training.examples.preferences import Pair
 from training.models.batching import Size
 from training.models.sequences import Sequences, SequenceWriter, packed_rows
@@ -124,8 +125,8 @@ def distinct_paths(records: NDArray[np.void]) -> list[int]:
 class RewardWriter:
     """Collects what is known of paths, and writes the files that `RewardExamples` reads."""
 
-    def __init__(self, tokens: PathTokens, *, max_length: int) -> None:
-        self._tokens, self._max_length = tokens, max_length
+    def __init__(self, tokenizer: StepTokenizer, *, max_length: int) -> None:
+        self._tokenizer, self._tokens, self._max_length = tokenizer, PathTokens(tokenizer), max_length
         self._paths, self._prompts = SequenceWriter(), list[int]()
         self._indices: dict[tuple[int, ...], int] = {}
         self._records: list[tuple[int, int, float, float, int]] = []
@@ -161,7 +162,7 @@ class RewardWriter:
         np.save(folder / "records.npy", records)
 
     def _index(self, path: Path) -> int | None:
-        token_ids = self._tokens.token_ids(path)
+        token_ids = self._tokens.token_ids(tokenised(path, self._tokenizer))
         if len(token_ids) > self._max_length:
             return None
         if token_ids not in self._indices:

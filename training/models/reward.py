@@ -15,7 +15,6 @@ from transformers import PreTrainedModel
 
 from search import Path as SearchPath
 from server.engines.model_folder import ModelFolder
-from server.engines.rendering import PathTokens
 from training.examples.preferences import Pair
 from training.models.encoded import RewardExamples, RewardWriter
 from training.models.folders import open_reward_model, quiet_libraries, save_reward_model, training_device
@@ -71,9 +70,9 @@ def train_orm(
 
 def _train(job: Job, records: Iterable[Pair | Valued]) -> RewardReport:
     def write_examples(folder: Path) -> dict[str, int]:
-        tokens = PathTokens(ModelFolder(job.start).step_tokenizer)
+        tokenizer = ModelFolder(job.start).step_tokenizer
         max_length = longest(job.start, job.settings)
-        training, held_out = (RewardWriter(tokens, max_length=max_length) for _ in range(2))
+        training, held_out = (RewardWriter(tokenizer, max_length=max_length) for _ in range(2))
         for record in records:
             problem = record.better.problem if isinstance(record, Pair) else record.path.problem
             writer = held_out if is_held_out(problem, job.settings.held_out) else training
