@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 RESAMPLES = 10_000
-"""Of means: from seed to seed the ends of an interval move by about 1 % of its width."""
+"""Of shares: from seed to seed the ends of an interval move by about 1 % of its width."""
+SLOW_RESAMPLES = 2_000
+"""Of means of many distinct values, where each resample costs as much as there are values."""
 CURVE_RESAMPLES = 1_000
 """Of areas under a curve, which have to be computed again from all points."""
 BINS = 10
 """Of reliability tables and of the calibration error."""
 
 _CHUNK = 4_000_000
+_FEW_VALUES = 100
 _TAIL = 0.025
 
 
@@ -65,9 +68,10 @@ def _mean(values: Floats, seed: int, *, bounds: tuple[float, float] | None = Non
     return _percentiles(estimate, resampled_means(values[:, None], seed=seed)[:, 0])
 
 
-def resampled_means(columns: Floats, *, seed: int, resamples: int = RESAMPLES) -> Floats:
+def resampled_means(columns: Floats, *, seed: int, resamples: int | None = None) -> Floats:
     """The mean of each column in each resample of the rows; a row holds what is known of one problem."""
     rows, counts = np.unique(columns, axis=0, return_counts=True)
+    resamples = resamples or (RESAMPLES if len(rows) <= _FEW_VALUES else SLOW_RESAMPLES)
     total = len(columns)
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // len(rows))

@@ -77,7 +77,8 @@ class ServerSource:
         models = cast("dict[str, Any] | None", version.get("models"))
         if not models:
             raise ServerRefused(f"{self.url} has no models yet; wait until {self.url}/readyz answers 200")
-        return {"url": self.url, "version": version.get("version"), **models}
+        fitted = version.get("confidence_fitted")
+        return {"url": self.url, "version": version.get("version"), "confidence_fitted": fitted, **models}
 
     def _headers(self) -> dict[str, str]:
         if self.api_key_file is None:
