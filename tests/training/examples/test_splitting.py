@@ -1,41 +1,51 @@
-"""Examples are divided by problem, and a problem keeps its side whatever is added."""
+"""Problems are held out by their id alone, so that no problem is ever on both sides."""
 
-from dataclasses import dataclass
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.examples.splitting import is_held_out, split_by_problem
+from search import Tree
+from search.testing.trees import add_trajectory
+from training.examples.preferences import pairs
+from training.examples.splitting import is_held_out
+from training.examples.values import outcome_values, step_values
+from training.recipe import Examples
 
-
-@dataclass(frozen=True)
-class Numbered:
-    """An example."""
-
-    problem_id: str
-    number: int
-
-
-def examples(problem_ids: list[str]) -> list[Numbered]:
-    return [Numbered(problem_id, number) for number, problem_id in enumerate(problem_ids * 3)]
-
-
-@given(st.lists(st.text(), unique=True), st.floats(0, 1))
-def test_no_problem_is_on_both_sides(problem_ids: list[str], held_out: float) -> None:
-    training, validation = split_by_problem(examples(problem_ids), held_out=held_out)
-    assert not {one.problem_id for one in training} & {one.problem_id for one in validation}
-    assert sorted(training + validation, key=lambda one: one.number) == examples(problem_ids)
-
-
-@given(st.lists(st.text(), unique=True), st.lists(st.text(), unique=True))
-def test_a_problem_keeps_its_side_when_others_are_added(few: list[str], more: list[str]) -> None:
-    before = split_by_problem(examples(few), held_out=0.3)
-    after = split_by_problem(examples(list(dict.fromkeys(more + few))), held_out=0.3)
-    for side_before, side_after in zip(before, after, strict=True):
-        assert {one.problem_id for one in side_before} <= {one.problem_id for one in side_after}
+ROOT = Path(__file__).parents[3]
+IDS = [f"gcd/train/{number}" for number in range(10_000)]
 
 
 def test_about_the_wanted_share_of_the_problems_is_held_out() -> None:
-    held_out = sum(is_held_out(f"gcd/train/{number}", share=0.1) for number in range(10_000))
-    assert 900 < held_out < 1100
-    assert not any(is_held_out(str(number), share=0.0) for number in range(1000))
+    assert 900 < sum(is_held_out(problem_id, share=0.1) for problem_id in IDS) < 1100
+    assert not any(is_held_out(problem_id, share=0.0) for problem_id in IDS)
+    assert all(is_held_out(problem_id, share=1.0) for problem_id in IDS)
+
+
+@given(st.text(), st.lists(st.floats(0, 1)))
+def test_a_problem_held_out_stays_so_at_a_greater_share(problem_id: str, shares: list[float]) -> None:
+    sides = [is_held_out(problem_id, share=share) for share in sorted(shares)]
+    assert all(not before or after for before, after in pairwise(sides))
+
+
+def test_another_process_holds_out_the_same_problems() -> None:
+    names = IDS[:200]
+    code = f"from training.examples.splitting import is_held_out as h; print([h(n, share=0.3) for n in {names}])"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, cwd=ROOT).stdout
+    assert printed.strip() == str([is_held_out(name, share=0.3) for name in names])
+
+
+@given(st.text())
+def test_all_examples_of_a_problem_are_on_one_side(problem_id: str) -> None:
+    tree = Tree("p")
+    add_trajectory(tree, ["a", "b"], "1", is_right=True)
+    add_trajectory(tree, ["c", "d"], "2", is_right=False)
+    examples = [
+        *pairs(problem_id, [tree], Examples()),
+        *step_values(problem_id, [tree]),
+        *outcome_values(problem_id, [tree]),
+    ]
+    assert len({is_held_out(example.problem_id, share=0.5) for example in examples}) == 1
