@@ -156,6 +156,11 @@ class RemoteClient:
                     f"{self.url}{path} did not answer within {self.limits.answer_s:g} s; the server is overloaded, "
                     "or the limit is too short for its model: raise RSTAR_REMOTE_TIMEOUT_S"
                 ) from error
+            except httpx.DecodingError as error:
+                raise RemoteMismatch(
+                    f"{self.url}{path} answers with a body that cannot be decoded ({_reason(error)}); "
+                    "is it a vLLM server, or is a gateway before it broken?"
+                ) from error
             except httpx.TransportError as error:
                 await self._wait(attempt, path, reason=f"cannot be reached ({_reason(error)})")
                 continue

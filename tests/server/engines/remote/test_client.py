@@ -106,6 +106,15 @@ async def test_an_answer_that_is_no_json_object_is_a_mismatch(
             await client.post("/x", {})
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_a_body_that_cannot_be_decoded_is_a_mismatch(stub: StubServer, client: RemoteClient, coding: str) -> None:
+    stub.script["/x"] = [Answer(content=b"\x00 not compressed", headers={"Content-Encoding": coding})]
+    async with client:
+        with pytest.raises(RemoteMismatch, match=rf"{stub.url}/x answers with a body that cannot be decoded"):
+            await client.post("/x", {})
+    assert len(stub.asked) == 1
+
+
 async def test_a_server_that_is_not_there_is_named(limits: RemoteLimits) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but not listening
