@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
@@ -25,7 +24,7 @@ from server.engines.vllm.arguments import VllmOptions
 from server.engines.vllm.memory import MemoryShare
 from server.engines.vllm.watchdog import marked
 from tests.server.engines.built import vllm_policy_of
-from tests.server.engines.waiting import BOUND_S, until
+from tests.server.engines.waiting import until
 
 if TYPE_CHECKING:
     from server.engines.vllm.engine import VllmEngine
@@ -260,22 +259,18 @@ async def test_a_folder_that_vllm_cannot_serve_is_an_error(policy_folder: FilePa
     assert not processes(engine)
 
 
-def test_a_killed_server_leaves_no_engine_behind(policy_folder: FilePath, tmp_path: FilePath) -> None:
+async def test_a_killed_server_leaves_no_engine_behind(policy_folder: FilePath, tmp_path: FilePath) -> None:
     script = tmp_path / "server_of_one_engine.py"
     script.write_text(SERVER)
-    command = [sys.executable, str(script), str(policy_folder)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment_here(), text=True)
+    command = (sys.executable, str(script), str(policy_folder))
+    server = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, env=environment_here())
     assert server.stdout is not None
-    mark = server.stdout.readline().strip()
-    assert server.stdout.readline() == "serving\n"
+    mark = (await server.stdout.readline()).decode().strip()
+    assert await server.stdout.readline() == b"serving\n"
     assert marked(mark)
     server.kill()
-    server.wait()
-    server.stdout.close()
-    deadline_s = time.monotonic() + BOUND_S
-    while marked(mark):
-        assert time.monotonic() < deadline_s
-        time.sleep(0.1)  # the end of other processes causes no event
+    await server.wait()
+    await until(lambda: not marked(mark), poll_s=0.1)
 
 
 def environment_here() -> dict[str, str]:
