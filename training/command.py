@@ -4,20 +4,30 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from server.bundle.folders import ModelsMissing
 from server.engines.errors import CheckpointError
 from training.evaluation import command as evaluation
 from training.evaluation.measure import MeasuredOtherwise
 from training.evaluation.server_solver import ServerRefused
+from training.evolve import evolve
 from training.problems.files import ProblemFileError
+from training.recipe import RecipeError, read_recipe
+from training.round_files import NothingToLearnFrom
+from training.run_folder import RunBusy, RunChanged, RunDamaged
 from training.workers import WorkFailed
 
 _REFUSALS = (
     CheckpointError,
     MeasuredOtherwise,
     ModelsMissing,
+    NothingToLearnFrom,
     ProblemFileError,
+    RecipeError,
+    RunBusy,
+    RunChanged,
+    RunDamaged,
     ServerRefused,
     ValueError,
     WorkFailed,
@@ -39,5 +49,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True)
+    run = commands.add_parser("evolve", help="make models by rounds of self-evolution, or go on with a run")
+    run.add_argument("recipe", help="smoke, nano, smol, paper, or the path of a TOML file")
+    run.add_argument("--run", dest="folder", type=Path, required=True, help="folder that keeps everything of the run")
+    run.add_argument("--models", type=Path, help="begin with the models in this folder's policy and ppm")
+    run.add_argument("--accept-changes", action="store_true", help="go on with changed code or a changed recipe")
+    run.set_defaults(run=_evolve)
     evaluation.add_parser(commands)
     return parser
+
+
+def _evolve(arguments: argparse.Namespace) -> int:
+    recipe = read_recipe(arguments.recipe)
+    evolve(recipe, arguments.folder, models=arguments.models, accept_changes=arguments.accept_changes)
+    return 0

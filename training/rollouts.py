@@ -137,6 +137,11 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:8], "big")
 
 
+def training_seed(*parts: object) -> int:
+    """A 32-bit seed, as the libraries that train models expect."""
+    return seed_of(*parts) % 2**32
+
+
 def _key(problem_id: str, number: int) -> str:
     return f"{problem_id}#{number}"
 

@@ -52,7 +52,7 @@ class RunFolder:
         self._manifest: dict[str, Any] = _read(self._manifest_file) or {}
 
     def stage(
-        self, name: str, *, inputs: Sequence[Path] = (), outputs: Sequence[Path], make: Callable[[], None]
+        self, name: str, *, inputs: Sequence[Path] = (), outputs: Sequence[Path], make: Callable[[], object]
     ) -> None:
         """Call `make`, unless the stage is finished. `inputs` and `outputs` are files or folders, the outputs below
         the run's.
