@@ -19,6 +19,7 @@ from search.format import ANSWER, output_segments, prompt_segments
 from server.engines.rendering import PathTokens, StepTokenizer
 from training.examples.paths import tokenised
 from training.examples.preferences import Pair
+from training.examples.values import Valued
 from training.models.batching import Size
 from training.models.sequences import Sequences, SequenceWriter, packed_rows
 from training.records import Trajectory
@@ -135,21 +136,17 @@ class RewardWriter:
     def __len__(self) -> int:
         return len(self._records)
 
-    def add_pair(self, pair: Pair) -> None:
+    def add(self, record: Pair | Valued) -> None:
         """Pairs of one node should follow each other."""
-        better, worse = self._index(pair.better), self._index(pair.worse)
-        if better is None or worse is None:
-            self.left_out += 1
-        else:
-            self._records.append((better, worse, 0.0, pair.weight, self._unit_of_pair(better, worse)))
-
-    def add_value(self, path: Path, *, target: float, weight: float) -> None:
-        """A path with what its score should be, from -1 to 1."""
-        index = self._index(path)
-        if index is None:
-            self.left_out += 1
-        else:
-            self._records.append((index, -1, target, weight, -1))
+        if isinstance(record, Pair):
+            better, worse = self._index(record.better), self._index(record.worse)
+            if better is not None and worse is not None:
+                self._records.append((better, worse, 0.0, record.weight, self._unit_of_pair(better, worse)))
+                return
+        elif (path := self._index(record.path)) is not None:
+            self._records.append((path, -1, record.target, record.weight, -1))
+            return
+        self.left_out += 1
 
     def write(self, folder: FilePath) -> None:
         """Write the files."""

@@ -1,21 +1,20 @@
 # pyright: basic
 """Reward models: PPM, PQM and ORM from the policy of a round, by one trainer on three losses.
 
-A share of the problems, drawn by a hash of their text, only measures the model: it is the same share in every round.
+A share of the problems only measures the model; see `training.examples.splitting`.
 """
 
-import hashlib
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from transformers import PreTrainedModel
 
-from search import Path as SearchPath
 from server.engines.model_folder import ModelFolder
 from training.examples.preferences import Pair
+from training.examples.splitting import is_held_out
+from training.examples.values import Valued
 from training.models.encoded import RewardExamples, RewardWriter
 from training.models.folders import open_reward_model, quiet_libraries, save_reward_model, training_device
 from training.models.job import Job, do, model_folder
@@ -27,21 +26,6 @@ from training.recipe import Training
 
 _TRAINING, _HELD_OUT = "training", "held_out"
 _SCORED_TOGETHER = 64
-
-
-class Valued(Protocol):
-    """A path with what its score should be."""
-
-    @property
-    def path(self) -> SearchPath: ...
-
-    @property
-    def target(self) -> float:
-        """From -1 to 1."""
-        ...
-
-    @property
-    def weight(self) -> float: ...
 
 
 def train_ppm(
@@ -70,27 +54,16 @@ def train_orm(
 
 def _train(job: Job, records: Iterable[Pair | Valued]) -> RewardReport:
     def write_examples(folder: Path) -> dict[str, int]:
-        tokenizer = ModelFolder(job.start).step_tokenizer
-        max_length = longest(job.start, job.settings)
+        tokenizer, max_length = ModelFolder(job.start).step_tokenizer, longest(job.start, job.settings)
         training, held_out = (RewardWriter(tokenizer, max_length=max_length) for _ in range(2))
         for record in records:
-            problem = record.better.problem if isinstance(record, Pair) else record.path.problem
-            writer = held_out if is_held_out(problem, job.settings.held_out) else training
-            if isinstance(record, Pair):
-                writer.add_pair(record)
-            else:
-                writer.add_value(record.path, target=record.target, weight=record.weight)
+            (held_out if is_held_out(record.problem_id, share=job.settings.held_out) else training).add(record)
         training.write(folder / _TRAINING)
         held_out.write(folder / _HELD_OUT)
         left_out = training.left_out + held_out.left_out
         return {"examples": len(training), "held_out": len(held_out), "left_out": left_out}
 
     return RewardReport.model_validate(do(job, write_examples, train_reward_model))
-
-
-def is_held_out(problem: str, share: float) -> bool:
-    """Whether a problem only measures reward models: always the same ones for a share."""
-    return int.from_bytes(hashlib.sha256(problem.encode()).digest()[:8]) < share * 2**64
 
 
 @quiet_libraries()
