@@ -18,6 +18,10 @@ from training.recipe import Recipe
 from training.run_folder import RunFolder
 
 
+_COMPARED = (Method.MCTS, Method.MAJORITY, Method.BEST_OF_N, Method.STEP_BEAM, Method.GREEDY)
+"""What the best models are measured by."""
+
+
 class Measurements:
     """Measures the models of a run, a stage a folder of results."""
 
@@ -49,11 +53,12 @@ class Measurements:
     def test(self, rounds: Sequence[Models], best: Models) -> None:
         """Greedy and search of every round on the test problems, every method with the best, and further sets."""
         for models in rounds:
-            methods = (_search(models), Method.GREEDY)
+            settings = replace(self._whole, methods=(_search(models), Method.GREEDY))
             if models.policy_round == best.policy_round:
-                methods = tuple(Method)
-            name = f"round-{models.policy_round}"
-            self._measure(name, "test", models, replace(self._whole, methods=methods))
+                settings = replace(settings, methods=_COMPARED)
+            elif models.policy_round != 0:
+                settings = replace(settings, trajectories=self._recipe.evaluation.round_trajectories)
+            self._measure(f"round-{models.policy_round}", "test", models, settings)
         for name in self._recipe.problems.further:
             for models in (rounds[0], best):
                 settings = replace(self._whole, methods=(_search(models), Method.GREEDY), split=f"further/{name}")

@@ -242,7 +242,9 @@ class Evaluation(_Settings):
     more than this share: a smaller loss may be chance."""
 
     trajectories: PositiveInt = 64
-    """Of one MCTS; smaller budgets are read off its answers on the way."""
+    """Of one MCTS with the first and the best models; smaller budgets are read off its answers on the way."""
+    round_trajectories: PositiveInt = 16
+    """The same with the models of the other rounds."""
     candidates: PositiveInt = 8
     matrix_trajectories: PositiveInt = 8
     """Budget of each policy with each PPM."""
