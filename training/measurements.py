@@ -17,7 +17,6 @@ from training.problems.problem import Problem, read_problems
 from training.recipe import Recipe
 from training.run_folder import RunFolder
 
-
 _COMPARED = (Method.MCTS, Method.MAJORITY, Method.BEST_OF_N, Method.STEP_BEAM, Method.GREEDY)
 """What the best models are measured by."""
 
