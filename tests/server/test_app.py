@@ -26,7 +26,7 @@ async def test_a_problem_is_answered_with_steps_votes_and_usage() -> None:
     assert response.headers["content-type"] == "application/json"
     body = response.json()
     assert set(body) == {
-        *("id", "answer", "answer_latex", "confidence", "stop_reason", "steps", "answers"),
+        *("id", "answer", "answer_latex", "confidence", "confidence_fitted", "stop_reason", "steps", "answers"),
         *("trajectories_to_answer", "tree_id", "usage", "timing_s", "models"),
     }
     assert 0 < body["confidence"] < 1

@@ -154,7 +154,7 @@ def test_a_problem_is_answered_over_http(server: Running) -> None:
     body = response.json()
     assert set(body) == {
         *("id", "answer", "confidence", "stop_reason", "steps", "answers", "tree_id", "usage", "timing_s", "models"),
-        *("answer_latex", "trajectories_to_answer"),
+        *("answer_latex", "confidence_fitted", "trajectories_to_answer"),
     }
     assert body["usage"]["policy_tokens"] > 0
     assert re.fullmatch(r"policy@[0-9a-f]{12}", body["models"]["policy"])
