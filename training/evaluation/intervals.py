@@ -52,6 +52,24 @@ def paired_difference(a: Sequence[bool], b: Sequence[bool], *, seed: int = 0) ->
     return _mean(np.asarray(a, dtype=float) - np.asarray(b, dtype=float), seed, bounds=(-1.0, 1.0))
 
 
+def errors_removed(before: Sequence[bool], after: Sequence[bool], *, seed: int = 0) -> Interval | None:
+    """The share of the errors before that are gone after, on the same problems in the same order; below 0 for more.
+
+    None without an error before. Resamples without one are left out.
+    """
+    if len(before) != len(after):
+        raise ValueError(f"paired methods must answer the same problems: {len(before)} against {len(after)}")
+    wrong = 1.0 - np.stack([np.asarray(before, dtype=float), np.asarray(after, dtype=float)], axis=1)
+    errors = wrong.mean(axis=0)
+    if not len(before) or errors[0] == 0:
+        return None
+    if errors[1] == 0:
+        return Interval(1.0, float(_TAIL ** (1.0 / wrong[:, 0].sum())), 1.0)
+    drawn = resampled_means(wrong, seed=seed)
+    drawn = drawn[drawn[:, 0] > 0]
+    return _percentiles(float(1.0 - errors[1] / errors[0]), 1.0 - drawn[:, 1] / drawn[:, 0])
+
+
 def mean(values: Sequence[float], *, seed: int = 0) -> Interval:
     """The mean of an amount, such as tokens per problem."""
     return _mean(np.asarray(values, dtype=float), seed)

@@ -60,19 +60,20 @@ def draw_lines(file: Path, lines: Sequence[Line], *, scales: Scales, marks: Sequ
     """Lines with bands, and marks with bars."""
     figure, axes = _new(scales.title)
     for number, line in enumerate(lines):
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        colour, marker = _look(number)
         low, high = [100 * one.low for one in line.y], [100 * one.high for one in line.y]
         axes.fill_between(line.x, low, high, color=colour, alpha=0.15, linewidth=0)
         middle = [100 * one.estimate for one in line.y]
         axes.plot(line.x, middle, color=colour, marker=marker, markersize=5, linewidth=1.8, label=line.label)
     for number, mark in enumerate(marks, start=len(lines)):
         below, above = mark.y.estimate - mark.y.low, mark.y.high - mark.y.estimate
+        colour, marker = _look(number)
         axes.errorbar(
             [mark.x],
             [100 * mark.y.estimate],
             yerr=[[100 * below], [100 * above]],
-            color=COLOURS[number % len(COLOURS)],
-            marker=MARKERS[number % len(MARKERS)],
+            color=colour,
+            marker=marker,
             markersize=7,
             capsize=3,
             linestyle="none",
@@ -119,15 +120,17 @@ def draw_reliability(file: Path, tables: Mapping[str, Sequence[ReliabilityBin]],
         shares = [100 * one.share.estimate for one in bins]
         below = [share - 100 * one.share.low for share, one in zip(shares, bins, strict=True)]
         above = [100 * one.share.high - share for share, one in zip(shares, bins, strict=True)]
+        colour, marker = _look(number)
         axes.errorbar(
             [100 * one.confidence for one in bins],
             shares,
             yerr=[below, above],
-            color=COLOURS[number % len(COLOURS)],
-            marker=MARKERS[number % len(MARKERS)],
+            color=colour,
+            marker=marker,
             markersize=5,
             capsize=2,
-            linewidth=1.2,
+            elinewidth=1,
+            linestyle="none",
             label=label,
         )
     axes.set_xlim(0, 101)
@@ -136,6 +139,11 @@ def draw_reliability(file: Path, tables: Mapping[str, Sequence[ReliabilityBin]],
     axes.set_ylabel("right answers (%)")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     _save(figure, file)
+
+
+def _look(number: int) -> tuple[str, str]:
+    """Colour and marker; the same colour comes back with another marker."""
+    return COLOURS[number % len(COLOURS)], MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
 
 
 def _new(title: str) -> "tuple[Figure, Axes]":

@@ -9,6 +9,7 @@ from training.evaluation.intervals import (
     area_under_curve,
     brier,
     calibration_error,
+    errors_removed,
     mean,
     paired_difference,
     reliability,
@@ -62,6 +63,32 @@ def test_the_same_numbers_give_the_same_interval() -> None:
 def test_methods_that_answered_different_problems_are_refused() -> None:
     with pytest.raises(ValueError, match="3 against 2"):
         paired_difference([True, False, True], [True, False])
+
+
+def test_errors_removed_is_the_share_of_errors_that_are_gone() -> None:
+    # 40 errors before; 10 of these remain, and there is none elsewhere.
+    before = [True] * 60 + [False] * 40
+    after = [True] * 90 + [False] * 10
+    removed = errors_removed(before, after)
+    assert removed is not None
+    assert removed.estimate == pytest.approx(0.75)
+    # 30 of 40 errors: 0.75 +- 1.96 sqrt(0.75 * 0.25 / 40).
+    assert (removed.low, removed.high) == pytest.approx((0.616, 0.884), abs=0.02)
+    assert errors_removed([True], [False]) is None
+    with pytest.raises(ValueError, match="1 against 2"):
+        errors_removed([True], [True, False])
+
+
+def test_all_errors_removed_has_the_exact_interval() -> None:
+    removed = errors_removed([False] * 50, [True] * 50)
+    assert removed is not None
+    assert (removed.low, removed.high) == (pytest.approx(0.9289, abs=1e-4), 1.0)
+
+
+def test_more_errors_than_before_are_removed_below_zero() -> None:
+    removed = errors_removed([True] * 8 + [False] * 2, [True] * 6 + [False] * 4)
+    assert removed is not None
+    assert removed.estimate == pytest.approx(-1.0)
 
 
 def test_no_problems_are_refused() -> None:
