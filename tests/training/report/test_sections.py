@@ -112,7 +112,7 @@ def test_search_is_told_by_trajectories_and_errors_removed() -> None:
     assert list(section.plots) == ["trajectories.png"]
 
 
-def test_the_matrix_compares_the_problems_and_budget_that_all_have() -> None:
+def test_the_matrix_compares_what_all_cells_have() -> None:
     across = _evaluation(0, ("a/0", Method.MCTS, 1), ("a/1", Method.MCTS, None), ppm_round=1)
     back = _evaluation(1, ("a/0", Method.MCTS, 1), ("b/1", Method.MCTS, None), ("a/1", Method.MCTS, 1), ppm_round=0)
     section = matrix(replace(TWO_ROUNDS, evaluations=[BASE, BEST, across, back]))
