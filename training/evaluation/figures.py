@@ -13,6 +13,7 @@ from training.evaluation.intervals import (
     BrierScores,
     Interval,
     ReliabilityBin,
+    area,
     area_under_curve,
     brier,
     calibration_error,
@@ -94,6 +95,8 @@ class CurvePoint:
     """A method with a smaller budget."""
 
     trajectories: int
+    made: float
+    """Mean of the trajectories made: a tree in which nothing new is left ends a search before its budget."""
     problems: int
     share: Interval
     coverage: Interval
@@ -106,14 +109,17 @@ def curve(measured: Measured, method: Method) -> list[CurvePoint]:
     """The method's share at every budget, over the problems whose curve goes all the way."""
     attempts = attempts_of(measured, method)
     most = max((attempt.curve[-1].trajectories for attempt in attempts if attempt.curve), default=0)
-    whole = [attempt.curve for attempt in attempts if attempt.at(most) is not None]
-    return [_curve_point(points) for points in zip(*whole, strict=True)]
+    whole = [attempt for attempt in attempts if attempt.at(most) is not None]
+    made = [attempt.trajectories for attempt in whole]
+    return [_curve_point(points, made) for points in zip(*(attempt.curve for attempt in whole), strict=True)]
 
 
-def _curve_point(points: Sequence[Point]) -> CurvePoint:
+def _curve_point(points: Sequence[Point], made: Sequence[int]) -> CurvePoint:
+    budget = points[0].trajectories
     tokens = [point.tokens for point in points if point.tokens is not None]
     return CurvePoint(
-        trajectories=points[0].trajectories,
+        trajectories=budget,
+        made=fmean(min(budget, count) for count in made),
         problems=len(points),
         share=share([point.is_right for point in points]),
         coverage=share([point.any_right for point in points]),
@@ -232,12 +238,12 @@ def step_scores(measured: Measured, method: Method = Method.MCTS) -> list[StepSc
         scores = [score for problem in points for score in problem.scores]
         right = [is_right for problem in points for is_right in problem.right]
         owners = [number for number, problem in enumerate(points) for _ in problem.scores]
-        area = area_under_curve(scores, right, problems=owners, resamples=_STEP_RESAMPLES)
-        if area is None:
+        across = area_under_curve(scores, right, problems=owners, resamples=_STEP_RESAMPLES)
+        if across is None:
             continue
-        each = [area_under_curve(problem.scores, problem.right, resamples=1) for problem in points]
-        inside = [one.estimate for one in each if one is not None]
-        found.append(StepScores(depth=depth, steps=len(scores), area=area, within=mean(inside) if inside else None))
+        each = [area(problem.scores, problem.right) for problem in points]
+        inside = [one for one in each if one is not None]
+        found.append(StepScores(depth=depth, steps=len(scores), area=across, within=mean(inside) if inside else None))
     return found
 
 

@@ -184,8 +184,9 @@ def _curve_table(measured: Measured) -> str | None:
     for point in curve(measured, Method.MCTS):
         sampled = coverage_at(measured, Method.MAJORITY, point.trajectories)
         tokens = "–" if point.tokens is None else f"{point.tokens:.0f}"
-        rows.append([str(point.trajectories), percent(point.share), percent(point.coverage), percent(sampled), tokens])
-    header = ["trajectories", "mcts", "mcts pass@k", "sampling pass@k", "tokens"]
+        shares = [percent(one) for one in (point.share, point.coverage, sampled)]
+        rows.append([str(point.trajectories), f"{point.made:.1f}", tokens, *shares])
+    header = ["trajectories", "made", "tokens", "mcts", "mcts pass@k", "sampling pass@k"]
     return table(header, rows) if rows else None
 
 

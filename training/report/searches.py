@@ -78,9 +78,14 @@ def _gains(best: Evaluation, found: Sequence[CurvePoint], figures: Figures) -> s
             change = None if gained is None else gained.difference
             figures |= flat(f"search/best/at_{after.trajectories}/gain_on_half", change)
         tokens = "–" if after.tokens is None else f"{after.tokens:.0f}"
-        rows.append([str(after.trajectories), points(change), percent(after.coverage), tokens])
-    header = ["trajectories", "gain on half of them", "some trajectory is right", "tokens"]
-    text = f"Round {best.policy_round}, the best models:\n\n{table(header, rows)}\n"
+        made = f"{after.made:.1f}"
+        rows.append([str(after.trajectories), made, tokens, points(change), percent(after.coverage)])
+        figures[f"search/best/at_{after.trajectories}/made"] = after.made
+    header = ["trajectories", "made", "tokens", "gain on half of them", "some trajectory is right"]
+    text = (
+        f"Round {best.policy_round}, the best models. A search makes fewer trajectories than it may where its tree "
+        f"holds nothing new: more candidates per step widen it.\n\n{table(header, rows)}\n"
+    )
     first, last, few = found[0], found[-1], _share_at(found, _FEW)
     if few is not None and (whole := last.share.estimate - first.share.estimate) > 0:
         part = (few.estimate - first.share.estimate) / whole

@@ -1,5 +1,7 @@
 """Figures equal hand-computed values, and only compare what was measured on the same problems."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.training.evaluation.attempting import an_attempt, measured
@@ -35,6 +37,12 @@ def test_a_curve_has_the_share_at_each_budget() -> None:
         (4, 0.75, 100),
     ]
     assert {point.problems for point in points} == {4}
+
+
+def test_a_curve_tells_how_many_trajectories_were_made() -> None:
+    exhausted = replace(an_attempt("a/0"), trajectories=2)
+    points = curve(measured(exhausted, an_attempt("a/1")), Method.MCTS)
+    assert [point.made for point in points] == [1.0, 2.0, 3.0]
 
 
 def test_a_curve_leaves_out_problems_it_was_lost_on() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from training.evaluation.intervals import (
+    area,
     area_under_curve,
     brier,
     calibration_error,
@@ -126,12 +127,12 @@ def test_area_of_one_side_alone_is_none() -> None:
     assert area_under_curve([0.1, 0.2], [False, False]) is None
 
 
-def test_area_counts_weights_as_repeated_points() -> None:
-    weighted = area_under_curve([0.2, 0.7, 0.7], [0.0, 2.0, 1.0], wrong=[3.0, 0.0, 1.0])
-    repeated = area_under_curve([0.2] * 3 + [0.7] * 4, [0, 0, 0, 1, 1, 1, 0])
-    assert weighted is not None
-    assert repeated is not None
-    assert weighted.estimate == pytest.approx(repeated.estimate) == pytest.approx((9 + 1.5) / 12)
+def test_area_needs_no_more_than_one_point_of_each_side() -> None:
+    assert area([0.9, 0.1], [True, False]) == 1.0
+    assert area([0.1, 0.9], [True, False]) == 0.0
+    assert area([0.5, 0.5], [True, False]) == 0.5
+    assert area([0.5], [True]) is None
+    assert area([], []) is None
 
 
 def test_points_of_one_problem_are_drawn_together() -> None:
