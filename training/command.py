@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from server.bundle.folders import ModelsMissing
+from server.bundle.folders import BUNDLE, ModelsMissing
 from server.engines.errors import CheckpointError
 from training.evaluation import command as evaluation
 from training.evaluation.measure import MeasuredOtherwise
@@ -14,6 +14,7 @@ from training.evaluation.server_solver import ServerRefused
 from training.evolve import evolve
 from training.problems.files import ProblemFileError
 from training.recipe import RecipeError, read_recipe
+from training.release import NotReleasable, release
 from training.round_files import NothingToLearnFrom
 from training.run_folder import RunBusy, RunChanged, RunDamaged
 from training.workers import WorkFailed
@@ -22,6 +23,7 @@ _REFUSALS = (
     CheckpointError,
     MeasuredOtherwise,
     ModelsMissing,
+    NotReleasable,
     NothingToLearnFrom,
     ProblemFileError,
     RecipeError,
@@ -56,10 +58,19 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--accept-changes", action="store_true", help="go on with changed code or a changed recipe")
     run.set_defaults(run=_evolve)
     evaluation.add_parser(commands)
+    ship = commands.add_parser("release", help="make the final models of a run the bundled ones")
+    ship.add_argument("--run", dest="folder", type=Path, required=True, help="folder of the finished run")
+    ship.set_defaults(run=_release)
     return parser
 
 
 def _evolve(arguments: argparse.Namespace) -> int:
     recipe = read_recipe(arguments.recipe)
     evolve(recipe, arguments.folder, models=arguments.models, accept_changes=arguments.accept_changes)
+    return 0
+
+
+def _release(arguments: argparse.Namespace) -> int:
+    release(arguments.folder, BUNDLE)
+    sys.stdout.write(f"{BUNDLE} holds the models of {arguments.folder}; now bring its README.md up to date\n")
     return 0

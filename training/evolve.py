@@ -23,11 +23,14 @@ from training.measurements import Measurements, model_folders
 from training.models.policy import train_policy
 from training.models.reward import train_orm, train_ppm, train_pqm
 from training.perturbing import Perturb
+from training.problems.agreement import Solve, agree
 from training.problems.collect import collect
-from training.problems.problem import Problem, read_problems
+from training.problems.problem import Problem, read_problems, write_problems
 from training.promotion import decide
-from training.recipe import Recipe, Round, Training
+from training.recipe import Label, Recipe, Round, Training
 from training.records import read_records, read_trajectories, write_json
+from training.release import write_final
+from training.report.report import write_report
 from training.rollouts import RollOut, roll_out, seed_of, training_seed
 from training.round_files import RoundFiles, write_labels, write_pairs, write_solutions, write_values
 from training.run_folder import RunFolder, open_run
@@ -78,12 +81,41 @@ class Evolution:
         problems = self._run.path / "problems"
         self._run.stage("problems", outputs=[problems], make=lambda: collect(self._recipe.problems, problems))
         start = make_start(self._recipe, self._run, models)
+        self._agree(start.models)
         made, best = [start.models], start.models
         for number, settings in enumerate(self._recipe.rounds, start=1):
             made.append(self._round(RoundFiles(self._run.path, number), settings, best, base=start.base))
-            if self._is_promoted(made[-1], best):
+            if self.is_promoted(made[-1], best):
                 best = made[-1]
         self._measure(made, best)
+        path = self._run.path
+        self._run.stage(
+            "report",
+            inputs=[path / "evaluation"],
+            outputs=[path / "report.md", path / "report.json"],
+            make=lambda: write_report(path),
+        )
+
+    def _agree(self, models: Models) -> None:
+        """Give synthetic problems the label that solutions of the first policy agree on, or leave them out."""
+        problems = read_problems(self._train_file)
+        if all(problem.label is Label.EXACT for problem in problems):
+            return
+        folder = self._run.path / "agreement"
+        work = Solve(
+            policy=models.policy,
+            settings=self._recipe.problems.agreement,
+            search=self._recipe.search,
+            engine=self._recipe.engine,
+            seed=self._recipe.seed,
+        )
+        self._run.stage(
+            "agreement",
+            inputs=[self._train_file, models.policy],
+            outputs=[folder / "train.jsonl"],
+            make=lambda: write_problems(folder / "train.jsonl", agree(work, problems, folder / "solutions").problems),
+        )
+        self._train_file = folder / "train.jsonl"
 
     @cached_property
     def _train(self) -> list[Problem]:
@@ -200,7 +232,7 @@ class Evolution:
             ),
         )
 
-    def _is_promoted(self, candidate: Models, incumbent: Models) -> bool:
+    def is_promoted(self, candidate: Models, incumbent: Models) -> bool:
         """Decide by the validation problems, and write it down."""
         folders = [self._measurements.validate(models) for models in (candidate, incumbent)]
         decision = decide(*map(_solved, folders), tolerance=self._recipe.evaluation.tolerance)
@@ -222,7 +254,14 @@ class Evolution:
     def _measure(self, made: Sequence[Models], best: Models) -> None:
         """Everything that the report tells but the rounds did not need."""
         if best.policy_round:
-            self._measurements.calibrate(best)
+            validated = self._measurements.calibrate(best)
+            final = self._run.path / "final"
+            self._run.stage(
+                "final",
+                inputs=[validated, *model_folders(best)],
+                outputs=[final],
+                make=lambda: write_final(best, validated, final),
+            )
         self._measurements.test(made, best)
         self._measurements.cross(made)
         if best.policy_round:
