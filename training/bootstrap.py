@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from search.format import prompt_segments
 from server.bundle.folders import bundled_models, is_model
@@ -74,11 +75,11 @@ def find_model(name: str) -> Path:
         return bundled_models().policy
     if is_model(Path(name)):
         return Path(name)
-    from huggingface_hub import snapshot_download
+    import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name))
+        return Path(cast(Any, huggingface_hub).snapshot_download(name))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise RecipeError(
             f"the model {name} is no folder with a config.json, and cannot be downloaded ({error}); name a model folder"
