@@ -143,6 +143,12 @@ class Training(_Settings):
             raise ValueError("give exactly one of batch_tokens and batch_examples")
         return self
 
+    @model_validator(mode="after")
+    def _shards_whole_models_only(self) -> Self:
+        if self.lora is not None and "--use_fsdp" in (self.launch or ()):
+            raise ValueError("lora does not go with --use_fsdp: launch it without, or train all weights")
+        return self
+
 
 class Bootstrap(_Settings):
     """The policy that makes the rollouts of round 1."""

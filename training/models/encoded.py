@@ -9,6 +9,7 @@ along one solution.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path as FilePath
 
 import numpy as np
@@ -101,8 +102,8 @@ class RewardExamples:
         """Tokens of each path's problem."""
         records = np.load(folder / "records.npy")
         self.records = records[np.argsort(records["unit"], kind="stable")]
-        ends = np.flatnonzero(np.diff(self.records["unit"], append=-1)) + 1
-        self.units = [slice(start, end) for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)]
+        starts = np.flatnonzero(np.diff(self.records["unit"], prepend=-1)).tolist()
+        self.units = [slice(start, end) for start, end in pairwise([*starts, len(records)])]
 
     def sizes(self) -> list[Size]:
         """For the plan of batches."""

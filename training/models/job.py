@@ -29,6 +29,10 @@ class WorkOfAnotherJob(Exception):
     """The work folder was begun for another job; the message says what to do."""
 
 
+class NoExamples(Exception):
+    """There is nothing to train on; the message says whether examples were left out."""
+
+
 class LaunchFailed(Exception):
     """A process of `accelerate launch` failed; its own messages are above this one."""
 
@@ -106,6 +110,8 @@ def _begin(job: Job, write_examples: Callable[[Path], Mapping[str, int]]) -> Non
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     counts = write_examples(new)
+    if not counts["examples"]:
+        raise NoExamples(f"no example for the {job.kind}: of all, {counts['left_out']} are longer than max_length")
     fields = {
         "kind": job.kind,
         "start": str(job.start.resolve()),

@@ -157,7 +157,7 @@ def _arguments(settings: Training, batches: int, work: Path, *, seed: int) -> Tr
     arguments.gradient_accumulation_steps = settings.accumulate // processes
     arguments._n_gpu = min(1, arguments.n_gpu)  # noqa: SLF001  # else it splits each batch over all that it sees
     updates = math.ceil(math.ceil(batches / processes) / arguments.gradient_accumulation_steps)
-    arguments.warmup_steps = max(1, round(settings.warmup * updates)) if settings.warmup else 0
+    arguments.warmup_steps = round(settings.warmup * updates)
     if settings.schedule == "trapezoid":
         decay = min(updates - arguments.warmup_steps, round(settings.decay * updates))
         arguments.lr_scheduler_type = "warmup_stable_decay"
