@@ -79,7 +79,7 @@ def merged(model: nn.Module, weights: dict[str, Tensor]) -> PreTrainedModel:
     """A model with the trained weights, in bfloat16, without adapters."""
     model.load_state_dict(weights)
     whole = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model  # type: ignore[operator]
-    return whole.to(torch.bfloat16)  # type: ignore[return-value]
+    return _in_bfloat16(whole)  # type: ignore[arg-type]
 
 
 def save_policy(model: PreTrainedModel, start: Path, folder: Path) -> None:
@@ -120,9 +120,16 @@ def training_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def save_for_serving(model: nn.Module, folder: Path) -> None:
+def save_for_serving(model: PreTrainedModel, folder: Path) -> None:
     """Write bfloat16 weights and the configuration in the standard layout."""
-    model.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[operator]
+    _in_bfloat16(model).save_pretrained(folder)
+
+
+def _in_bfloat16(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with rounded weights. Its frequencies of positions stay exact, as they are when it is opened again."""
+    for weight in model.parameters():
+        weight.data = weight.data.to(torch.bfloat16)
+    return model
 
 
 def _copy_tokenizer(source: Path, folder: Path) -> None:
