@@ -195,7 +195,7 @@ class Evolution:
                     {problem_id: problem_id for problem_id in solved},
                     changed,
                     processes=self._recipe.engine.processes,
-                    concurrency=8,
+                    concurrency=self._recipe.engine.concurrency,
                     label=f"{files.name} perturbed",
                 ),
             )

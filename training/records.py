@@ -49,6 +49,7 @@ def write_records(path: Path, records: Iterable[dict[str, Any]]) -> None:
 
 def write_json(path: Path, content: object) -> None:
     """Write one JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     partial.rename(path)
