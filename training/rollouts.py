@@ -11,13 +11,15 @@ import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from search import Budget, NodeOutcome, SearchConfig, Tree, Values, load, save
+from search import Budget, SearchConfig, Tree, Values, load, save
+from training.examples.labels import count_outcomes
 from training.problems.grader import Grader
 from training.problems.problem import Problem
 from training.recipe import Engine, Round, Search
-from training.searcher import open_searcher
+from training.searcher import Searcher, open_searcher
 from training.workers import Result, Results, run_work
 
 
@@ -64,26 +66,25 @@ class RollOut:
     async def open(self) -> AsyncGenerator[Callable[[Wanted], Awaitable[Result]]]:
         """See `training.workers.Work`."""
         ppm = self.ppm if self.settings.values is Values.PPM else None
-        config = SearchConfig(
-            candidates=self.settings.candidates,
-            max_depth=self.search.max_depth,
-            exploration=self.search.exploration,
-            values=self.settings.values,
-        )
         async with open_searcher(self.policy, ppm, engine=self.engine, settings=self.search) as searcher:
-            grader = Grader(searcher.equality)
+            yield partial(self.make_tree, searcher=searcher, grader=Grader(searcher.equality))
 
-            async def make_tree(wanted: Wanted) -> Result:
-                found = await searcher.search(
-                    wanted.problem.question,
-                    config=config,
-                    budget=Budget(trajectories=wanted.trajectories),
-                    seed=seed_of(self.seed, wanted.key),
-                    judge=LabelJudge(grader, wanted.problem),
-                )
-                return {"right": _right(found.tree), "tree": _packed(found.tree)}
-
-            yield make_tree
+    async def make_tree(self, wanted: Wanted, *, searcher: Searcher, grader: Grader) -> Result:
+        """One search against the label of the problem."""
+        found = await searcher.search(
+            wanted.problem.question,
+            config=SearchConfig(
+                candidates=self.settings.candidates,
+                max_depth=self.search.max_depth,
+                exploration=self.search.exploration,
+                values=self.settings.values,
+            ),
+            budget=Budget(trajectories=wanted.trajectories),
+            seed=seed_of(self.seed, wanted.key),
+            judge=LabelJudge(grader, wanted.problem),
+        )
+        outcomes = count_outcomes(wanted.problem.id, [found.tree], label=wanted.problem.label)
+        return {"right": outcomes.right, "tree": _packed(found.tree)}
 
 
 def roll_out(work: RollOut, problems: Sequence[Problem], folder: Path) -> None:
@@ -111,25 +112,22 @@ def roll_out(work: RollOut, problems: Sequence[Problem], folder: Path) -> None:
 
 
 class Trees(Mapping[str, Sequence[Tree]]):
-    """The trees of a round by problem id, read from disk when asked for."""
+    """The trees of a round by problem id, in the order of their numbers; read from disk when asked for."""
 
     def __init__(self, folder: Path) -> None:
         self._results = Results(folder)
-        self._ids = [key.removesuffix("#0") for key in self._results if key.endswith("#0")]
+        self._keys: dict[str, list[str]] = {}
+        for key in sorted(self._results, key=lambda key: int(key.rpartition("#")[2])):
+            self._keys.setdefault(key.rpartition("#")[0], []).append(key)
 
     def __getitem__(self, problem_id: str) -> Sequence[Tree]:
-        trees: list[Tree] = []
-        while (key := _key(problem_id, len(trees))) in self._results:
-            trees.append(_unpacked(self._results[key]["tree"]))
-        if not trees:
-            raise KeyError(problem_id)
-        return trees
+        return [_unpacked(self._results[key]["tree"]) for key in self._keys[problem_id]]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._ids)
+        return iter(self._keys)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._keys)
 
 
 def seed_of(*parts: object) -> int:
@@ -150,14 +148,6 @@ def _is_solved(problem: Problem, results: Results, *, trees: int) -> bool:
     """Whether one of the first `trees` trees has a right trajectory."""
     keys = (_key(problem.id, number) for number in range(trees))
     return any(results[key]["right"] for key in keys if key in results)
-
-
-def _right(tree: Tree) -> int:
-    """Right trajectories."""
-    return sum(
-        node.outcome is NodeOutcome.ANSWERED and node.terminal_value == 1.0 and node.ends_trajectory is not None
-        for node in tree.nodes
-    )
 
 
 def _packed(tree: Tree) -> str:
