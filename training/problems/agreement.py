@@ -5,6 +5,7 @@ the solutions; here the bootstrap policy does). That answer becomes the label, w
 an exact label pass untouched.
 """
 
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from training.recipe import Agreement, Engine, Label, Search
 from training.rollouts import seed_of
 from training.searcher import open_searcher
 from training.workers import Result, Results, run_work
+
+logger = logging.getLogger(__name__)
 
 
 class Answers(NamedTuple):
@@ -73,7 +76,9 @@ def agree(work: Solve, problems: Sequence[Problem], folder: Path) -> Agreed:
         )
     results = Results(folder)
     found = {name: [Answers(*answers) for answers in results[name]["answers"]] for name in doubtful}
-    return decided(problems, found, work.settings)
+    agreed = decided(problems, found, work.settings)
+    logger.info("agreement: left out %d of %d problems with an agreed label", len(agreed.left_out), len(doubtful))
+    return agreed
 
 
 def decided(problems: Sequence[Problem], found: Mapping[str, Sequence[Answers]], settings: Agreement) -> Agreed:

@@ -1,6 +1,6 @@
 """Run records: what a run folder holds about its rounds and measurements, for the report. Only reads.
 
-    problems/train.jsonl    problems and their groups
+    problems/train.jsonl    problems and their groups; agreement/train.jsonl in its place where there is one
     round-N/labels.jsonl    how the rollouts of each problem ended
     round-N/promotion.json  whether the models of the round replaced the ones before them
     evaluation/*/           measurements, each with an about.json
@@ -115,7 +115,8 @@ def _size(evaluation: Evaluation) -> tuple[int, int, int]:
 
 def read_run(run: Path) -> RunRecords:
     """Read what is there."""
-    problems = run / "problems" / "train.jsonl"
+    agreed = run / "agreement" / "train.jsonl"
+    problems = agreed if agreed.exists() else run / "problems" / "train.jsonl"
     groups = {one.id: one.group for one in read_problems(problems)} if problems.exists() else {}
     manifest = _read_json(run / "manifest.json")
     return RunRecords(

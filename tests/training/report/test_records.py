@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tests.training.report.a_run import write_run
 from training.evaluation.solutions import Method
+from training.problems.problem import read_problems, write_problems
 from training.records import write_json
 from training.report.records import read_run
 
@@ -23,6 +24,14 @@ def test_a_run_is_read_whole(tmp_path: Path) -> None:
     assert records.seconds == {"problems": 2.0, "round-1/policy": 3600.0}
     assert len(records.evaluations) == 3 * (1 + 3 + 2) + 2
     assert (records.best_round, records.further_splits()) == (2, ["harder"])
+
+
+def test_problems_without_agreement_are_not_counted(tmp_path: Path) -> None:
+    write_run(tmp_path, problems=4)
+    file = tmp_path / "problems" / "train.jsonl"
+    kept = read_problems(file)[:3]
+    write_problems(tmp_path / "agreement" / "train.jsonl", kept)
+    assert list(read_run(tmp_path).groups) == [problem.id for problem in kept]
 
 
 def test_a_round_is_its_largest_measurement_with_its_own_ppm(tmp_path: Path) -> None:
