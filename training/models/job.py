@@ -93,11 +93,12 @@ def model_folder(job: Job, report: Mapping[str, Any]) -> Generator[Path]:
 
 @contextmanager
 def whole_folder(target: Path) -> Generator[Path]:
-    """A folder that appears under its name only once it is complete."""
+    """A folder that appears under its name only once it is complete, in the place of an older one."""
     partial_folder = target.with_name(target.name + ".partial")
     shutil.rmtree(partial_folder, ignore_errors=True)
     partial_folder.mkdir(parents=True)
     yield partial_folder
+    shutil.rmtree(target, ignore_errors=True)
     partial_folder.rename(target)
 
 

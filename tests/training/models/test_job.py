@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from training.models.job import Job, LaunchFailed, NoExamples, WorkOfAnotherJob, do, model_folder, read_job
+from training.models.job import (
+    Job,
+    LaunchFailed,
+    NoExamples,
+    WorkOfAnotherJob,
+    do,
+    model_folder,
+    read_job,
+    whole_folder,
+)
 from training.models.sequences import SequenceWriter
 from training.recipe import Training
 
@@ -113,3 +122,10 @@ def test_a_failed_launch_is_named(tmp_path: Path, start: Path) -> None:
     settings = Training(learning_rate=1e-3, batch_examples=1, launch=("--no_such_option",))
     with pytest.raises(LaunchFailed, match="--no_such_option ended with status"):
         do(job_of(tmp_path, start, settings), write_examples, train)
+
+
+def test_a_whole_folder_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        with whole_folder(tmp_path / "model") as folder:
+            (folder / name).touch()
+    assert [file.name for file in (tmp_path / "model").iterdir()] == ["second"]
