@@ -9,7 +9,7 @@ from that policy. They replace the best ones unless they solve fewer validation 
 time; the same command goes on from the last finished item.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,7 @@ from training.records import read_records, read_trajectories, write_json
 from training.release import write_final
 from training.report.report import write_report
 from training.rollouts import RollOut, roll_out, seed_of, training_seed
-from training.round_files import RoundFiles, write_labels, write_pairs, write_solutions, write_values
+from training.round_files import RoundFiles, pair_files, write_labels, write_pairs, write_solutions, write_values
 from training.run_folder import RunFolder, open_run
 from training.workers import run_work
 
@@ -129,7 +129,7 @@ class Evolution:
             outputs=[files["labels.jsonl"]],
             make=lambda: write_labels(self._train, files),
         )
-        self._learn_policy(files, settings, base)
+        self._learn_policy(files, base)
         self._learn_ppm(files)
         return Models(policy=files["policy"], ppm=files["ppm"], policy_round=files.number, ppm_round=files.number)
 
@@ -149,7 +149,12 @@ class Evolution:
             make=lambda: roll_out(work, self._train, files["trees"]),
         )
 
-    def _learn_policy(self, files: RoundFiles, settings: Round, base: Path) -> None:
+    def _trusted(self, files: RoundFiles) -> list[Problem]:
+        """The training problems that the models of the round learn from."""
+        drop_doubtful = self._recipe.rounds[files.number - 1].drop_doubtful
+        return files.trusted(self._train) if drop_doubtful else self._train
+
+    def _learn_policy(self, files: RoundFiles, base: Path) -> None:
         earlier = [before["solutions.jsonl"] for before in files.earlier]
         demonstrations = self._run.path / "bootstrap" / "demonstrations.jsonl"
         self._run.stage(
@@ -157,11 +162,10 @@ class Evolution:
             inputs=[files["trees"], files["labels.jsonl"], *earlier],
             outputs=[files["solutions.jsonl"]],
             make=lambda: write_solutions(
-                self._train,
+                self._trusted(files),
                 files,
                 demonstrations=demonstrations,
                 settings=self._recipe.examples,
-                drop_doubtful=settings.drop_doubtful,
             ),
         )
         self._run.stage(
@@ -180,8 +184,8 @@ class Evolution:
 
     def _learn_ppm(self, files: RoundFiles) -> None:
         settings, changed = self._recipe.examples, files["perturbed"]
-        if settings.perturbed:
-            solved = [problem_id for problem_id, found in files.read_labels().items() if found.right]
+        solved = [problem_id for problem_id, found in files.read_labels().items() if found.right]
+        if settings.perturbed and solved:
             self._run.stage(
                 f"{files.name}/perturbed",
                 inputs=[files["trees"]],
@@ -203,12 +207,9 @@ class Evolution:
             f"{files.name}/pairs",
             inputs=[files["trees"], *([changed] if settings.perturbed else [])],
             outputs=[files["pairs.jsonl"]],
-            make=lambda: write_pairs(self._train, files, settings),
+            make=lambda: write_pairs(self._trusted(files), files, settings),
         )
-        used = [files["pairs.jsonl"]]
-        if settings.earlier_rounds:
-            used += [before["pairs.jsonl"] for before in files.earlier]
-        self._train_reward_model(files, "ppm", used, read_pair, train_ppm)
+        self._train_reward_model(files, "ppm", pair_files(files, settings), read_pair, train_ppm)
 
     def _train_reward_model(
         self,
@@ -224,13 +225,21 @@ class Evolution:
             outputs=[files[kind]],
             make=lambda: train(
                 files["policy"],
-                (read(record) for file in examples for record in read_records(file)),
+                self._read_trusted(files, examples, read),
                 self._recipe.ppm,
                 work=files[f"{kind}.work"],
                 out=files[kind],
                 seed=training_seed(self._recipe.seed, files.name, kind),
             ),
         )
+
+    def _read_trusted(
+        self, files: RoundFiles, examples: Sequence[Path], read: Callable[[Mapping[str, object]], Example]
+    ) -> Iterator[Example]:
+        """The examples, those of earlier rounds too, of the problems that the round learns from."""
+        trusted = {problem.id for problem in self._trusted(files)}
+        records = (record for file in examples for record in read_records(file))
+        return (read(record) for record in records if record["problem_id"] in trusted)
 
     def is_promoted(self, candidate: Models, incumbent: Models) -> bool:
         """Decide by the validation problems, and write it down."""
@@ -275,7 +284,7 @@ class Evolution:
             f"{files.name}/values",
             inputs=[files["trees"]],
             outputs=[files["steps.jsonl"], files["outcomes.jsonl"]],
-            make=lambda: write_values(self._train, files),
+            make=lambda: write_values(self._trusted(files), files),
         )
         if "pqm" in self._recipe.baselines:
             self._train_reward_model(files, "pqm", [files["steps.jsonl"]], read_value, train_pqm)

@@ -83,8 +83,12 @@ class RollOut:
             seed=seed_of(self.seed, wanted.key),
             judge=LabelJudge(grader, wanted.problem),
         )
-        outcomes = count_outcomes(wanted.problem.id, [found.tree], label=wanted.problem.label)
-        return {"right": outcomes.right, "tree": _packed(found.tree)}
+        return tree_result(wanted.problem, found.tree)
+
+
+def tree_result(problem: Problem, tree: Tree) -> Result:
+    """What is kept of a tree."""
+    return {"right": count_outcomes(problem.id, [tree], label=problem.label).right, "tree": _packed(tree)}
 
 
 def roll_out(work: RollOut, problems: Sequence[Problem], folder: Path) -> None:

@@ -5,9 +5,8 @@ labels.jsonl      what the trajectories of each problem came to
 solutions.jsonl   what the policy learns from
 perturbed/        right steps with one change that spoils the result, found by running them
 pairs.jsonl       what the PPM learns from
-values.jsonl      the same trees as targets for the reward models that the PPM is compared with
+steps.jsonl, outcomes.jsonl   what the reward models that the PPM is compared with learn from
 policy/ ppm/ pqm/ orm/   the models, ready to be served
-validation/       how they do on the validation problems
 promotion.json    whether they replace the models before them
 """
 
@@ -63,6 +62,11 @@ class RoundFiles:
         """Outcomes by problem id."""
         return {found.problem_id: found for found in map(read_outcomes, read_records(self["labels.jsonl"]))}
 
+    def trusted(self, problems: Sequence[Problem]) -> list[Problem]:
+        """The problems whose label is not doubtful after this round's rollouts."""
+        labels = self.read_labels()
+        return [problem for problem in problems if not labels[problem.id].is_doubtful]
+
 
 def write_labels(problems: Sequence[Problem], files: RoundFiles) -> None:
     """Count the outcomes of every problem."""
@@ -71,14 +75,12 @@ def write_labels(problems: Sequence[Problem], files: RoundFiles) -> None:
 
 
 def write_solutions(
-    problems: Sequence[Problem], files: RoundFiles, *, demonstrations: Path, settings: Examples, drop_doubtful: bool
+    problems: Sequence[Problem], files: RoundFiles, *, demonstrations: Path, settings: Examples
 ) -> None:
     """Choose what the policy learns from; `demonstrations` may be absent. Raises `NothingToLearnFrom`."""
-    labels = files.read_labels()
     own = {
         problem.id: solutions(problem, trees, settings, source=files.name)
         for problem, trees in files.read_trees(problems)
-        if not (drop_doubtful and labels[problem.id].is_doubtful)
     }
     earlier = [_by_problem(before["solutions.jsonl"]) for before in files.earlier]
     given = _by_problem(demonstrations)
@@ -98,8 +100,14 @@ def _by_problem(file: Path) -> Mapping[str, Sequence[Trajectory]]:
     return found
 
 
+def pair_files(files: RoundFiles, settings: Examples) -> list[Path]:
+    """What the PPM learns from: the pairs of the round, and where the recipe wants it those of the rounds before."""
+    rounds = [files, *files.earlier] if settings.earlier_rounds else [files]
+    return [one["pairs.jsonl"] for one in rounds]
+
+
 def write_pairs(problems: Sequence[Problem], files: RoundFiles, settings: Examples) -> None:
-    """Choose what the PPM learns from: pairs of the trees, and perturbed ones. Raises `NothingToLearnFrom`."""
+    """Choose pairs of the trees, and perturbed ones. Raises `NothingToLearnFrom` where the PPM has no pair at all."""
     changed = Results(files["perturbed"])
 
     def found() -> Iterator[dict[str, Any]]:
@@ -109,7 +117,7 @@ def write_pairs(problems: Sequence[Problem], files: RoundFiles, settings: Exampl
                 yield from changed[problem.id]["pairs"]
 
     write_records(files["pairs.jsonl"], found())
-    if files["pairs.jsonl"].stat().st_size == 0:
+    if not any(file.stat().st_size for file in pair_files(files, settings)):
         raise NothingToLearnFrom(
             f"{files.name} has no problem with right and wrong trajectories, so no pair; "
             "use harder problems, or a higher temperature"
