@@ -18,7 +18,7 @@ from training.recipe import Recipe
 from training.run_folder import RunFolder
 
 _COMPARED = (Method.MCTS, Method.MAJORITY, Method.BEST_OF_N, Method.STEP_BEAM, Method.GREEDY)
-"""What the best models are measured by."""
+"""What the best models are measured by; without a PPM, by the methods that need none."""
 
 
 class Measurements:
@@ -54,7 +54,8 @@ class Measurements:
         for models in rounds:
             settings = replace(self._whole, methods=(_search(models), Method.GREEDY))
             if models.policy_round == best.policy_round:
-                settings = replace(settings, methods=_COMPARED)
+                compared = _COMPARED if models.ppm is not None else (*settings.methods, Method.MAJORITY)
+                settings = replace(settings, methods=compared)
             elif models.policy_round != 0:
                 settings = replace(settings, trajectories=self._recipe.evaluation.round_trajectories)
             self._measure(f"round-{models.policy_round}", "test", models, settings)
@@ -71,7 +72,7 @@ class Measurements:
         self._measure(rival.ppm_kind, "test", rival, settings)
 
     def cross(self, rounds: Sequence[Models]) -> None:
-        """Every policy with every PPM, on every so manieth test problem."""
+        """Every policy with every PPM, on some of the test problems."""
         settings = replace(self._whole, trajectories=self._recipe.evaluation.matrix_trajectories)
         for models in rounds:
             for other in rounds:
