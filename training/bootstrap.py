@@ -49,13 +49,17 @@ class Start:
 def make_start(recipe: Recipe, run: RunFolder, models: Path | None) -> Start:
     """Make what the recipe asks for; or copy `models`, a folder with `policy`, and with `ppm` if there is one.
 
-    Raises `RecipeError` where a model cannot be found.
+    Raises `RecipeError` where a model or the file of solutions cannot be read, and where a run that began with `models`
+    goes on without, or the other way round.
     """
+    _check_models(run, models)
     folder = run.path / "bootstrap"
     policy, ppm = folder / "policy", None
     if models is not None:
         ppm = folder / "ppm" if (models / "ppm").exists() else None
         _copy_models(run, models, policy, ppm)
+        if recipe.examples.demonstrations == "unsolved":
+            _keep_solutions(recipe, run)
     elif recipe.bootstrap.kind == "teacher":
         _train_pupil(recipe, run, policy)
     elif recipe.bootstrap.kind == "solutions":
@@ -67,6 +71,14 @@ def make_start(recipe: Recipe, run: RunFolder, models: Path | None) -> Start:
         policy = _start_model(recipe, run)
     base = policy if recipe.base == "bootstrap" else _start_model(recipe, run)
     return Start(base=base, models=Models(policy=policy, ppm=ppm, policy_round=0, ppm_round=0 if ppm else None))
+
+
+def _check_models(run: RunFolder, models: Path | None) -> None:
+    """One kind of start would write over the other's models."""
+    if models is None and "bootstrap/models" in run.stages:
+        raise RecipeError(f"{run.path} began with the models of another folder; name it again with --models")
+    if models is not None and "bootstrap/policy" in run.stages:
+        raise RecipeError(f"{run.path} makes its first policy itself; leave out --models, or begin another run")
 
 
 def find_model(name: str) -> Path:
@@ -111,18 +123,32 @@ def _copy_models(run: RunFolder, models: Path, policy: Path, ppm: Path | None) -
     run.stage("bootstrap/models", outputs=targets, make=copy)
 
 
-def _train_on_solutions(recipe: Recipe, run: RunFolder, policy: Path) -> None:
-    settings = recipe.bootstrap
-    assert settings.file is not None
-    assert settings.training is not None
-    file, training, start = settings.file, settings.training, _start_model(recipe, run)
-    kept = run.path / "bootstrap" / "demonstrations.jsonl"
+def _keep_solutions(recipe: Recipe, run: RunFolder) -> Path:
+    """A copy of the solutions that the recipe names."""
+    file, kept = recipe.bootstrap.file, run.path / "bootstrap" / "demonstrations.jsonl"
+    assert file is not None
     run.stage(
         "bootstrap/demonstrations",
         inputs=[file],
         outputs=[kept],
-        make=lambda: write_trajectories(kept, read_trajectories(file)),
+        make=lambda: write_trajectories(kept, _read_solutions(file)),
     )
+    return kept
+
+
+def _read_solutions(file: Path) -> list[Trajectory]:
+    try:
+        return list(read_trajectories(file))
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        raise RecipeError(
+            f"{file} holds no solutions ({error!r}); expected JSON lines of training.records.Trajectory"
+        ) from error
+
+
+def _train_on_solutions(recipe: Recipe, run: RunFolder, policy: Path) -> None:
+    training = recipe.bootstrap.training
+    assert training is not None
+    kept, start = _keep_solutions(recipe, run), _start_model(recipe, run)
     run.stage(
         "bootstrap/policy",
         inputs=[kept, start],

@@ -275,16 +275,20 @@ class Recipe(_Settings):
     policy: Training
     ppm: Training
     baselines: tuple[Literal["pqm", "orm"], ...] = ("pqm", "orm")
-    """Reward models that are trained in the last round from the same data, for comparison."""
+    """Reward models that are trained on the trees of the best round, for comparison."""
     engine: Engine = Engine()
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
-    def _first_round_needs_no_ppm(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.rounds[0].values is Values.PPM:
             raise ValueError("rounds[0] has values ppm, and there is no PPM before round 1: use terminal_guided")
         if self.start == "scratch" and (self.bootstrap.kind != "teacher" or self.base != "bootstrap"):
             raise ValueError("start scratch needs a bootstrap of kind teacher, and base bootstrap")
+        if self.bootstrap.kind == "few_shot" and self.base != "start":
+            raise ValueError("bootstrap of kind few_shot needs base start: its model does not know the step format")
+        if self.examples.demonstrations == "unsolved" and self.bootstrap.kind != "solutions":
+            raise ValueError("demonstrations unsolved needs a bootstrap of kind solutions, whose file holds them")
         return self
 
 

@@ -51,6 +51,11 @@ class RunFolder:
         self._manifest_file = path / "manifest.json"
         self._manifest: dict[str, Any] = _read(self._manifest_file) or {}
 
+    @property
+    def stages(self) -> frozenset[str]:
+        """Names of the stages that were begun, now or earlier."""
+        return frozenset(self._manifest)
+
     def stage(
         self, name: str, *, inputs: Sequence[Path] = (), outputs: Sequence[Path], make: Callable[[], object]
     ) -> None:

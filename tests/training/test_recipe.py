@@ -38,6 +38,14 @@ def test_rollouts_and_candidates_are_those_of_the_paper(name: str) -> None:
     assert [settings.candidates for settings in recipe.rounds] == [5, 8, 8, 16]
 
 
+def test_the_batches_of_the_paper_are_those_of_appendix_a() -> None:
+    recipe = read_recipe("paper")
+    sizes = [(settings.batch_examples or 0) * settings.accumulate for settings in (recipe.policy, recipe.ppm)]
+    assert sizes == [128, 512]
+    for settings in (recipe.policy, recipe.ppm):
+        assert "--use_fsdp" in (settings.launch or ())
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
@@ -48,6 +56,12 @@ def test_rollouts_and_candidates_are_those_of_the_paper(name: str) -> None:
         ("batch_tokens = 2048", "", "exactly one of batch_tokens and batch_examples"),
         ('[bootstrap]\nkind = "start"', '[bootstrap]\nkind = "solutions"', "solutions needs training and file"),
         ('start = "bundle"', 'start = "scratch"', "start scratch needs a bootstrap of kind teacher"),
+        (
+            'base = "start"\n\n[bootstrap]\nkind = "start"',
+            'base = "bootstrap"\n\n[bootstrap]\nkind = "few_shot"\nmodel = "m"',
+            "few_shot needs base start",
+        ),
+        ("perturbed = 1", 'demonstrations = "unsolved"', "demonstrations unsolved needs a bootstrap of kind solutions"),
         (", count = 6", "", "families need a count"),
     ],
 )
