@@ -9,12 +9,14 @@ from that policy. They replace the best ones unless they solve fewer validation 
 time; the same command goes on from the last finished item.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from search import Values
 from training.bootstrap import make_start
 from training.evaluation.measure import Models, read_measured
 from training.examples.preferences import read_pair
@@ -35,6 +37,8 @@ from training.rollouts import RollOut, roll_out, seed_of, training_seed
 from training.round_files import RoundFiles, pair_files, write_labels, write_pairs, write_solutions, write_values
 from training.run_folder import RunFolder, open_run
 from training.workers import run_work
+
+logger = logging.getLogger(__name__)
 
 
 def evolve(recipe: Recipe, path: Path, *, models: Path | None = None, accept_changes: bool = False) -> None:
@@ -134,6 +138,9 @@ class Evolution:
         return Models(policy=files["policy"], ppm=files["ppm"], policy_round=files.number, ppm_round=files.number)
 
     def _roll_out(self, files: RoundFiles, settings: Round, best: Models) -> None:
+        if best.ppm is None and settings.values is Values.PPM:
+            logger.warning("%s: no PPM was promoted yet, so its rollouts are terminal-guided", files.name)
+            settings = settings.model_copy(update={"values": Values.TERMINAL_GUIDED})
         work = RollOut(
             policy=best.policy,
             ppm=best.ppm,
