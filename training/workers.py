@@ -15,7 +15,6 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from multiprocessing import get_context
@@ -251,8 +250,3 @@ async def run_concurrently(items: Iterable[Item], work: Callable[[Item], Awaitab
     async with asyncio.TaskGroup() as group:
         for _ in range(concurrency):
             group.create_task(worker())
-
-
-def worker_pool(processes: int) -> ProcessPoolExecutor:
-    """Processes started afresh."""
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
