@@ -34,7 +34,7 @@ from training.records import read_records, read_trajectories, write_json
 from training.release import write_final
 from training.report.report import write_report
 from training.rollouts import RollOut, roll_out, seed_of, training_seed
-from training.round_files import RoundFiles, pair_files, write_labels, write_pairs, write_solutions, write_values
+from training.round_files import RoundFiles, write_labels, write_pairs, write_solutions, write_values
 from training.run_folder import RunFolder, open_run
 from training.workers import run_work
 
@@ -216,7 +216,8 @@ class Evolution:
             outputs=[files["pairs.jsonl"]],
             make=lambda: write_pairs(self._trusted(files), files, settings),
         )
-        self._train_reward_model(files, "ppm", pair_files(files, settings), read_pair, train_ppm)
+        used = [one["pairs.jsonl"] for one in files.learnt_from(settings)]
+        self._train_reward_model(files, "ppm", used, read_pair, train_ppm)
 
     def _train_reward_model(
         self,
@@ -285,19 +286,26 @@ class Evolution:
                 self._measurements.compare(best, rival)
 
     def _rivals(self, best: Models) -> list[Models]:
-        """Train the recipe's other reward models on the trees of the best round."""
+        """Train the recipe's other reward models on the trees that the best PPM learnt from."""
         files = self._files(best)
+        used = files.learnt_from(self._recipe.examples) if self._recipe.baselines else []
+        for one in used:
+            self._write_values(one)
+        if "pqm" in self._recipe.baselines:
+            steps = [one["steps.jsonl"] for one in used]
+            self._train_reward_model(files, "pqm", steps, read_value, train_pqm)
+        if "orm" in self._recipe.baselines:
+            outcomes = [one["outcomes.jsonl"] for one in used]
+            self._train_reward_model(files, "orm", outcomes, read_value, train_orm)
+        return [replace(best, ppm=files[kind], ppm_kind=kind) for kind in self._recipe.baselines]
+
+    def _write_values(self, files: RoundFiles) -> None:
         self._run.stage(
             f"{files.name}/values",
             inputs=[files["trees"]],
             outputs=[files["steps.jsonl"], files["outcomes.jsonl"]],
             make=lambda: write_values(self._trusted(files), files),
         )
-        if "pqm" in self._recipe.baselines:
-            self._train_reward_model(files, "pqm", [files["steps.jsonl"]], read_value, train_pqm)
-        if "orm" in self._recipe.baselines:
-            self._train_reward_model(files, "orm", [files["outcomes.jsonl"]], read_value, train_orm)
-        return [replace(best, ppm=files[kind], ppm_kind=kind) for kind in self._recipe.baselines]
 
 
 def _solved(folder: Path) -> dict[str, bool]:

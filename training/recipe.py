@@ -221,7 +221,7 @@ class Examples(_Settings):
     """Changes per problem to a right step, of one number or operator or of two variables. Those that spoil the result
     give pairs for the PPM."""
     earlier_rounds: bool = False
-    """Whether pairs of earlier rounds are used again (the paper: no)."""
+    """Whether reward models learn from the trees of earlier rounds again (the paper: no)."""
     demonstrations: Literal["none", "unsolved"] = "none"
     """unsolved: the bootstrap's demonstration stands in for problems that no round has solved yet."""
 
@@ -275,7 +275,7 @@ class Recipe(_Settings):
     policy: Training
     ppm: Training
     baselines: tuple[Literal["pqm", "orm"], ...] = ("pqm", "orm")
-    """Reward models that are trained on the trees of the best round, for comparison."""
+    """Reward models that are trained on the trees that the best PPM learnt from, for comparison."""
     engine: Engine = Engine()
     evaluation: Evaluation = Evaluation()
 

@@ -49,6 +49,10 @@ class RoundFiles:
         """The rounds before, the latest first."""
         return [RoundFiles(self.run, number) for number in range(self.number - 1, 0, -1)]
 
+    def learnt_from(self, settings: Examples) -> list["RoundFiles"]:
+        """The rounds whose trees reward models learn from: this one, and where the recipe wants it those before."""
+        return [self, *self.earlier] if settings.earlier_rounds else [self]
+
     def __getitem__(self, name: str) -> Path:
         """A file or folder of the round."""
         return self.run / self.name / name
@@ -100,12 +104,6 @@ def _by_problem(file: Path) -> Mapping[str, Sequence[Trajectory]]:
     return found
 
 
-def pair_files(files: RoundFiles, settings: Examples) -> list[Path]:
-    """What the PPM learns from: the pairs of the round, and where the recipe wants it those of the rounds before."""
-    rounds = [files, *files.earlier] if settings.earlier_rounds else [files]
-    return [one["pairs.jsonl"] for one in rounds]
-
-
 def write_pairs(problems: Sequence[Problem], files: RoundFiles, settings: Examples) -> None:
     """Choose pairs of the trees, and perturbed ones. Raises `NothingToLearnFrom` where the PPM has no pair at all."""
     changed = Results(files["perturbed"])
@@ -117,7 +115,7 @@ def write_pairs(problems: Sequence[Problem], files: RoundFiles, settings: Exampl
                 yield from changed[problem.id]["pairs"]
 
     write_records(files["pairs.jsonl"], found())
-    if not any(file.stat().st_size for file in pair_files(files, settings)):
+    if not any(used["pairs.jsonl"].stat().st_size for used in files.learnt_from(settings)):
         raise NothingToLearnFrom(
             f"{files.name} has no problem with right and wrong trajectories, so no pair; "
             "use harder problems, or a higher temperature"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def kill_when(folder: Path, moment: Callable[[], bool]) -> None:
     run.wait()
 
 
-def stages(folder: Path) -> dict[str, dict[str, object]]:
+def stages(folder: Path) -> dict[str, dict[str, Any]]:
     file = folder / "manifest.json"
     return json.loads(file.read_text()) if file.exists() else {}
 
@@ -82,6 +83,14 @@ def test_smoke_finishes_every_stage_of_four_rounds(whole: Path) -> None:
     for section in ("Coverage", "pass@1", "PQM", "ORM", "ECE"):
         assert section in report
     assert sum(1 for _ in (whole / "plots").glob("*.png")) >= 3
+
+
+def test_rivals_learn_from_the_same_rounds_as_the_ppm(whole: Path) -> None:
+    done = stages(whole)
+    best = max(int(name.split("/")[0].removeprefix("round-")) for name in done if name.endswith("/values"))
+    for kind, file in (("ppm", "pairs"), ("pqm", "steps"), ("orm", "outcomes")):
+        read = {f"round-{number}/{file}.jsonl" for number in range(1, best + 1)}
+        assert set(done[f"round-{best}/{kind}"]["inputs"]) == {*read, f"round-{best}/policy"}
 
 
 @pytest.mark.parametrize("number", [1, 4])

@@ -15,7 +15,6 @@ from training.records import Trajectory, appending, read_records, read_trajector
 from training.round_files import (
     NothingToLearnFrom,
     RoundFiles,
-    pair_files,
     write_labels,
     write_pairs,
     write_solutions,
@@ -69,6 +68,8 @@ def test_rounds_know_their_names_and_the_rounds_before(tmp_path: Path) -> None:
     assert files["trees"] == tmp_path / "round-3" / "trees"
     assert [before.name for before in files.earlier] == ["round-2", "round-1"]
     assert RoundFiles(tmp_path, 1).earlier == []
+    assert files.learnt_from(Examples()) == [files]
+    assert files.learnt_from(Examples(earlier_rounds=True)) == [files, *files.earlier]
 
 
 def test_labels_count_every_problem_in_its_order(tmp_path: Path) -> None:
@@ -181,10 +182,8 @@ def test_pairs_of_earlier_rounds_are_enough_where_used(tmp_path: Path) -> None:
     write_pairs([MEDIUM], a_round(tmp_path, 1), SETTINGS)
     files, again = a_round(tmp_path, 2), Examples(earlier_rounds=True)
     write_pairs([EASY, HARD], files, again)
-    assert pair_files(files, again) == [files["pairs.jsonl"], RoundFiles(tmp_path, 1)["pairs.jsonl"]]
     with pytest.raises(NothingToLearnFrom):
         write_pairs([EASY, HARD], files, SETTINGS)
-    assert pair_files(files, SETTINGS) == [files["pairs.jsonl"]]
 
 
 def test_rivals_learn_steps_and_outcomes_of_the_same_trees(tmp_path: Path) -> None:
