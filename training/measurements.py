@@ -1,4 +1,4 @@
-"""Measurements of a finished run: which models are measured on which problems, by which methods.
+"""Measurements: which models of a run are measured on which problems, by which methods.
 
 evaluation/calibration/       validation problems: what the confidence is fitted on
 evaluation/round-N/           test problems: greedy and MCTS of every round; of the best models all methods
