@@ -32,7 +32,7 @@ class Size:
     prompt: int
     """Tokens before the first one to learn from."""
     count: int = 1
-    """What it counts as under a limit on examples: pairs of one node count one each."""
+    """What it counts as under a limit on examples: pairs of one problem count one each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 Paths are tokenised by the serving engine's own renderer, so that a model is trained on exactly the text that it will be
 given. An example that does not fit is left out and counted: cutting it would remove the step to be learnt or judged.
 
-Reward examples come in units, which stay in one batch because they share rows: the pairs of one node, and the steps
+Reward examples come in units, which stay in one batch because they share rows: the pairs of one problem, and the steps
 along one solution.
 """
 
@@ -26,7 +26,8 @@ from training.models.sequences import Sequences, SequenceWriter, packed_rows
 from training.records import Trajectory
 
 MAX_PAIRS_TOGETHER = 16
-"""Pairs in one unit: more than two against two, and few enough that batches stay mixed."""
+"""Pairs in one unit: most of a problem's, since a long path holds the rows of shorter ones (a quarter of the tokens of
+units of single nodes), and few enough that batches stay mixed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +133,18 @@ class RewardWriter:
         self._paths, self._prompts = SequenceWriter(), list[int]()
         self._indices: dict[tuple[int, ...], int] = {}
         self._records: list[tuple[int, int, float, float, int]] = []
+        self._unit, self._problem_id, self._room = -1, "", 0
         self.left_out = 0
 
     def __len__(self) -> int:
         return len(self._records)
 
     def add(self, record: Pair | Valued) -> None:
-        """Pairs of one node should follow each other."""
+        """Pairs of one problem should follow each other."""
         if isinstance(record, Pair):
             better, worse = self._index(record.better), self._index(record.worse)
             if better is not None and worse is not None:
-                self._records.append((better, worse, 0.0, record.weight, self._unit_of_pair(better, worse)))
+                self._records.append((better, worse, 0.0, record.weight, self._unit_of_pair(record)))
                 return
         elif (path := self._index(record.path)) is not None:
             self._records.append((path, -1, record.target, record.weight, -1))
@@ -168,10 +170,8 @@ class RewardWriter:
             self._prompts.append(len(self._tokens.encode_prompt(path.problem)))
         return self._indices[token_ids]
 
-    def _unit_of_pair(self, better: int, worse: int) -> int:
-        if not self._records:
-            return 0
-        unit = self._records[-1][4]
-        together = [record for record in self._records[-MAX_PAIRS_TOGETHER:] if record[4] == unit]
-        shares = any({better, worse} & set(record[:2]) for record in together)
-        return unit if shares and len(together) < MAX_PAIRS_TOGETHER else unit + 1
+    def _unit_of_pair(self, pair: Pair) -> int:
+        if pair.problem_id != self._problem_id or not self._room:
+            self._unit, self._problem_id, self._room = self._unit + 1, pair.problem_id, MAX_PAIRS_TOGETHER
+        self._room -= 1
+        return self._unit

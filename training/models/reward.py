@@ -31,7 +31,7 @@ _SCORED_TOGETHER = 64
 def train_ppm(
     policy: Path, pairs: Iterable[Pair], settings: Training, *, work: Path, out: Path, seed: int
 ) -> RewardReport:
-    """A process preference model; pairs of one node should follow each other. Goes on where it was stopped."""
+    """A process preference model; pairs of one problem should follow each other. Goes on where it was stopped."""
     job = Job(kind=RewardKind.PPM, start=policy, settings=settings, seed=seed, work=work, out=out)
     return _train(job, pairs)
 

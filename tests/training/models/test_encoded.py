@@ -12,6 +12,7 @@ from server.engines.rendering import PathTokens, StepTokenizer
 from training.examples.preferences import Pair
 from training.examples.values import Valued
 from training.models.encoded import (
+    MAX_PAIRS_TOGETHER,
     Example,
     PolicyExamples,
     RewardExamples,
@@ -51,8 +52,8 @@ def path(*texts: str, problem: str = "What is twice 7?") -> SearchPath:
     return SearchPath(problem=problem, steps=tuple(steps))
 
 
-def pair(better: SearchPath, worse: SearchPath, weight: float = 1.0) -> Pair:
-    return Pair(better=better, worse=worse, weight=weight, problem_id="p")
+def pair(better: SearchPath, worse: SearchPath, weight: float = 1.0, problem_id: str = "p") -> Pair:
+    return Pair(better=better, worse=worse, weight=weight, problem_id=problem_id)
 
 
 def written(
@@ -113,13 +114,21 @@ def test_paths_are_written_once_and_long_ones_left_out(tokenizer: StepTokenizer,
     assert read.records["weight"].tolist() == [1.0, 0.5]
 
 
-def test_pairs_that_share_paths_are_one_unit(tokenizer: StepTokenizer, tmp_path: Path) -> None:
+def test_pairs_of_one_problem_are_one_unit(tokenizer: StepTokenizer, tmp_path: Path) -> None:
     good, bad = ([path(f"\n{name} = {n}\n") for n in range(2)] for name in ("good", "bad"))
-    other = pair(path("\nx = 1\n"), path("\nx = 2\n"))
     node = [pair(one, two, weight=0.25) for one in good for two in bad]
-    written(tokenizer, tmp_path, [*node, other])
+    deeper = [pair(path("\ngood = 0\n", "\nprint(0)\n"), path("\ngood = 0\n", "\nprint(1)\n"))]
+    other = [pair(path("\nx = 1\n"), path("\nx = 2\n"), problem_id="q")]
+    written(tokenizer, tmp_path, [*node, *deeper, *other])
     sizes = RewardExamples(tmp_path).sizes()
-    assert [(size.rows, size.count) for size in sizes] == [(4, 4), (2, 1)]
+    # The deeper paths begin with a good one, which needs no row of its own.
+    assert [(size.rows, size.count) for size in sizes] == [(5, 5), (2, 1)]
+
+
+def test_a_problem_with_many_pairs_is_several_units(tokenizer: StepTokenizer, tmp_path: Path) -> None:
+    many = [pair(path(f"\na = {n}\n"), path(f"\nb = {n}\n")) for n in range(MAX_PAIRS_TOGETHER + 3)]
+    written(tokenizer, tmp_path, many)
+    assert [size.count for size in RewardExamples(tmp_path).sizes()] == [MAX_PAIRS_TOGETHER, 3]
 
 
 def test_values_along_one_solution_share_a_row(tokenizer: StepTokenizer, tmp_path: Path) -> None:

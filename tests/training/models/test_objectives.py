@@ -56,11 +56,11 @@ def reward_objective(
 
 
 def pairs(*weights: float) -> list[Pair]:
-    """Pairs without a path in common."""
+    """Pairs of different problems, without a path in common."""
     sides = [(path(TEXTS[0]), path(TEXTS[1])), (path(TEXTS[2]), path(TEXTS[3]))]
     return [
-        Pair(better=better, worse=worse, weight=weight, problem_id="p")
-        for (better, worse), weight in zip(sides, weights, strict=False)
+        Pair(better=better, worse=worse, weight=weight, problem_id=f"p{index}")
+        for index, ((better, worse), weight) in enumerate(zip(sides, weights, strict=False))
     ]
 
 
