@@ -12,9 +12,9 @@ from opentelemetry.trace import Tracer
 from starlette.types import ASGIApp
 
 from server.http.access import Authentication, Cors
+from server.http.errors import answer_errors
 from server.http.layers import AccessLog, RequestIds, SecurityHeaders, Traces, UnreadBodies
 from server.http.openapi import complete_document
-from server.http.problems import answer_errors_as_problems
 from server.http.routes import make_router
 from server.observability.tracing import NO_TRACER
 from server.settings.api_keys import read_api_keys
@@ -32,7 +32,7 @@ def create_app(solver: Solver, settings: Settings, *, tracer: Tracer = NO_TRACER
         redoc_url=None,
         redirect_slashes=False,
     )
-    answer_errors_as_problems(api)
+    answer_errors(api)
     api.include_router(make_router(solver, settings))
     framework_document = api.openapi
     api.openapi = cache(lambda: complete_document(framework_document(), settings))

@@ -10,8 +10,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.http.errors import send_refusal
 from server.http.layers import Layer
-from server.http.problems import send_problem
 from server.observability.tracing import REQUEST_ID, TRACE_HEADERS
 from server.settings.api_keys import ApiKeys
 from server.solving.refusals import Refusal, RefusalKind
@@ -33,7 +33,7 @@ class Authentication(Layer):
         if owner is None and scope["path"] not in OPEN_PATHS:
             reason = "the API key is not one of this server's" if shown else "no API key was sent"
             detail = f"{reason}; send one as Authorization: Bearer <key>, or as X-API-Key: <key>"
-            await send_problem(Refusal(RefusalKind.UNAUTHORIZED, detail), scope, receive, send)
+            await send_refusal(Refusal(RefusalKind.UNAUTHORIZED, detail), scope, receive, send)
             return
         scope.setdefault("state", {})["client"] = owner
         await self.app(scope, receive, send)
@@ -69,7 +69,7 @@ class Cors(CORSMiddleware):
         try:
             await super().__call__(scope, receive, send)
         except Refusal as refusal:
-            await send_problem(refusal, scope, receive, send)
+            await send_refusal(refusal, scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """The framework's response. Raises a `Refusal` where the framework refuses."""

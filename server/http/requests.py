@@ -1,4 +1,6 @@
-"""Requests: reads the body of a request within limits, and makes the search request with the operator's defaults."""
+"""Requests: reads the body of a request within limits, makes the search request with the operator's defaults, and
+notices when the client leaves.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -148,3 +150,19 @@ def _with_body(request: Request, body: bytes) -> Request:
         return await request.receive()
 
     return Request(request.scope, receive)
+
+
+async def unless_client_leaves(work: Coroutine[Any, Any, Value], request: Request) -> Value | None:
+    """What the work returns; None if the client leaves before. Ends the work then."""
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(work)
+        leaving = group.create_task(_client_leaves(request))
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (working, leaving):
+            task.cancel()
+    return None if working.cancelled() else working.result()
+
+
+async def _client_leaves(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,17 +1,15 @@
 """Routes: the HTTP endpoints. A handler checks, asks the solver, watches the search and answers; it never runs one."""
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
 from server.http.layers import client_of
 from server.http.openapi import CANCEL_RESPONSES, METRICS_RESPONSES, READYZ_RESPONSES, SOLVE_RESPONSES
-from server.http.problems import problem_response
-from server.http.requests import CLIENT_LEFT, bounded_route, search_request
+from server.http.requests import CLIENT_LEFT, bounded_route, search_request, unless_client_leaves
 from server.http.responses import json_bytes, response_body
 from server.http.schemas import Cancellation, Health, Models, Readiness, SolveRequest, Version
-from server.http.streams import EventStream
+from server.http.streams import EventStream, SolveFrames
 from server.observability.metrics import CONTENT_TYPE
 from server.observability.version import running_version
 from server.settings.settings import Settings
@@ -36,7 +34,8 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
             client=client_of(request.scope),
         )
         if body.stream:
-            return EventStream(running.watch(events=True), request, heartbeat_s=settings.heartbeat_s)
+            frames = SolveFrames(running, request)
+            return EventStream(running.watch(events=True), frames, heartbeat_s=settings.heartbeat_s)
         return await _response(running.watch(), request)
 
     @router.post("/solve/{search_id}/cancel", responses=CANCEL_RESPONSES)
@@ -90,22 +89,11 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
 async def _response(watcher: Watcher, request: Request) -> Response:
     """Wait for the end of the search, or for the client to leave."""
     try:
-        async with asyncio.TaskGroup() as group:
-            ending = group.create_task(watcher.search.ending())
-            leaving = group.create_task(_client_leaves(request))
-            await asyncio.wait({ending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (ending, leaving):
-                task.cancel()
+        ending = await unless_client_leaves(watcher.search.ending(), request)
     finally:
         watcher.leave()
-    if ending.cancelled():
+    if ending is None:
         return Response(status_code=CLIENT_LEFT)
-    outcome = ending.result()
-    if isinstance(outcome, Refusal):
-        return problem_response(outcome, request)
-    return Response(await response_body(outcome), media_type="application/json")
-
-
-async def _client_leaves(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    if isinstance(ending, Refusal):
+        raise ending
+    return Response(await response_body(ending), media_type="application/json")

@@ -1,4 +1,6 @@
-"""Streams: one search as server-sent events, from the first event to the result.
+"""Streams: one search as server-sent events, from the first event to the result. `Frames` says how they are written.
+
+`POST /solve` sends
 
     search_started, then node, trajectory and answer_changed as they come, then done or error
 
@@ -8,18 +10,19 @@ too slow for its events misses some: see `server.solving.searches.Watcher`.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterable, Iterator
-from typing import NamedTuple, assert_never, cast
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol, assert_never, cast
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from search import AnswerChanged, Event, NodeAdded, SearchStarted, TrajectoryFinished
-from server.http.problems import internal_error, problem_details
+from server.http.errors import internal_error
+from server.http.problems import problem_details
 from server.http.responses import json_bytes, response_body
 from server.solving.refusals import Refusal
-from server.solving.searches import RunningSearch, Watcher
+from server.solving.searches import FinishedSearch, RunningSearch, Watcher
 
 HEARTBEAT = b": heartbeat\n\n"
 """A comment, which every reader of event streams skips; keeps proxies from closing a silent connection."""
@@ -32,12 +35,32 @@ class ServerEvent(NamedTuple):
     payload: dict[str, object]
 
 
+class Frames(Protocol):
+    """How one search is written to a stream. Every method returns whole frames."""
+
+    def opening(self) -> bytes:
+        """What goes out at once: proxies and clients take a stream for open only after its first byte."""
+        ...
+
+    def events(self, events: Sequence[Event]) -> bytes:
+        """Some events, oldest first."""
+        ...
+
+    async def result(self, finished: FinishedSearch) -> bytes:
+        """The end of a search with a result."""
+        ...
+
+    def error(self, refusal: Refusal) -> bytes:
+        """The end of a search without one."""
+        ...
+
+
 class EventStream(StreamingResponse):
     """The search as an event stream. The watcher leaves however the response ends."""
 
-    def __init__(self, watcher: Watcher, request: Request, *, heartbeat_s: float) -> None:
+    def __init__(self, watcher: Watcher, frames: Frames, *, heartbeat_s: float) -> None:
         super().__init__(
-            stream_frames(watcher, request, heartbeat_s=heartbeat_s),
+            stream_frames(watcher, frames, heartbeat_s=heartbeat_s),
             media_type="text/event-stream",
             headers={"cache-control": "no-cache, no-store", "x-accel-buffering": "no"},
         )
@@ -52,12 +75,9 @@ class EventStream(StreamingResponse):
             self._watcher.leave()
 
 
-async def stream_frames(watcher: Watcher, request: Request, *, heartbeat_s: float) -> AsyncGenerator[bytes]:
-    """The frames for one watcher of events, with a heartbeat whenever there was nothing to send for that long.
-
-    A first heartbeat goes out at once: proxies and clients take the stream for open only after its first byte.
-    """
-    yield HEARTBEAT
+async def stream_frames(watcher: Watcher, frames: Frames, *, heartbeat_s: float) -> AsyncGenerator[bytes]:
+    """The frames for one watcher of events, with a heartbeat whenever there was nothing to send for that long."""
+    yield frames.opening()
     while True:
         try:
             async with asyncio.timeout(heartbeat_s):
@@ -68,17 +88,41 @@ async def stream_frames(watcher: Watcher, request: Request, *, heartbeat_s: floa
         if not events:
             break
         # All that one expansion has added goes out in one chunk, not in one each.
-        yield b"".join(_event_frame(event, watcher.search) for event in events)
+        yield frames.events(events)
     ending = await watcher.search.ending()
     if isinstance(ending, Refusal):
-        yield _error_frame(ending, request)
+        yield frames.error(ending)
         return
     try:
-        body = await response_body(ending)
+        last = await frames.result(ending)
     except Exception:
-        yield _error_frame(internal_error(), request)
+        yield frames.error(internal_error())
         raise  # the server logs it
-    yield frame("done", body)
+    yield last
+
+
+class SolveFrames:
+    """The named events of `POST /solve`."""
+
+    def __init__(self, running: RunningSearch, request: Request) -> None:
+        self._running = running
+        self._request = request
+
+    def opening(self) -> bytes:
+        """See `Frames`."""
+        return HEARTBEAT
+
+    def events(self, events: Sequence[Event]) -> bytes:
+        """See `Frames`."""
+        return b"".join(_event_frame(event, self._running) for event in events)
+
+    async def result(self, finished: FinishedSearch) -> bytes:
+        """See `Frames`."""
+        return frame("done", await response_body(finished))
+
+    def error(self, refusal: Refusal) -> bytes:
+        """See `Frames`."""
+        return frame("error", json_bytes(problem_details(refusal, self._request).model_dump(exclude_none=True)))
 
 
 def frame(name: str, line: bytes) -> bytes:
@@ -94,10 +138,6 @@ def read_frames(lines: Iterable[str]) -> Iterator[ServerEvent]:
             name = line.removeprefix("event: ")
         elif line.startswith("data: "):
             yield ServerEvent(name, cast("dict[str, object]", json.loads(line.removeprefix("data: "))))
-
-
-def _error_frame(refusal: Refusal, request: Request) -> bytes:
-    return frame("error", json_bytes(problem_details(refusal, request).model_dump(exclude_none=True)))
 
 
 def _event_frame(event: Event, running: RunningSearch) -> bytes:

@@ -10,7 +10,7 @@ from fastapi import Request
 
 from server.http.responses import json_bytes
 from server.http.schemas import SolveResponse
-from server.http.streams import HEARTBEAT, ServerEvent, frame, read_frames, stream_frames
+from server.http.streams import HEARTBEAT, ServerEvent, SolveFrames, frame, read_frames, stream_frames
 from server.parts.fakes import FAKE_MODELS, GatedPolicy, fake_parts, opening
 from server.settings.settings import Settings
 from server.solving.admission import Ticket
@@ -95,7 +95,7 @@ async def test_a_response_that_cannot_be_made_is_an_error_event() -> None:
             total_s=0.0,
         )
     )
-    frames = stream_frames(watcher, REQUEST, heartbeat_s=60.0)
+    frames = stream_frames(watcher, SolveFrames(running, REQUEST), heartbeat_s=60.0)
     assert await anext(frames) == HEARTBEAT
     (event,) = _events((await anext(frames)).decode())
     assert (event.name, event.payload["type"]) == ("error", "urn:rstar:problem:internal-error")
@@ -108,7 +108,7 @@ async def test_a_silent_search_gives_a_heartbeat() -> None:
     async with serve(opening(fake_parts(policy=policy))) as served, asyncio.timeout(10):
         running = served.solver.start(a_request(PROBLEM), search_id="s1")
         watcher = running.watch(events=True)
-        async with aclosing(stream_frames(watcher, REQUEST, heartbeat_s=0.01)) as frames:
+        async with aclosing(stream_frames(watcher, SolveFrames(running, REQUEST), heartbeat_s=0.01)) as frames:
             assert await anext(frames) == HEARTBEAT
             assert (await anext(frames)).startswith(b"event: search_started")
             assert await anext(frames) == HEARTBEAT
@@ -135,7 +135,7 @@ async def test_a_client_that_never_reads_misses_events_but_no_answer() -> None:
         watcher = running.watch(events=True)
         await running.ending()
         assert watcher.dropped > 0
-        stream = [chunk async for chunk in stream_frames(watcher, REQUEST, heartbeat_s=60.0)]
+        stream = [chunk async for chunk in stream_frames(watcher, SolveFrames(running, REQUEST), heartbeat_s=60.0)]
     assert len(stream) <= 258
     assert _events(b"".join(stream).decode())[-1].name == "done"
 
