@@ -63,7 +63,9 @@ def run_work(
     finished = Results(folder)
     missing = [(key, item) for key, item in items.items() if key not in finished]
     started_s = time.monotonic()
-    if processes == 1:
+    if not missing:
+        pass  # nothing is opened
+    elif processes == 1:
         _do_here(work, missing, folder, concurrency=concurrency, label=label)
     else:
         _do_in_workers(work, missing, folder, processes=processes, concurrency=concurrency, label=label)

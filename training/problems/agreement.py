@@ -63,7 +63,10 @@ class Solve:
 
 
 def agree(work: Solve, problems: Sequence[Problem], folder: Path) -> Agreed:
-    """Solve the problems with an `agreed` label that `folder` has no solutions of, then decide on all."""
+    """Solve the problems with an `agreed` label that `folder` has no solutions of, then decide on all.
+
+    Raises `ValueError` where no problem is left.
+    """
     doubtful = {problem.id: problem for problem in problems if problem.label is Label.AGREED}
     if doubtful:
         run_work(
@@ -77,6 +80,12 @@ def agree(work: Solve, problems: Sequence[Problem], folder: Path) -> Agreed:
     results = Results(folder)
     found = {name: [Answers(*answers) for answers in results[name]["answers"]] for name in doubtful}
     agreed = decided(problems, found, work.settings)
+    if not agreed.problems:
+        raise ValueError(
+            f"no training problem is left: for none of {len(doubtful)} with an agreed label do "
+            f"{work.settings.at_least} of {work.settings.solutions} solutions agree. Add problems with exact labels, "
+            "begin with a better policy, or lower problems.agreement.at_least"
+        )
     logger.info("agreement: left out %d of %d problems with an agreed label", len(agreed.left_out), len(doubtful))
     return agreed
 

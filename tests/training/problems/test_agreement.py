@@ -8,6 +8,7 @@ from server.bundle.folders import bundled_models
 from training.problems.agreement import Answers, Solve, agree, agreed_answer, decided
 from training.problems.problem import Problem
 from training.recipe import Agreement, Engine, Label, Search
+from training.records import appending
 
 
 def problem(name: str, answer: str = "", *, label: Label = Label.AGREED, question: str = "?") -> Problem:
@@ -38,6 +39,14 @@ def test_exact_labels_pass_and_agreed_answers_replace_others() -> None:
     agreed = decided(problems, found, Agreement())
     assert [(one.id, one.answer) for one in agreed.problems] == [("a", "7"), ("b", "1"), ("c", "6")]
     assert agreed.left_out == ["d"]
+
+
+def test_a_run_without_any_agreement_says_what_to_do(tmp_path: Path) -> None:
+    work = Solve(policy=tmp_path, settings=Agreement(), search=Search(), engine=Engine(processes=1), seed=1)
+    with appending(tmp_path / "part-0.jsonl") as append:
+        append({"key": "a", "result": {"answers": [["7", 2], ["8", 1]]}})
+    with pytest.raises(ValueError, match=r"for none of 1 with an agreed label do 3 of 10 .* lower problems.agreement"):
+        agree(work, [problem("a")], tmp_path)
 
 
 @pytest.mark.slow
