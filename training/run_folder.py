@@ -87,7 +87,9 @@ class RunFolder:
         write_json(self._manifest_file, self._manifest)
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.path).as_posix() if path.is_relative_to(self.path) else path.as_posix()
+        """Files outside the run are told apart by their last two names: another machine has them elsewhere."""
+        inside = path.is_relative_to(self.path)
+        return (path.relative_to(self.path) if inside else Path(*path.absolute().parts[-2:])).as_posix()
 
     def _check(self, stage: str, recorded: Mapping[str, str], found: Mapping[str, str]) -> None:
         changed = sorted(name for name in {*recorded, *found} if recorded.get(name) != found.get(name))

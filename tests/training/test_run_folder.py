@@ -94,6 +94,23 @@ def test_a_changed_file_of_a_finished_stage_is_named(tmp_path: Path, file: str) 
         upper(run, [])
 
 
+def test_inputs_from_outside_may_lie_elsewhere_on_another_machine(tmp_path: Path) -> None:
+    made: list[str] = []
+    run_path = tmp_path / "run"
+    for place in ("here", "there"):
+        policy = tmp_path / place / "models" / "policy"
+        write(policy, "weights")
+        with open_run(run_path, RECIPE) as run:
+
+            def make(place: str = place) -> None:
+                made.append(place)
+                write(run_path / "out", "made")
+
+            run.stage("one", inputs=[policy], outputs=[run_path / "out"], make=make)
+    assert made == ["here"]
+    assert list(json.loads((run_path / "manifest.json").read_text())["one"]["inputs"]) == ["models/policy"]
+
+
 def test_a_changed_recipe_is_named_and_accepted_if_asked(tmp_path: Path) -> None:
     with open_run(tmp_path, RECIPE):
         pass
