@@ -74,10 +74,12 @@ def whole_lines(path: Path, *, start: int = 0) -> Iterator[tuple[int, bytes]]:
 def appending(path: Path) -> Generator[Callable[[dict[str, Any]], None]]:
     """A function that adds one record at the end, on disk when it returns; removes a line cut off by a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        file.seek(0)
-        whole = file.read()
-        file.truncate(whole.rfind(b"\n") + 1)
+    end = 0
+    if path.exists():
+        for start, line in whole_lines(path):
+            end = start + len(line)
+    with path.open("ab") as file:
+        file.truncate(end)
 
         def append(record: dict[str, Any]) -> None:
             file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")

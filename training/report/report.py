@@ -56,7 +56,10 @@ def _head(records: RunRecords) -> str:
     if best is not None:
         lines.append(f"The best models are those of round {best}.")
     if changes := records.about.get("changes"):
-        lines.append(f"The run went on {len(changes)} times after code, recipe or libraries had changed: see run.json.")
+        lines.append(
+            f"The run went on {len(changes)} times after code, recipe or libraries had changed; `changes` in run.json, "
+            "or in the manifest.json of a release, names them."
+        )
     return "\n".join(lines) + "\n"
 
 
