@@ -117,7 +117,7 @@ def _by_loop(model: torch.nn.Module, setting: Setting, work: Path) -> None:
         ]
         weight = torch.stack([batch["weight"] for batch in batches]).sum()
         for batch in batches:
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.precision == "bfloat16"):
                 loss = objective.loss(model, batch) / weight
             loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -74,10 +74,9 @@ async def open_searcher(
 ) -> AsyncGenerator[Searcher]:
     """Load the models and start the processes; everything ends with the context.
 
-    The torch engine computes on one thread: an offline run keeps the cores busy with one searcher per core. In bfloat16
-    it generates about a third more tokens a second on large batches, at the price of exact repetition.
+    The torch engine computes on one thread: an offline run keeps the cores busy with one searcher per core.
     """
-    engine, settings = engine or Engine(precision="float32"), settings or Search()
+    engine, settings = engine or Engine(), settings or Search()
     sampling = Sampling(
         temperature=settings.temperature, top_p=settings.top_p, max_step_tokens=settings.max_step_tokens
     )

@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from search import Budget, SearchConfig
+from benchmarks.load.server_process import BUNDLED, started
 from server.bundle.folders import ModelFolders
 from server.engines.calibration import read_calibration
 from training.evaluation.measure import Models
@@ -23,7 +24,6 @@ from training.evolve import Evolution
 from training.problems.problem import read_problems
 from training.recipe import read_recipe
 from training.run_folder import RunFolder, content_hash, open_run
-from training.searcher import open_searcher
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -94,15 +94,17 @@ def test_rivals_learn_from_the_same_rounds_as_the_ppm(whole: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 4])
-async def test_the_models_of_a_round_can_be_served(whole: Path, number: int) -> None:
+def test_the_models_of_a_round_can_be_served(whole: Path, number: int) -> None:
     folder = whole / f"round-{number}"
     problem = read_problems(whole / "problems" / "test.jsonl")[0]
-    async with open_searcher(folder / "policy", folder / "ppm") as searcher:
-        found = await searcher.search(
-            problem.question, config=SearchConfig(candidates=4), budget=Budget(trajectories=4), seed=1
-        )
-    assert found.answers
-    assert all(found.tree[node].score is not None for node in found.best_path)
+    settings = {"policy_model": folder / "policy", "ppm_model": folder / "ppm"}
+    with started(BUNDLED, settings) as server, httpx.Client(base_url=server.url, timeout=120) as client:
+        while client.get("/readyz").status_code != httpx.codes.OK:
+            time.sleep(0.1)
+        asked = {"problem": problem.question, "trajectories": 4, "seed": 1, "search": {"candidates": 4}}
+        found = client.post("/solve", json=asked).raise_for_status().json()
+    assert found["answer"] is not None
+    assert all(step["score"] is not None for step in found["steps"])
 
 
 def test_the_final_models_hold_the_fit_of_their_confidence(whole: Path) -> None:

@@ -117,7 +117,7 @@ def _work(arguments: argparse.Namespace) -> Measuring:
         assert url is not None
         source = ServerSource(url=url.rstrip("/"), candidates=arguments.candidates, api_key_file=arguments.api_key_file)
     else:
-        engine = Engine(processes=arguments.processes, concurrency=arguments.concurrency, precision="float32")
+        engine = Engine(processes=arguments.processes, concurrency=arguments.concurrency)
         source = LocalSource(models=models, measurement=measurement, engine=engine)
     return Measuring(source, measurement)
 

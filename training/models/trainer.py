@@ -132,7 +132,7 @@ def _arguments(settings: Training, batches: int, work: Path, *, seed: int) -> Tr
         output_dir=str(work),
         seed=seed,
         use_cpu=not torch.cuda.is_available(),
-        bf16=True,
+        bf16=settings.precision == "bfloat16",
         per_device_train_batch_size=1,
         num_train_epochs=1,
         train_sampling_strategy="sequential",
