@@ -302,7 +302,7 @@ class Evolution:
     def _write_values(self, files: RoundFiles) -> None:
         self._run.stage(
             f"{files.name}/values",
-            inputs=[files["trees"]],
+            inputs=[files["trees"], files["labels.jsonl"]],
             outputs=[files["steps.jsonl"], files["outcomes.jsonl"]],
             make=lambda: write_values(self._trusted(files), files),
         )

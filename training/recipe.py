@@ -223,8 +223,8 @@ class Examples(_Settings):
     perturbed: NonNegativeInt = 0
     """Changes per problem to a right step, of one number or operator or of two variables. Those that spoil the result
     give pairs for the PPM."""
-    earlier_rounds: bool = False
-    """Whether reward models learn from the trees of earlier rounds again (the paper: no)."""
+    earlier_rounds: NonNegativeInt = 0
+    """Rounds before this one whose trees reward models learn from again (the paper: none)."""
     demonstrations: Literal["none", "unsolved"] = "none"
     """unsolved: the bootstrap's demonstration stands in for problems that no round has solved yet."""
 
@@ -254,7 +254,7 @@ class Evaluation(_Settings):
     trajectories: PositiveInt = 64
     """Of one MCTS with the first and the best models; smaller budgets are read off its answers on the way."""
     round_trajectories: PositiveInt = 16
-    """The same with the models of the other rounds."""
+    """The same with the models of the other rounds, and on further test sets."""
     candidates: PositiveInt = 8
     matrix_trajectories: PositiveInt = 8
     """Budget of each policy with each PPM."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from search import Tree
-from training.examples.labels import Outcomes, count_outcomes, outcomes_record, read_outcomes
+from training.examples.labels import Difficulty, Outcomes, count_outcomes, outcomes_record, read_outcomes
 from training.examples.preferences import pair_record, pairs
 from training.examples.solutions import solutions, with_fallbacks
 from training.examples.values import outcome_values, step_values, value_record
@@ -50,8 +50,8 @@ class RoundFiles:
         return [RoundFiles(self.run, number) for number in range(self.number - 1, 0, -1)]
 
     def learnt_from(self, settings: Examples) -> list["RoundFiles"]:
-        """The rounds whose trees reward models learn from: this one, and where the recipe wants it those before."""
-        return [self, *self.earlier] if settings.earlier_rounds else [self]
+        """The rounds whose trees reward models learn from: this one, and those just before that the recipe wants."""
+        return [self, *self.earlier[: settings.earlier_rounds]]
 
     def __getitem__(self, name: str) -> Path:
         """A file or folder of the round."""
@@ -123,7 +123,12 @@ def write_pairs(problems: Sequence[Problem], files: RoundFiles, settings: Exampl
 
 
 def write_values(problems: Sequence[Problem], files: RoundFiles) -> None:
-    """Write what the reward models that the PPM is compared with learn from, out of the same trees."""
+    """Write what the reward models that the PPM is compared with learn from: the trees of medium problems.
+
+    Easy and hard ones give the PPM no pairs of trajectories either.
+    """
+    labels = files.read_labels()
+    medium = [problem for problem in problems if labels[problem.id].difficulty is Difficulty.MEDIUM]
     for name, values in (("steps.jsonl", step_values), ("outcomes.jsonl", outcome_values)):
-        found = (one for problem, trees in files.read_trees(problems) for one in values(problem.id, trees))
+        found = (one for problem, trees in files.read_trees(medium) for one in values(problem.id, trees))
         write_records(files[name], map(value_record, found))
