@@ -17,7 +17,7 @@ from training.problems.problem import Problem, read_problems
 from training.recipe import Recipe
 from training.run_folder import RunFolder
 
-_COMPARED = (Method.MCTS, Method.MAJORITY, Method.BEST_OF_N, Method.STEP_BEAM, Method.GREEDY)
+_COMPARED = (Method.MCTS, Method.MAJORITY, Method.BEST_OF_N, Method.GREEDY)
 """What the best models are measured by; without a PPM, by the methods that need none."""
 
 
@@ -59,9 +59,11 @@ class Measurements:
             elif models.policy_round != 0:
                 settings = replace(settings, trajectories=self._recipe.evaluation.round_trajectories)
             self._measure(f"round-{models.policy_round}", "test", models, settings)
+        budget = self._recipe.evaluation.round_trajectories
         for name in self._recipe.problems.further:
             for models in (rounds[0], best):
-                settings = replace(self._whole, methods=(_search(models), Method.GREEDY), split=f"further/{name}")
+                methods = (_search(models), Method.GREEDY)
+                settings = replace(self._whole, methods=methods, trajectories=budget, split=f"further/{name}")
                 self._measure(f"{name}-round-{models.policy_round}", f"further/{name}", models, settings)
 
     def compare(self, best: Models, rival: Models) -> None:

@@ -185,7 +185,7 @@ def methods(records: RunRecords) -> Section:
         figures[f"{key}/tokens"] = cost.tokens
     text = (
         f"Round {best.policy_round} on test problems: share solved in per cent, and how much more `mcts` with the PPM "
-        "solves, paired, in points. Majority, best of n and step beam generate at least as many tokens on each problem "
+        "solves, paired, in points. Majority and best of n generate at least as many tokens on each problem "
         "as `mcts` with the PPM. So do searches with a PQM (trained on Q values) or an ORM (trained on outcomes).\n\n"
     )
     header = ["method", "problems", "share solved", "mcts minus this", "tokens"]
