@@ -280,10 +280,10 @@ class Evolution:
                 make=lambda: write_final(best, validated, final),
             )
         self._measurements.test(made, best)
-        self._measurements.cross(made)
         if best.policy_round:
             for rival in self._rivals(best):
                 self._measurements.compare(best, rival)
+        self._measurements.cross(made)
 
     def _rivals(self, best: Models) -> list[Models]:
         """Train the recipe's other reward models on the trees that the best PPM learnt from."""

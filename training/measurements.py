@@ -1,8 +1,8 @@
 """Measurements: which models of a run are measured on which problems, by which methods.
 
 evaluation/calibration/       validation problems: what the confidence is fitted on
-evaluation/round-N/           test problems: greedy and MCTS of every round; of the best models all methods
-evaluation/pqm/, orm/         the same with the reward models that the PPM is compared with, at equal tokens
+evaluation/round-N/           test problems: greedy of every round, MCTS of the first, all methods of the best models
+evaluation/pqm/, orm/         best of n with the reward models that the PPM is compared with, at equal tokens
 evaluation/policy-N-ppm-M/    some of the test problems: every policy with every PPM
 evaluation/NAME-round-N/      a further test set, with the first and the best models
 """
@@ -50,16 +50,19 @@ class Measurements:
         return self._measure("calibration", "validation", best, replace(self._whole, split="validation"))
 
     def test(self, rounds: Sequence[Models], best: Models) -> None:
-        """Greedy and search of every round on the test problems, every method with the best, and further sets."""
+        """Greedy of every round on the test problems, every method with the best models, and further sets.
+
+        The searches of the rounds in between are measured on the validation problems.
+        """
         for models in rounds:
             settings = replace(self._whole, methods=(_search(models), Method.GREEDY))
             if models.policy_round == best.policy_round:
                 compared = _COMPARED if models.ppm is not None else (*settings.methods, Method.MAJORITY)
                 settings = replace(settings, methods=compared)
             elif models.policy_round != 0:
-                settings = replace(settings, trajectories=self._recipe.evaluation.round_trajectories)
+                settings = replace(settings, methods=(Method.GREEDY,))
             self._measure(f"round-{models.policy_round}", "test", models, settings)
-        budget = self._recipe.evaluation.round_trajectories
+        budget = self._recipe.evaluation.further_trajectories
         for name in self._recipe.problems.further:
             for models in (rounds[0], best):
                 methods = (_search(models), Method.GREEDY)
@@ -68,9 +71,8 @@ class Measurements:
 
     def compare(self, best: Models, rival: Models) -> None:
         """Another reward model in the place of the PPM, at the tokens of the search with the PPM."""
-        methods = (Method.BEST_OF_N,) if rival.ppm_kind == "orm" else (Method.BEST_OF_N, Method.MCTS)
         prices = self._folder(f"round-{best.policy_round}")
-        settings = replace(self._whole, methods=methods, tokens_of=prices)
+        settings = replace(self._whole, methods=(Method.BEST_OF_N,), tokens_of=prices)
         self._measure(rival.ppm_kind, "test", rival, settings)
 
     def cross(self, rounds: Sequence[Models]) -> None:

@@ -253,8 +253,8 @@ class Evaluation(_Settings):
 
     trajectories: PositiveInt = 64
     """Of one MCTS with the first and the best models; smaller budgets are read off its answers on the way."""
-    round_trajectories: PositiveInt = 16
-    """The same with the models of the other rounds, and on further test sets."""
+    further_trajectories: PositiveInt = 16
+    """The same on further test sets."""
     candidates: PositiveInt = 8
     matrix_trajectories: PositiveInt = 8
     """Budget of each policy with each PPM."""

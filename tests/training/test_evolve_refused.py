@@ -61,7 +61,7 @@ def a_recipe(folder: Path) -> Recipe:
             "evaluation": {
                 "validation_trajectories": 1,
                 "trajectories": 2,
-                "round_trajectories": 1,
+                "further_trajectories": 1,
                 "candidates": 2,
                 "matrix_trajectories": 1,
                 "matrix_problems": 1,

@@ -37,7 +37,7 @@ RECIPE = Recipe.model_validate(
         "evaluation": {
             "validation_trajectories": 1,
             "trajectories": 3,
-            "round_trajectories": 2,
+            "further_trajectories": 2,
             "candidates": 2,
             "matrix_trajectories": 1,
             "matrix_problems": 2,
@@ -95,12 +95,12 @@ def test_every_measurement_has_a_folder_and_a_stage(run: RunFolder) -> None:
         ("validation-1", "validation", {Method.MCTS}, 1),
         ("calibration", "validation", {Method.MCTS}, 3),
         ("round-0", "test", {Method.MCTS_CONSTANT, Method.GREEDY}, 3),
-        ("round-1", "test", {Method.MCTS, Method.GREEDY}, 2),
+        ("round-1", "test", {Method.GREEDY}, 3),
         ("round-2", "test", ALL, 3),
         ("weak-round-0", "further/weak", {Method.MCTS_CONSTANT, Method.GREEDY}, 2),
         ("weak-round-2", "further/weak", {Method.MCTS, Method.GREEDY}, 2),
         ("policy-0-ppm-1", "test", {Method.MCTS}, 1),
-        ("pqm", "test", {Method.MCTS, Method.BEST_OF_N}, 3),
+        ("pqm", "test", {Method.BEST_OF_N}, 3),
         ("orm", "test", {Method.BEST_OF_N}, 3),
     ],
 )
