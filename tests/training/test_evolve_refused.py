@@ -103,7 +103,7 @@ def test_after_a_refused_round_the_models_before_it_search(run: Path) -> None:
         read = manifest[f"round-{number}/rollouts"]["inputs"]
         assert read == {
             "agreement/train.jsonl": content_hash(run / "agreement" / "train.jsonl"),
-            start.as_posix(): content_hash(start),
+            "bundle/policy": content_hash(start),
         }
 
 

@@ -30,7 +30,7 @@ def test_every_shipped_recipe_has_the_rounds_of_the_paper(name: str) -> None:
     assert recipe.rounds[3].passes[2].trees == 2
 
 
-@pytest.mark.parametrize("name", sorted({*NAMES} - {"smoke"}))
+@pytest.mark.parametrize("name", ["paper", "smol"])
 def test_rollouts_and_candidates_are_those_of_the_paper(name: str) -> None:
     recipe = read_recipe(name)
     budgets = [[one.trajectories for one in settings.passes] for settings in recipe.rounds]
