@@ -130,11 +130,16 @@ def _selected(read: _Read, source: ProblemSource) -> _Read:
     chosen = list(read.problems)
     if source.portion != "all":
         wants_held_out = source.portion == "held_out"
-        chosen = [problem for problem in chosen if (_digest(problem)[0] < _HELD_OUT_BYTES) is wants_held_out]
+        chosen = [problem for problem in chosen if is_held_out(problem) is wants_held_out]
     if source.count is not None:
         sample = {problem.id for problem in sorted(chosen, key=_digest)[: source.count]}
         chosen = [problem for problem in chosen if problem.id in sample]
     return replace(read, problems=chosen)
+
+
+def is_held_out(problem: Problem) -> bool:
+    """Whether a problem is of the portion `held_out` of its file or data set: by the hash of its id."""
+    return _digest(problem)[0] < _HELD_OUT_BYTES
 
 
 def _digest(problem: Problem) -> bytes:

@@ -24,7 +24,7 @@ def file_problems(
 ) -> list[Problem]:
     """The problems of a file, the first `limit` of them. Raises `ProblemFileError`."""
     problems: list[Problem] = []
-    for number, (place, record) in enumerate(_records(path)):
+    for number, (place, record) in enumerate(file_records(path)):
         if limit is not None and number >= limit:
             break
         try:
@@ -61,8 +61,8 @@ def _id(record: Record, *, default: str, prefix: str) -> str:
     return default
 
 
-def _records(path: Path) -> Iterator[tuple[str, Record]]:
-    """Each record, and where in the file it is."""
+def file_records(path: Path) -> Iterator[tuple[str, Record]]:
+    """Each record of a file, and where in the file it is. Raises `ProblemFileError`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
