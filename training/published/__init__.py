@@ -1,0 +1,1 @@
+"""Published solutions turned into step programs, from which a pretrained policy learns the step format."""
