@@ -283,6 +283,7 @@ class Evolution:
         if best.policy_round:
             for rival in self._rivals(best):
                 self._measurements.compare(best, rival)
+        self._measurements.test_further(made[0], best)
         self._measurements.cross(made)
 
     def _rivals(self, best: Models) -> list[Models]:

@@ -50,7 +50,7 @@ class Measurements:
         return self._measure("calibration", "validation", best, replace(self._whole, split="validation"))
 
     def test(self, rounds: Sequence[Models], best: Models) -> None:
-        """Greedy of every round on the test problems, every method with the best models, and further sets.
+        """Greedy of every round on the test problems, search of the first, every method with the best models.
 
         The searches of the rounds in between are measured on the validation problems.
         """
@@ -62,9 +62,12 @@ class Measurements:
             elif models.policy_round != 0:
                 settings = replace(settings, methods=(Method.GREEDY,))
             self._measure(f"round-{models.policy_round}", "test", models, settings)
+
+    def test_further(self, first: Models, best: Models) -> None:
+        """Greedy and search of the first and the best models on the further test sets."""
         budget = self._recipe.evaluation.further_trajectories
         for name in self._recipe.problems.further:
-            for models in (rounds[0], best):
+            for models in (first, best):
                 methods = (_search(models), Method.GREEDY)
                 settings = replace(self._whole, methods=methods, trajectories=budget, split=f"further/{name}")
                 self._measure(f"{name}-round-{models.policy_round}", f"further/{name}", models, settings)
@@ -73,7 +76,7 @@ class Measurements:
         """Another reward model in the place of the PPM, at the tokens of the search with the PPM."""
         prices = self._folder(f"round-{best.policy_round}")
         settings = replace(self._whole, methods=(Method.BEST_OF_N,), tokens_of=prices)
-        self._measure(rival.ppm_kind, "test", rival, settings)
+        self._measure(rival.ppm_kind, "test", rival, settings, at_most=self._recipe.evaluation.rival_problems)
 
     def cross(self, rounds: Sequence[Models]) -> None:
         """Every policy with every PPM, on some of the test problems."""

@@ -260,6 +260,8 @@ class Evaluation(_Settings):
     """Budget of each policy with each PPM."""
     matrix_problems: PositiveInt = 400
     """Test problems for each policy with each PPM."""
+    rival_problems: PositiveInt = 1_000
+    """Test problems for each of the reward models that the PPM is compared with."""
 
 
 class Recipe(_Settings):

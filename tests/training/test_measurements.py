@@ -65,6 +65,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
             measurements.validate(models)
         measurements.calibrate(best)
         measurements.test(rounds, best)
+        measurements.test_further(rounds[0], best)
         measurements.cross(rounds[:2])
         for kind in ("pqm", "orm"):
             measurements.compare(best, replace(best, ppm_kind=kind))
