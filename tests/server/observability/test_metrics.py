@@ -42,6 +42,15 @@ async def test_a_search_leaves_its_traces() -> None:
     assert (found["rstar_requests_in_flight"], found["rstar_queue_depth"]) == (0, 0)
 
 
+async def test_the_process_shows_its_own_memory_time_and_files() -> None:
+    async with serve() as served:
+        found = await scrape(served.client)
+    assert found["process_resident_memory_bytes"] > 10_000_000
+    assert found["process_cpu_seconds_total"] > 0
+    assert found["process_open_fds"] > 3
+    assert {f'python_gc_collections_total{{generation="{number}"}}' for number in range(3)} <= set(found)
+
+
 async def test_the_queue_is_seen_while_it_is_there() -> None:
     policy = GatedPolicy()
     settings = Settings(concurrent_searches=4)
