@@ -5,6 +5,7 @@ CORS and authentication where they are on. They wrap the framework's own handlin
 every response.
 """
 
+from datetime import UTC, datetime
 from functools import cache
 
 from fastapi import FastAPI
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp
 from server.http.access import Authentication, Cors
 from server.http.errors import answer_errors
 from server.http.layers import AccessLog, RequestIds, SecurityHeaders, Traces, UnreadBodies
+from server.http.openai.routes import make_openai_router
 from server.http.openapi import complete_document
 from server.http.routes import make_router
 from server.observability.tracing import NO_TRACER
@@ -34,6 +36,7 @@ def create_app(solver: Solver, settings: Settings, *, tracer: Tracer = NO_TRACER
     )
     answer_errors(api)
     api.include_router(make_router(solver, settings))
+    api.include_router(make_openai_router(solver, settings, now=lambda: datetime.now(UTC).timestamp()))
     framework_document = api.openapi
     api.openapi = cache(lambda: complete_document(framework_document(), settings))
     return _layered(api, settings, tracer)

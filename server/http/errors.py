@@ -1,6 +1,6 @@
 """Errors: turns every error into a response, those of the web framework included.
 
-An exception becomes a refusal first. The path then decides its shape: a problem document.
+An exception becomes a refusal first. The path then decides its shape: OpenAI's below `/v1`, else a problem document.
 """
 
 import json
@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from server.http.openai.errors import error_response, is_openai_path
 from server.http.problems import PROBLEMS, problem_response
 from server.solving.refusals import FieldError, Refusal, RefusalKind, invalid
 
@@ -37,6 +38,8 @@ def refusal_response(refusal: Refusal, request: Request, *, headers: Mapping[str
         all_headers["www-authenticate"] = "Bearer"
     if refusal.retry_after_s is not None:
         all_headers["retry-after"] = str(refusal.retry_after_s)
+    if is_openai_path(request.url.path):
+        return error_response(refusal, headers=all_headers)
     return problem_response(refusal, request, headers=all_headers)
 
 

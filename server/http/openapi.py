@@ -4,6 +4,8 @@ from typing import Any, cast
 
 from pydantic.json_schema import models_json_schema
 
+from server.http.access import OPEN_PATHS
+from server.http.openai.schemas import ChatRequest, ChatSearch
 from server.http.problems import MEDIA_TYPE, PROBLEMS
 from server.http.schemas import ProblemDetails, Readiness, SearchOptions, SolveRequest, SolveResponse
 from server.settings.settings import REQUEST_LIMITS, Settings
@@ -71,8 +73,10 @@ _SECURITY_SCHEMES = {
 }
 """Either will do."""
 
-_MODELS = {"": SolveRequest, "search": SearchOptions}
-"""By the field of the request that holds one."""
+_LIMITED = (SolveRequest, SearchOptions, ChatRequest, ChatSearch)
+"""Schemas with fields that the operator limits."""
+_OTHER_NAMES = {"max_tokens": "max_completion_tokens"}
+"""Fields that have two names."""
 
 
 def complete_document(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -81,12 +85,17 @@ def complete_document(document: dict[str, Any], settings: Settings) -> dict[str,
     _, problems = models_json_schema([(ProblemDetails, "serialization")], ref_template=_REFERENCE)
     schemas.update(problems["$defs"])
     for limit in REQUEST_LIMITS:
-        within, _, field = limit.field.rpartition(".")
-        number, _ = schemas[_MODELS[within].__name__]["properties"][field]["anyOf"]
-        number["maximum"] = limit.most(settings)
+        field = limit.field.rpartition(".")[2]
+        for properties in (schemas[model.__name__]["properties"] for model in _LIMITED):
+            for name in {field, _OTHER_NAMES.get(field, field)} & set(properties):
+                number, _ = properties[name]["anyOf"]
+                number["maximum"] = limit.most(settings)
     schemas["SolveRequest"]["properties"]["problem"]["maxLength"] = settings.max_problem_chars
+    schemas["ChatRequest"]["properties"]["model"]["enum"] = [settings.served_model_name]
     if settings.api_keys is not None:
         document["components"]["securitySchemes"] = _SECURITY_SCHEMES
-        for path in ("/solve", "/solve/{search_id}/cancel"):
-            document["paths"][path]["post"]["security"] = [{name: []} for name in _SECURITY_SCHEMES]
+        for path, operations in document["paths"].items():
+            if path not in OPEN_PATHS:
+                for operation in operations.values():
+                    operation["security"] = [{name: []} for name in _SECURITY_SCHEMES]
     return document

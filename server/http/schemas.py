@@ -30,13 +30,17 @@ _NOT_BOTH = {
 }
 
 
-class _Request(BaseModel):
+class RequestModel(BaseModel):
+    """A part of a request: exact types, no unknown fields."""
+
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
 
-class _Response(BaseModel):
+class ResponseModel(BaseModel):
+    """A part of a response."""
+
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
@@ -48,7 +52,7 @@ class Effort(StrEnum):
     HIGH = "high"
 
 
-class SearchOptions(_Request):
+class SearchOptions(RequestModel):
     """How to search. A field that is left out or null gets the operator's default."""
 
     strategy: Annotated[Strategy, Field(strict=False)] = Strategy.MCTS
@@ -74,7 +78,7 @@ class SearchOptions(_Request):
     """How the answer is chosen. Null: weighted vote for mcts and step_beam, best for best_of_n, else majority."""
 
 
-class SolveRequest(_Request):
+class SolveRequest(RequestModel):
     """A problem, and what its answer may cost."""
 
     model_config = ConfigDict(json_schema_extra=cast("JsonDict", _NOT_BOTH))
@@ -110,7 +114,7 @@ class SolveRequest(_Request):
         return problem
 
 
-class Step(_Response):
+class Step(ResponseModel):
     """One executed code step of the path behind the answer."""
 
     comment: str
@@ -125,7 +129,7 @@ class Step(_Response):
     visits: int
 
 
-class Answer(_Response):
+class Answer(ResponseModel):
     """A class of equal answers, in the words of its best-scored trajectory."""
 
     answer: str
@@ -136,7 +140,7 @@ class Answer(_Response):
     """Score of the best-scored trajectory; null if none was scored."""
 
 
-class TreeNode(_Response):
+class TreeNode(ResponseModel):
     """One node of the search tree, failed candidates included. The root has no text."""
 
     node_id: int
@@ -154,7 +158,7 @@ class TreeNode(_Response):
     visits: int
 
 
-class Usage(_Response):
+class Usage(ResponseModel):
     """What the search spent."""
 
     trajectories: int
@@ -169,7 +173,7 @@ class Usage(_Response):
     cached_trajectories: int
 
 
-class Timing(_Response):
+class Timing(ResponseModel):
     """Seconds; phases may overlap."""
 
     total: float
@@ -180,14 +184,14 @@ class Timing(_Response):
     ppm: float
 
 
-class Models(_Response):
+class Models(ResponseModel):
     """Name and content hash of each model."""
 
     policy: str
     ppm: str
 
 
-class SolveResponse(_Response):
+class SolveResponse(ResponseModel):
     """The answer, the executed steps behind it, and what the search cost."""
 
     id: str
@@ -217,7 +221,7 @@ class SolveResponse(_Response):
     """Every node, parents before children; only with `return_tree`."""
 
 
-class FieldProblem(_Response):
+class FieldProblem(ResponseModel):
     """What is wrong with one field."""
 
     field: str
@@ -229,7 +233,7 @@ class FieldProblem(_Response):
     value: str | int | float | bool | None = None
 
 
-class ProblemDetails(_Response):
+class ProblemDetails(ResponseModel):
     """RFC 9457 `application/problem+json`: the body of every error."""
 
     type: str
@@ -244,7 +248,7 @@ class ProblemDetails(_Response):
     errors: list[FieldProblem]
 
 
-class Cancellation(_Response):
+class Cancellation(ResponseModel):
     """The response to a request to cancel."""
 
     id: str
@@ -253,7 +257,7 @@ class Cancellation(_Response):
     """The state of the search, or of the searches that the request began."""
 
 
-class Readiness(_Response):
+class Readiness(ResponseModel):
     """Whether the server can solve problems, part by part."""
 
     ready: bool
@@ -263,13 +267,13 @@ class Readiness(_Response):
     """How well code steps are confined: `full` or `reduced`; null until the sandbox is started."""
 
 
-class Health(_Response):
+class Health(ResponseModel):
     """The process answers."""
 
     status: str
 
 
-class Version(_Response):
+class Version(ResponseModel):
     """The version of the server and its models."""
 
     version: str

@@ -147,6 +147,8 @@ class Settings(BaseSettings):
     """Folder of the policy; the bundled one by default."""
     ppm_model: Path | None = None
     """Folder of the PPM made for that policy."""
+    served_model_name: Annotated[str, Field(min_length=1, max_length=256)] = "rstar"
+    """The model that clients of the OpenAI API name."""
 
     trajectories: Count = 16
     """Budget of a request that names none."""

@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 LINE_CHARS = 100
 """A JSON value that fits into so many characters gets one line."""
 
-_SEARCH_ID = re.compile(r"(golden[a-z-]*)-[0-9a-f]{32}")
+_SEARCH_ID = re.compile(r"((?:chatcmpl-)?golden[a-z-]*)-[0-9a-f]{32}")
 _TREE_ID = re.compile(r"[0-9a-f]{24}")
 _VERSION = re.compile(r"\d+\.\d+\.\d+\S*")
 
@@ -57,6 +57,8 @@ def placeholders(value: object, key: str = "") -> object:
             return {name: placeholders(item, "timing_s" if key == "timing_s" else name) for name, item in items}
         case list():
             return [placeholders(item, key) for item in cast("list[object]", value)]
+        case int() if key == "created":
+            return "<seconds since 1970>"
         case float():
             return "<seconds>" if key == "timing_s" else round(value, 9)
         case str() if _SEARCH_ID.fullmatch(value):
@@ -105,7 +107,11 @@ def _frame_as_json(frame: str) -> object:
     if frame.startswith(":"):
         return frame
     fields = dict(line.split(": ", 1) for line in frame.split("\n"))
-    return {name: json.loads(value) if name == "data" else value for name, value in fields.items()}
+    return {name: _value_as_json(value) if name == "data" else value for name, value in fields.items()}
+
+
+def _value_as_json(value: str) -> object:
+    return value if value == "[DONE]" else json.loads(value)
 
 
 def metric_families(page: str) -> list[str]:

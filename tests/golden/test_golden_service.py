@@ -18,12 +18,19 @@ from tests.golden.service import API_KEY, SCRIPTED_PROBLEM, Service, fake_servic
 
 JSON = {"content-type": "application/json"}
 NAMED = {"x-request-id": "golden"}
+CHAT = "/v1/chat/completions"
 BODY = {"problem": "3+4+5", "trajectories": 3, "search": {"parallel_rollouts": 1, "candidates": 3}}
 
 
 def solve_body(*, search: Mapping[str, object] | None = None, **fields: object) -> dict[str, object]:
     """A small search that repeats itself exactly."""
     return {**BODY, **fields, "search": {"parallel_rollouts": 1, "candidates": 3, **(search or {})}}
+
+
+def chat_body(*, problem: str = "3+4+5", **fields: object) -> dict[str, object]:
+    """The same search by a client of the OpenAI API."""
+    search = {"parallel_rollouts": 1, "candidates": 3, "trajectories": 3}
+    return {"model": "rstar", "messages": [{"role": "user", "content": problem}], "search": search, **fields}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,17 @@ CASES = {
         scripted=True,
     ),
     "stream_failed": Case(body=solve_body(problem="no sum", stream=True)),
+    # The OpenAI API.
+    "chat": Case(path=CHAT, body=chat_body()),
+    "chat_scripted": Case(path=CHAT, body=chat_body(problem=SCRIPTED_PROBLEM), scripted=True),
+    "chat_stream": Case(path=CHAT, body=chat_body(stream=True, stream_options={"include_usage": True})),
+    "chat_stream_failed": Case(path=CHAT, body=chat_body(problem="no sum", stream=True)),
+    "models": Case(method="GET", path="/v1/models"),
+    "error_chat_invalid": Case(path=CHAT, body=chat_body(n=2, reasoning_effort="xhigh")),
+    "error_chat_conversation": Case(path=CHAT, body=chat_body(messages=[{"role": "assistant", "content": "Hello!"}])),
+    "error_chat_model": Case(path=CHAT, body=chat_body(model="gpt-5")),
+    "error_chat_no_key": Case(path=CHAT, body=chat_body(), keyed=True),
+    "error_chat_not_found": Case(path="/v1/responses", body={}),
     # Errors.
     "error_malformed": Case(content=b'{"problem": "1+1",}', headers=JSON),
     "error_not_an_object": Case(content=b"[]", headers=JSON),

@@ -12,11 +12,19 @@ from tests.server.serving import Served
 
 
 class AsgiCall:
-    """A request to `/solve`; without a body nothing of one has come yet."""
+    """A `POST`, to `/solve` if no path is given; without a body nothing of one has come yet."""
 
-    def __init__(self, served: Served, body: Mapping[str, object] | None, *, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        served: Served,
+        body: Mapping[str, object] | None,
+        *,
+        address: str = "127.0.0.1",
+        path: str = "/solve",
+    ) -> None:
         self._app = served.app
         self._address = address
+        self._path = path
         self._incoming: asyncio.Queue[Message] = asyncio.Queue()
         if body is not None:
             self._incoming.put_nowait({"type": "http.request", "body": json.dumps(body).encode(), "more_body": False})
@@ -48,8 +56,8 @@ class AsgiCall:
             "http_version": "1.1",
             "method": "POST",
             "scheme": "http",
-            "path": "/solve",
-            "raw_path": b"/solve",
+            "path": self._path,
+            "raw_path": self._path.encode(),
             "root_path": "",
             "query_string": b"",
             "headers": [(b"content-type", b"application/json")],

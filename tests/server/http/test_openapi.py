@@ -31,6 +31,15 @@ async def test_every_status_of_solve_is_documented_with_its_body() -> None:
         assert status == "200" or set(response["content"]) == {"application/problem+json"}
 
 
+async def test_every_status_of_chat_is_documented_with_its_body() -> None:
+    responses = (await _document())["paths"]["/v1/chat/completions"]["post"]["responses"]
+    statuses = {"200", "400", "401", "404", "408", "413", "415", "429", "500", "503", "default"}
+    assert set(responses) == statuses
+    assert set(responses["200"]["content"]) == {"application/json", "text/event-stream"}
+    shown = {response["content"]["application/json"]["schema"]["$ref"] for response in responses.values()}
+    assert shown == {"#/components/schemas/ChatCompletion", "#/components/schemas/ErrorBody"}
+
+
 async def test_the_operators_limits_are_in_it() -> None:
     settings = Settings(
         max_trajectories=20,
@@ -58,6 +67,18 @@ async def test_the_operators_limits_are_in_it() -> None:
     limited = ("candidates", "depth", "parallel_rollouts", "beam_width", "exploration")
     assert [options[name]["anyOf"][0]["maximum"] for name in limited] == [9, 17, 5, 11, 6.5]
     assert schemas["SolveRequest"]["additionalProperties"] is False
+    chat, chat_search = schemas["ChatRequest"]["properties"], schemas["ChatSearch"]["properties"]
+    names = ("max_tokens", "max_completion_tokens", "temperature")
+    assert [chat[name]["anyOf"][0]["maximum"] for name in names] == [2_000_000, 2_000_000, 1.5]
+    assert [chat_search[name]["anyOf"][0]["maximum"] for name in (*limited, "trajectories", "timeout_s")] == [
+        9,
+        17,
+        5,
+        11,
+        6.5,
+        20,
+        200.0,
+    ]
 
 
 async def test_keys_are_asked_for_only_where_the_operator_wants_them() -> None:
@@ -66,3 +87,4 @@ async def test_keys_are_asked_for_only_where_the_operator_wants_them() -> None:
     assert set(document["components"]["securitySchemes"]) == {"bearer", "api_key"}
     assert document["paths"]["/solve"]["post"]["security"] == [{"bearer": []}, {"api_key": []}]
     assert "security" not in document["paths"]["/metrics"]["get"]
+    assert "security" in document["paths"]["/v1/models"]["get"]
