@@ -1,5 +1,5 @@
 """Requests: reads the body of a request within limits, makes the search request with the operator's defaults, and
-notices when the client leaves.
+watches its search for as long as the client stays.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from server.engines.protocols import Sampling
 from server.http.schemas import Effort, SolveRequest
 from server.settings.settings import REQUEST_LIMITS, Settings
 from server.solving.refusals import FieldError, Refusal, RefusalKind, invalid, over_limit
-from server.solving.searches import SearchRequest
+from server.solving.searches import SearchRequest, Watcher
 
 Value = TypeVar("Value")
 
@@ -152,8 +152,23 @@ def _with_body(request: Request, body: bytes) -> Request:
     return Request(request.scope, receive)
 
 
-async def unless_client_leaves(work: Coroutine[Any, Any, Value], request: Request) -> Value | None:
-    """What the work returns; None if the client leaves before. Ends the work then."""
+async def watched_response(body: Coroutine[Any, Any, bytes | Refusal], watcher: Watcher, request: Request) -> Response:
+    """The response with this JSON as its body; for a `Refusal` raises it.
+
+    The watcher leaves when the body is made, or when the client leaves before.
+    """
+    try:
+        made = await _unless_client_leaves(body, request)
+    finally:
+        watcher.leave()
+    if made is None:
+        return Response(status_code=CLIENT_LEFT)
+    if isinstance(made, Refusal):
+        raise made
+    return Response(made, media_type="application/json")
+
+
+async def _unless_client_leaves(work: Coroutine[Any, Any, Value], request: Request) -> Value | None:
     async with asyncio.TaskGroup() as group:
         working = group.create_task(work)
         leaving = group.create_task(_client_leaves(request))

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from server.http.layers import client_of
 from server.http.openapi import CANCEL_RESPONSES, METRICS_RESPONSES, READYZ_RESPONSES, SOLVE_RESPONSES
-from server.http.requests import CLIENT_LEFT, bounded_route, search_request, unless_client_leaves
+from server.http.requests import bounded_route, search_request, watched_response
 from server.http.responses import json_bytes, response_body
 from server.http.schemas import Cancellation, Health, Models, Readiness, SolveRequest, Version
 from server.http.streams import EventStream, SolveFrames
@@ -36,7 +36,8 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
         if body.stream:
             frames = SolveFrames(running, request)
             return EventStream(running.watch(events=True), frames, heartbeat_s=settings.heartbeat_s)
-        return await _response(running.watch(), request)
+        watcher = running.watch()
+        return await watched_response(_solved(watcher), watcher, request)
 
     @router.post("/solve/{search_id}/cancel", responses=CANCEL_RESPONSES)
     async def cancel(request: Request, search_id: Annotated[str, Path(min_length=1, max_length=256)]) -> Cancellation:
@@ -86,14 +87,6 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
     return router
 
 
-async def _response(watcher: Watcher, request: Request) -> Response:
-    """Wait for the end of the search, or for the client to leave."""
-    try:
-        ending = await unless_client_leaves(watcher.search.ending(), request)
-    finally:
-        watcher.leave()
-    if ending is None:
-        return Response(status_code=CLIENT_LEFT)
-    if isinstance(ending, Refusal):
-        raise ending
-    return Response(await response_body(ending), media_type="application/json")
+async def _solved(watcher: Watcher) -> bytes | Refusal:
+    ending = await watcher.search.ending()
+    return ending if isinstance(ending, Refusal) else await response_body(ending)

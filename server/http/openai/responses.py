@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search import Event
-from server.answers.latex import latex
 from server.http.openai.errors import error_body
 from server.http.openai.narration import UNUSED, narrate
 from server.http.openai.schemas import ChatCompletion, Choice, CompletionUsage, FinishReason, ReplyMessage, TokenDetails
 from server.http.responses import json_bytes, solve_response
-from server.http.schemas import Step
+from server.http.schemas import SolveResponse, Step
 from server.solving.refusals import Refusal
 from server.solving.searches import FinishedSearch, Watcher
 
@@ -51,10 +50,11 @@ class Reply:
         """The reasoning about these events."""
         return "".join(narrate(event, trajectories=self.trajectories) for event in events)
 
-    def content(self, finished: FinishedSearch) -> str:
+    def content(self, solved: SolveResponse) -> str:
         """The worked answer, up to the first stop."""
-        whole = worked_answer(finished)
-        return whole[: min((at for stop in self.stops if (at := whole.find(stop)) >= 0), default=len(whole))]
+        whole = worked_answer(solved)
+        ends = [at for stop in self.stops if (at := whole.find(stop)) >= 0]
+        return whole[: min(ends, default=len(whole))]
 
 
 async def completion(watcher: Watcher, reply: Reply) -> bytes | Refusal:
@@ -66,15 +66,16 @@ async def completion(watcher: Watcher, reply: Reply) -> bytes | Refusal:
     if isinstance(finished, Refusal):
         return finished
     text = "".join(reasoning)
-    message = ReplyMessage(content=reply.content(finished), reasoning=text, reasoning_content=text)
+    solved = solve_response(finished)
+    message = ReplyMessage(content=reply.content(solved), reasoning=text, reasoning_content=text)
     whole = ChatCompletion(
         id=reply.id,
         created=reply.created,
         model=reply.model,
         system_fingerprint=reply.fingerprint,
-        choices=[Choice(message=message, finish_reason=_finish_reason(finished))],
+        choices=[Choice(message=message, finish_reason=_finish_reason(solved))],
         usage=usage(finished),
-        search=solve_response(finished),
+        search=solved,
     )
     return json_bytes(whole.model_dump(exclude={"search": {"tree"}}))
 
@@ -97,9 +98,10 @@ class ChatFrames:
 
     async def result(self, finished: FinishedSearch) -> bytes:
         """The content, the reason for its end, and the usage if the client wants it."""
-        content = self._delta({"content": self._reply.content(finished)})
-        summary = solve_response(finished).model_dump(exclude={"tree"})
-        end = self._delta({}, finish_reason=_finish_reason(finished), search=summary)
+        solved = solve_response(finished)
+        content = self._delta({"content": self._reply.content(solved)})
+        summary = solved.model_dump(exclude={"tree"})
+        end = self._delta({}, finish_reason=_finish_reason(solved), search=summary)
         spent = usage(finished).model_dump()
         last = self._chunk(choices=[], usage=spent) if self._reply.includes_usage else b""
         return content + end + last + DONE
@@ -136,13 +138,12 @@ def usage(finished: FinishedSearch) -> CompletionUsage:
     )
 
 
-def worked_answer(finished: FinishedSearch) -> str:
+def worked_answer(solved: SolveResponse) -> str:
     """The steps behind the answer and the answer, as Markdown."""
-    result = finished.result
-    if result.answer is None:
-        return f"No answer was found: the search ended ({result.stop_reason}) before a trajectory stated one."
-    steps = [_step_as_markdown(step) for step in solve_response(finished).steps]
-    return "".join([*steps, rf"The answer is $\boxed{{{latex(result.answer)}}}$."])
+    if solved.answer is None:
+        return f"No answer was found: the search ended ({solved.stop_reason}) before a trajectory stated one."
+    steps = "".join(map(_step_as_markdown, solved.steps))
+    return rf"{steps}The answer is $\boxed{{{solved.answer_latex}}}$."
 
 
 def _step_as_markdown(step: Step) -> str:
@@ -158,8 +159,8 @@ def _fenced(text: str, *, language: str = "") -> str:
     return f"{fence}{language}\n{text.rstrip()}\n{fence}\n\n"
 
 
-def _finish_reason(finished: FinishedSearch) -> FinishReason:
-    return "length" if finished.result.answer is None else "stop"
+def _finish_reason(solved: SolveResponse) -> FinishReason:
+    return "length" if solved.answer is None else "stop"
 
 
 def _frame(payload: object) -> bytes:

@@ -10,10 +10,9 @@ from server.http.openai.openapi import CHAT_RESPONSES, MODEL_RESPONSES, MODELS_R
 from server.http.openai.requests import check_model, has_unused_messages, solve_request
 from server.http.openai.responses import ChatFrames, Reply, completion
 from server.http.openai.schemas import ChatRequest, Model, ModelList
-from server.http.requests import CLIENT_LEFT, bounded_route, search_request, unless_client_leaves
+from server.http.requests import bounded_route, search_request, watched_response
 from server.http.streams import EventStream
 from server.settings.settings import Settings
-from server.solving.refusals import Refusal
 from server.solving.searches import RunningSearch, new_search_id
 from server.solving.solver import Solver
 
@@ -40,15 +39,7 @@ def make_openai_router(solver: Solver, settings: Settings, *, now: Callable[[], 
         reply = _reply(body, running, solver, created=int(now()))
         if body.stream:
             return EventStream(watcher, ChatFrames(reply), heartbeat_s=settings.heartbeat_s)
-        try:
-            response = await unless_client_leaves(completion(watcher, reply), request)
-        finally:
-            watcher.leave()
-        if response is None:
-            return Response(status_code=CLIENT_LEFT)
-        if isinstance(response, Refusal):
-            raise response
-        return Response(response, media_type="application/json")
+        return await watched_response(completion(watcher, reply), watcher, request)
 
     @router.get("/v1/models", responses=MODELS_RESPONSES)
     async def models() -> ModelList:
