@@ -5,8 +5,8 @@
     then: reward models to compare with -> calibration -> test -> report
 
 A round searches with the best models so far, and trains new ones on what it found: the policy from the base, the PPM
-from that policy. They replace the best ones unless they solve fewer validation problems. The run can be killed at any
-time; the same command goes on from the last finished item.
+from that policy. They replace those before them unless they solve fewer validation problems than any before. The run
+can be killed at any time; the same command goes on from the last finished item.
 """
 
 import logging
@@ -28,7 +28,7 @@ from training.perturbing import Perturb
 from training.problems.agreement import Solve, agree
 from training.problems.collect import collect
 from training.problems.problem import Problem, read_problems, write_problems
-from training.promotion import decide
+from training.promotion import decide, strongest_of
 from training.recipe import Label, Recipe, Round, Training
 from training.records import read_records, read_trajectories, write_json
 from training.release import write_final
@@ -86,12 +86,12 @@ class Evolution:
         self._run.stage("problems", outputs=[problems], make=lambda: collect(self._recipe.problems, problems))
         start = make_start(self._recipe, self._run, models)
         self._agree(start.models)
-        made, best = [start.models], start.models
+        made, promoted = [start.models], [start.models]
         for number, settings in enumerate(self._recipe.rounds, start=1):
-            made.append(self._round(RoundFiles(self._run.path, number), settings, best, base=start.base))
-            if self.is_promoted(made[-1], best):
-                best = made[-1]
-        self._measure(made, best)
+            made.append(self._round(RoundFiles(self._run.path, number), settings, promoted[-1], base=start.base))
+            if self.is_promoted(made[-1], promoted):
+                promoted.append(made[-1])
+        self._measure(made, promoted[-1])
         path = self._run.path
         self._run.stage(
             "report",
@@ -249,17 +249,19 @@ class Evolution:
         records = (record for file in examples for record in read_records(file))
         return (read(record) for record in records if record["problem_id"] in trusted)
 
-    def is_promoted(self, candidate: Models, incumbent: Models) -> bool:
-        """Decide by the validation problems, and write it down."""
-        folders = [self._measurements.validate(models) for models in (candidate, incumbent)]
-        decision = decide(*map(_solved, folders), tolerance=self._recipe.evaluation.tolerance)
+    def is_promoted(self, candidate: Models, promoted: Sequence[Models]) -> bool:
+        """Decide by the validation problems whether the models follow those promoted so far, and write it down."""
+        folders = [self._measurements.validate(models) for models in (candidate, *promoted)]
+        theirs, *before = map(_solved, folders)
+        strongest = strongest_of(before)
+        decision = decide(theirs, before[strongest], tolerance=self._recipe.evaluation.tolerance)
         files = self._files(candidate)
         file = files["promotion.json"]
         self._run.stage(
             f"{files.name}/promotion",
             inputs=folders,
             outputs=[file],
-            make=lambda: write_json(file, {"over_round": incumbent.policy_round, **asdict(decision)}),
+            make=lambda: write_json(file, {"over_round": promoted[strongest].policy_round, **asdict(decision)}),
         )
         return decision.is_promoted
 

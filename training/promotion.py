@@ -1,6 +1,6 @@
 """Promotion: whether the models of a round replace the ones before them. Decided on validation problems only. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -16,6 +16,14 @@ class Decision:
     incumbent: float
     problems: int
     is_promoted: bool
+
+
+def strongest_of(solved: Sequence[Mapping[str, bool]]) -> int:
+    """Which of several sets of models solved most problems; of equals the last. A candidate is compared with it.
+
+    Compared with the last ones only, small losses would add up over the rounds.
+    """
+    return max(range(len(solved)), key=lambda index: (sum(solved[index].values()), index))
 
 
 def decide(candidate: Mapping[str, bool], incumbent: Mapping[str, bool], *, tolerance: float) -> Decision:

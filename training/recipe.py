@@ -248,8 +248,8 @@ class Evaluation(_Settings):
     validation_trajectories: PositiveInt = 16
     """Budget on the validation problems, which promotion reads."""
     tolerance: float = Field(default=0.01, ge=0, lt=1)
-    """A round's models are refused where they solve fewer validation problems than those that they would replace, by
-    more than this share: a smaller loss may be chance."""
+    """A round's models are refused where they solve fewer validation problems than any before, by more than this share:
+    a smaller loss may be chance."""
 
     trajectories: PositiveInt = 64
     """Of one MCTS with the first and the best models; smaller budgets are read off its answers on the way."""

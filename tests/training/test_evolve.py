@@ -128,8 +128,8 @@ def test_a_planted_worse_model_is_refused(whole: Path, tmp_path: Path) -> None:
         generator = torch.Generator().manual_seed(0)
         spoilt = {name: one * torch.rand(one.shape, generator=generator).to(one.dtype) for name, one in weights.items()}
         save_file(spoilt, worse.policy / "model.safetensors", {"format": "pt"})
-        assert not Evolution(RECIPE, run).is_promoted(worse, incumbent)
-        assert Evolution(RECIPE, run).is_promoted(replace(incumbent, policy_round=8), incumbent)
+        assert not Evolution(RECIPE, run).is_promoted(worse, [incumbent])
+        assert Evolution(RECIPE, run).is_promoted(replace(incumbent, policy_round=8), [incumbent])
     decision = json.loads((tmp_path / "run" / "round-9" / "promotion.json").read_text())
     assert decision["candidate"] < decision["incumbent"]
 
