@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from search.outcomes import CandidateStop
 from search.protocols import Execution
 
+FORMAT_VERSION = 1
+"""Raised whenever a path would be rendered in another way: trees from before are not gone on with."""
+
 USER = "<|user|>"
 ASSISTANT = "<|assistant|>"
 CODE = "<code>"
