@@ -17,6 +17,8 @@ Body = Mapping[str, object]
 _NAME, _PAYLOAD = "event: ", "data: "
 
 _HANG_S = 600.0
+_SEARCHED = {"stream": True, "cache": "bypass"}
+"""Every request shall be a search, also of a problem that was asked before."""
 """The limit for one request. The server's own limit is at most this, and the requests ask for less."""
 
 
@@ -89,7 +91,7 @@ async def ask(client: httpx.AsyncClient, url: str, body: Body) -> Seen:
     try:
         async with (
             asyncio.timeout(_HANG_S),
-            client.stream("POST", f"{url}/solve", json={**body, "stream": True}) as got,
+            client.stream("POST", f"{url}/solve", json={**body, **_SEARCHED}) as got,
         ):
             seen.status = got.status_code
             if got.status_code == HTTPStatus.OK:

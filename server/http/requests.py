@@ -52,6 +52,7 @@ def search_request(body: SolveRequest, settings: Settings, *, endpoint: str) -> 
         ),
         seed=body.seed,
         endpoint=endpoint,
+        cache=body.cache,
         returns_tree=body.return_tree,
     )
 

@@ -12,6 +12,8 @@ from server.answers.latex import latex
 from server.http import schemas
 from server.solving.searches import FinishedSearch
 
+TREE_ID_DIGITS = 24
+"""Enough that no two trees share an id."""
 _LINE_BREAKS = str.maketrans({"\x85": r"\u0085", "\u2028": r"\u2028", "\u2029": r"\u2029"})
 """Characters that many a reader of lines, Python's included, takes for the end of one. JSON escapes all the others."""
 
@@ -46,7 +48,7 @@ def solve_response(finished: FinishedSearch) -> schemas.SolveResponse:
             for group in result.answers
         ],
         trajectories_to_answer=result.trajectories_to_answer,
-        tree_id=finished.request.tree_id(finished.models),
+        tree_id=finished.fingerprint[:TREE_ID_DIGITS],
         usage=schemas.Usage(
             trajectories=usage.trajectories,
             policy_tokens=usage.policy_tokens,

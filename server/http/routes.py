@@ -33,11 +33,11 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
             search_id=new_search_id(request.state.request_id),
             client=client_of(request.scope),
         )
-        if body.stream:
-            frames = SolveFrames(running, request)
-            return EventStream(running.watch(events=True), frames, heartbeat_s=settings.heartbeat_s)
-        watcher = running.watch()
-        return await watched_response(_solved(watcher), watcher, request)
+        watcher = running.watch(events=body.stream)
+        if not body.stream:
+            return await watched_response(_solved(watcher), watcher, request)
+        await running.accepted()  # a refusal has a status of its own, which a stream could not send any more
+        return EventStream(watcher, SolveFrames(running, request), heartbeat_s=settings.heartbeat_s)
 
     @router.post("/solve/{search_id}/cancel", responses=CANCEL_RESPONSES)
     async def cancel(request: Request, search_id: Annotated[str, Path(min_length=1, max_length=256)]) -> Cancellation:

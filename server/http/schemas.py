@@ -8,7 +8,7 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from search import NodeOutcome, Selection, StopReason, Strategy, TreePolicy
-from server.solving.searches import CancelState
+from server.solving.searches import CacheUse, CancelState
 
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
@@ -104,6 +104,9 @@ class SolveRequest(RequestModel):
     """Send the events of the search as server-sent events."""
     return_tree: bool = False
     """Return the whole search tree with the answer."""
+    cache: Annotated[CacheUse, Field(strict=False)] = CacheUse.USE
+    """`use`: answer from the stored tree of an earlier search of the same problem, or go on from it. `refresh`: search
+    anew and store that tree instead. `bypass`: search anew and store nothing."""
     search: SearchOptions = SearchOptions()
 
     @field_validator("problem")
@@ -159,10 +162,10 @@ class TreeNode(ResponseModel):
 
 
 class Usage(ResponseModel):
-    """What the search spent."""
+    """What this request cost. A tree that was found in the cache costs nothing."""
 
     trajectories: int
-    """Finished trajectories in the tree, those of an earlier search included."""
+    """Finished trajectories in the tree, those of earlier searches included."""
     policy_tokens: int
     """Tokens that the policy generated, dropped candidates included."""
     ppm_tokens: int
@@ -171,6 +174,7 @@ class Usage(ResponseModel):
     """Paths that the PPM scored."""
     code_steps: int
     cached_trajectories: int
+    """Trajectories that the request found in the tree. If they are all, the answer came from the cache."""
 
 
 class Timing(ResponseModel):

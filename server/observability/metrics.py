@@ -52,6 +52,8 @@ SCORES = (-0.9, -0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 REFUSED = "refused"
 FAILED = "failed"
 CLIENT_LEFT = "client_left"
+READ = "read"
+WRITTEN = "written"
 
 _ADMISSION_REFUSALS = frozenset({"overloaded", "quota-exceeded", "not-ready", "stopping"})
 """The kinds of refusal that keep a valid search from beginning."""
@@ -76,6 +78,32 @@ class EngineErrorKind(StrEnum):
     """Any other exception."""
 
 
+class CacheOutcome(StrEnum):
+    """What the tree cache did for a request that was answered or searched."""
+
+    HIT = "hit"
+    """The stored tree answered it, without a search."""
+    RESUMED = "resumed"
+    """A search went on from the stored tree."""
+    MISS = "miss"
+    """There was no tree."""
+    REFRESHED = "refreshed"
+    """The client wanted a new tree."""
+    BYPASSED = "bypassed"
+    """The client wanted no cache, or the operator."""
+
+
+class CacheError(StrEnum):
+    """Why the tree cache did not do what it should."""
+
+    BAD_VALUE = "bad_value"
+    """A stored value cannot be read; the request is a miss."""
+    NOT_STORABLE = "not_storable"
+    """A tree is too large to be stored."""
+    LEASE_LOST = "lease_lost"
+    """Another search took the tree over; this one ended."""
+
+
 class Metrics:
     """The metrics of one server. Its attributes are the metrics, declared in groups."""
 
@@ -86,6 +114,7 @@ class Metrics:
         self._declare_searches()
         self._declare_trees()
         self._declare_calls()
+        self._declare_cache()
         build = self._gauge("rstar_build_info", "Always 1; the labels say what is running", "version")
         build.labels(running_version()).set(1)
 
@@ -184,6 +213,21 @@ class Metrics:
         _start_at_zero(self.engine_errors, EngineName, EngineErrorKind)
         _start_at_zero(self.executions, ExecutionOutcome)
 
+    def _declare_cache(self) -> None:
+        self.cache_requests = self._counter(
+            "rstar_cache_requests", "Requests, by what the tree cache did for them", "result"
+        )
+        self.cache_waits = self._counter(
+            "rstar_cache_lease_waits", "Times that a request waited for another search of the same tree"
+        )
+        self.cache_errors = self._counter("rstar_cache_errors", "Failures of the tree cache, by kind", "kind")
+        self.cache_bytes = self._counter(
+            "rstar_cache_bytes", "Bytes of trees read from the store, and written to it", "direction"
+        )
+        _start_at_zero(self.cache_requests, CacheOutcome)
+        _start_at_zero(self.cache_errors, CacheError)
+        _start_at_zero(self.cache_bytes, (READ, WRITTEN))
+
     def follow(self, *, running: Callable[[], int], waiting: Callable[[], int]) -> None:
         """Read the length of the queue at each scrape."""
         self.running.set_function(running)
@@ -212,6 +256,8 @@ class Metrics:
         """A search has given its result."""
         self.requests.labels(endpoint, strategy, result.stop_reason).inc()
         self.duration.labels(strategy).observe(seconds)
+        if result.usage.trajectories == result.usage.cached_trajectories > 0:
+            return  # answered from the cache, so it says nothing about searches
         if result.stop_reason is not StopReason.BUDGET:
             self.stops.labels(result.stop_reason).inc()
         if not result.tree.root.children:

@@ -5,12 +5,13 @@ that cannot be started is reported as faulty until it starts, so that `/readyz` 
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
 from sandbox import Level, Outcome, Sandbox, SandboxError, SandboxUnavailable
-from search import Calibration, CodeRunner, Verdict
+from search import Calibration, CodeRunner, Path, Verdict
 from server.answers.equality import EqualityPool, EqualityUnavailable
 from server.bundle.folders import ModelFolders
 from server.engines.errors import EngineError
@@ -53,6 +54,7 @@ async def open_local_parts(
             prompt_tokens=engines.policy.prompt_tokens,
             max_prompt_tokens=engines.policy.context_tokens - settings.max_step_tokens,
             models=ModelIds(policy=engines.policy.model_id, ppm=engines.ppm.model_id),
+            environment=_environment(engines, sandbox, settings),
             calibration=calibration,
             faults=lambda: _faults(engines, watches),
             engine_stats=engines.stats,
@@ -141,6 +143,17 @@ def _make_engines(folders: ModelFolders, settings: Settings) -> Engines:
     from server.parts.engine_options import engine_options  # noqa: PLC0415
 
     return make_engines(folders, engine_options(settings))
+
+
+def _environment(engines: Engines, sandbox: Sandbox, settings: Settings) -> Mapping[str, str]:
+    """The prompt is hashed as tokens: with the few-shot examples and the chat template, where the policy has them."""
+    prompt = engines.policy.step_format.token_ids(Path(problem=""))
+    return {
+        "prompt": hashlib.sha256(repr(prompt).encode()).hexdigest(),
+        "policy engine": type(engines.policy.completer).__qualname__,
+        "ppm engine": f"{type(engines.ppm).__qualname__} {settings.vllm_ppm_dtype}",
+        "sandbox": f"{STEP_LIMITS} {sandbox.status.level}",
+    }
 
 
 def _faults(engines: Engines, watches: Sequence[HealthWatch]) -> Mapping[Part, str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sandbox import Status
@@ -48,6 +48,8 @@ class ServingParts:
     models: ModelIds
     faults: Callable[[], Mapping[Part, str]]
     """The parts that do not work now, and why. Empty while all parts work."""
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What shapes their results beside the models: the prompt, the kinds of engine, the limits of the sandbox."""
     calibration: Calibration | None = None
     """The fit of the confidence for these models; None where there is none."""
     engine_stats: Callable[[], Mapping[EngineName, EngineStats]] = dict

@@ -223,6 +223,11 @@ class Settings(BaseSettings):
     vllm_tensor_parallel: Count = 1
     """GPUs over which vllm spreads each model."""
 
+    tree_cache_mb: ZeroOrMore = 256.0
+    """Memory for the trees of earlier searches, which answer problems that come again; 0 keeps none."""
+    tree_ttl_s: Seconds = 86_400.0
+    """Time after which a tree that no search has added to is forgotten."""
+
     max_problem_chars: Count = 8000
     """Length of a problem; the policy's context sets a second limit, in tokens."""
     record_folder: DirectoryPath | None = None

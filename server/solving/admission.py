@@ -1,5 +1,8 @@
 """Admission: which search may run, and when. A fixed number of slots, a bounded queue, and turns that go round clients.
 
+A request enters, and may then queue for a slot. One that is answered without a search needs no slot, but it counts
+towards the number of requests that its client may have at a time.
+
 A free slot goes to the client that runs the fewest searches; among equals to the one that was served longest ago; the
 searches of one client run in the order of their arrival. When the queue is full, the newest search of the client with
 the longest part of it is displaced by a search of a client with fewer. So a client with a thousand problems delays one
@@ -48,6 +51,8 @@ class Ticket:
 class _Client:
     served: int
     """Number of its last turn; for a new client, the number of the last turn of any client."""
+    entered: int = 0
+    """Its requests that have not left."""
     running: int = 0
     waiting: deque[Ticket] = field(default_factory=deque[Ticket])
 
@@ -58,7 +63,7 @@ class Admission:
     def __init__(
         self, *, slots: int, queued: int, per_client: int | None = None, now: Callable[[], float] = monotonic
     ) -> None:
-        """`slots` searches run at once and `queued` wait. A client has at most `per_client` in all, if it is given."""
+        """`slots` searches run at once and `queued` wait. A client has at most `per_client` requests, if given."""
         self._slots = slots
         self._queued = queued
         self._per_client = per_client
@@ -82,10 +87,24 @@ class Admission:
         """When a search that is refused now would find a place: the queue's length in searches of the usual length."""
         return self._retry_after_s((self.waiting + 1) / self._slots)
 
-    def admit(self, client_name: str) -> Ticket:
+    def enter(self, client_name: str) -> None:
+        """A request of the client begins. It has to `leave` in the end. Raises a `Refusal` above the client's quota."""
+        client = self._client(client_name)
+        limit = self._per_client
+        if limit is not None and client.entered >= limit:
+            detail = f"at most {limit} searches at a time, running and waiting, are allowed to one client"
+            raise Refusal(RefusalKind.QUOTA_EXCEEDED, detail, retry_after_s=self._retry_after_s(1))
+        client.entered += 1
+        self._clients[client_name] = client
+
+    def leave(self, client_name: str) -> None:
+        """The request is over."""
+        self._client(client_name).entered -= 1
+        self._drop_idle()
+
+    def queue(self, client_name: str) -> Ticket:
         """A place in the queue, or a slot. `release` it in the end. Raises a `Refusal` where there is none."""
         client = self._client(client_name)
-        self._check_quota(client)
         if self.waiting >= self._queued and self.running >= self._slots:
             self._make_room(client)
         ticket = Ticket(client_name)
@@ -108,12 +127,6 @@ class Admission:
     def _client(self, name: str) -> _Client:
         return self._clients.get(name) or _Client(served=self._served)
 
-    def _check_quota(self, client: _Client) -> None:
-        limit = self._per_client
-        if limit is not None and client.running + len(client.waiting) >= limit:
-            detail = f"at most {limit} searches at a time, running and waiting, are allowed to one client"
-            raise Refusal(RefusalKind.QUOTA_EXCEEDED, detail, retry_after_s=self._retry_after_s(1))
-
     def _make_room(self, client: _Client) -> None:
         """Displace a waiting search of another client, or refuse."""
         detail = f"{self.running} searches are running and {self.waiting} waiting, which is as many as may"
@@ -126,7 +139,7 @@ class Admission:
         displaced.stop_waiting()
 
     def _fill_slots(self) -> None:
-        """Give free slots to those whose turn it is. Clients without searches are dropped: they cost no memory."""
+        """Give free slots to those whose turn it is."""
         while self.running < self._slots and (clients := [c for c in self._clients.values() if c.waiting]):
             client = min(clients, key=lambda waiting: (waiting.running, waiting.served))
             self._served += 1
@@ -135,7 +148,13 @@ class Admission:
             ticket = client.waiting.popleft()
             ticket.called_s = self._now()
             ticket.stop_waiting()
-        self._clients = {name: client for name, client in self._clients.items() if client.running or client.waiting}
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        """Clients without requests cost no memory."""
+        self._clients = {
+            name: client for name, client in self._clients.items() if client.entered or client.running or client.waiting
+        }
 
     def _retry_after_s(self, searches: float) -> int:
         """The time that so many searches of the usual length take, one after the other."""

@@ -5,14 +5,13 @@ server stops. In every case it ends with its best answer so far.
 """
 
 import asyncio
-import hashlib
-import json
 import logging
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from time import monotonic
 
 from search import (
     AnswerChanged,
@@ -32,6 +31,7 @@ from server.engines.protocols import Sampling
 from server.parts.serving import ModelIds
 from server.solving.admission import Ticket
 from server.solving.refusals import Refusal, RefusalKind
+from server.trees.fingerprint import Fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,17 @@ REMEMBERED = 4096
 """Ended searches whose ids are still known, so that cancelling one of them is no error: some hundred kilobytes."""
 CAPACITY = 256
 """A few expansions of the widest search; at some hundred bytes an event far less than one search's tree."""
+
+
+class CacheUse(StrEnum):
+    """What a request does with the tree of an earlier search of the same problem."""
+
+    USE = "use"
+    """Answer from it, or go on from it. The tree is stored again."""
+    REFRESH = "refresh"
+    """Search from the start, and store the new tree in its place."""
+    BYPASS = "bypass"
+    """Search from the start, and store nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +68,7 @@ class SearchRequest:
     seed: int
     endpoint: str
     """Where the request came in, as metrics name it."""
+    cache: CacheUse = CacheUse.USE
     returns_tree: bool = False
     """Whether the client wants the whole tree."""
 
@@ -65,16 +77,6 @@ class SearchRequest:
         """Whether the confidence of its answers is fitted to the models. Known once the search is admitted."""
         return self.config.calibration is not None
 
-    def tree_id(self, models: ModelIds) -> str:
-        """Names the tree that this request grows.
-
-        It depends on all that shapes the tree, and neither on the budget, nor on the confidence and when it suffices.
-        """
-        config = replace(self.config, stop_when_decided=False, stop_at_confidence=None, calibration=None)
-        sampled = [self.sampling.temperature, self.sampling.top_p, self.seed]
-        shape = [self.problem, asdict(config), sampled, models.policy, models.ppm]
-        return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:24]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedSearch:
@@ -82,6 +84,8 @@ class FinishedSearch:
 
     search_id: str
     request: SearchRequest
+    fingerprint: Fingerprint
+    """The key of its tree."""
     result: SearchResult
     models: ModelIds
     problem_tokens: int
@@ -96,8 +100,8 @@ SearchEnding = FinishedSearch | Refusal
 """What everyone who waits for a search gets in the end."""
 
 
-def cancelled_in_queue(problem: str) -> SearchResult:
-    """The result of a search that was cancelled before its turn came."""
+def nothing_found(problem: str, reason: StopReason) -> SearchResult:
+    """The result of a search that ended before it began."""
     nothing = Usage(
         trajectories=0, cached_trajectories=0, policy_tokens=0, ppm_calls=0, ppm_step_tokens=0, code_steps=0
     )
@@ -108,7 +112,7 @@ def cancelled_in_queue(problem: str) -> SearchResult:
         confidence=0.0,
         best_path=(),
         trajectories_to_answer=None,
-        stop_reason=StopReason.CANCELLED,
+        stop_reason=reason,
         usage=nothing,
         phase_seconds=PhaseSeconds(policy=0.0, sandbox=0.0, ppm=0.0),
     )
@@ -170,25 +174,34 @@ class Watcher:
 
 
 class RunningSearch:
-    """A search in the queue or at work."""
+    """A request for a search: before its turn, in the queue, or at work."""
 
-    def __init__(self, search_id: str, request: SearchRequest, ticket: Ticket, *, arrived_s: float) -> None:
+    def __init__(self, search_id: str, request: SearchRequest, client: str, *, arrived_s: float) -> None:
         self.id = search_id
         self.request = request
-        self.ticket = ticket
+        self.client = client
+        self.ticket: Ticket | None = None
+        """Its place in the queue, or its slot."""
+        self.queue_s: float | None = None
+        """Seconds in the queue; None before its turn."""
         self.arrived_s = arrived_s
         self.stop = Stop()
         self.is_abandoned = False
         """Whether its last watcher left before its end."""
+        self.is_typical = False
+        """Whether it had a slot and searched to its own end."""
         self.tokens = 0
         """Tokens of the candidates that it has received so far."""
         self._watchers: list[Watcher] = []
+        self._has_started = False
+        self._is_accepted = asyncio.Event()
+        self._is_asked_to_end = asyncio.Event()
         self._ending: asyncio.Future[SearchEnding] = asyncio.get_running_loop().create_future()
 
     @property
-    def is_typical(self) -> bool:
-        """Whether it ended with a result and without being asked to."""
-        return isinstance(self._ending.result(), FinishedSearch) and not self.stop.is_asked
+    def left_s(self) -> float:
+        """Seconds left to it, above 0."""
+        return max(self.request.timeout_s - (monotonic() - self.arrived_s), 0.001)
 
     def watch(self, *, events: bool = False) -> Watcher:
         """A new watcher, which gets the events from now on if it wants them. It has to leave in the end."""
@@ -208,14 +221,34 @@ class RunningSearch:
     def ask_to_end(self) -> None:
         """End with the best answer so far; in the queue, without any. Has no effect after the end."""
         self.stop.ask()
-        self.ticket.stop_waiting()
+        self._is_asked_to_end.set()
+        if self.ticket is not None:
+            self.ticket.stop_waiting()
+
+    async def asked_to_end(self) -> None:
+        """Wait until it is asked to end."""
+        await self._is_asked_to_end.wait()
+
+    def accept(self) -> None:
+        """It has a place in the queue, or waits for another search to answer it too."""
+        self._is_accepted.set()
+
+    async def accepted(self) -> None:
+        """Wait until it is accepted or has ended. Raises the `Refusal` if it was refused."""
+        await self._is_accepted.wait()
+        if self._ending.done() and isinstance(ending := self._ending.result(), Refusal):
+            raise ending
 
     def count_tokens(self, tokens: int) -> None:
         """Count the tokens of candidates that it has received."""
         self.tokens += tokens
 
     def publish(self, event: Event) -> None:
-        """Pass an event on to the watchers. Never waits."""
+        """Pass an event on to the watchers, of `SearchStarted` only the first. Never waits."""
+        if isinstance(event, SearchStarted):
+            if self._has_started:
+                return
+            self._has_started = True
         for watcher in self._watchers:
             watcher.put(event)
 
@@ -227,6 +260,7 @@ class RunningSearch:
         """Give the ending to everyone who waits for it. Has no effect the second time."""
         if not self._ending.done():
             self._ending.set_result(ending)
+        self._is_accepted.set()
         for watcher in self._watchers:
             watcher.close()
 
@@ -257,7 +291,7 @@ class Searches:
         """Nothing of the search runs any more. Its id stays known for some time."""
         running = self._tasks.pop(task)
         running.finish(_cut_off() if task.cancelled() or task.exception() else task.result())
-        self._ended[running.id] = running.ticket.client
+        self._ended[running.id] = running.client
         if len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
         return running
@@ -275,7 +309,7 @@ class Searches:
             request_id = search_id.rpartition("-")[0]  # see new_search_id
             return owner == client and name in {search_id, request_id}
 
-        found = [running for running in self._tasks.values() if is_meant(running.id, running.ticket.client)]
+        found = [running for running in self._tasks.values() if is_meant(running.id, running.client)]
         for running in found:
             running.ask_to_end()
         if found:

@@ -10,10 +10,23 @@ import traceback
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 
 from sandbox import SandboxError
-from search import Event, NodeAdded, OnEvent, Parts, SearchResult, SearchStarted, Strategy, listening, search
+from search import (
+    Event,
+    NodeAdded,
+    OnEvent,
+    Parts,
+    SearchResult,
+    SearchStarted,
+    StopReason,
+    Strategy,
+    Tree,
+    listening,
+    search,
+)
 from server.answers.equality import EqualityUnavailable
 from server.engines.errors import EngineError, RemoteMismatch, RemoteRefused
 from server.observability.metrics import CLIENT_LEFT, Metrics, measuring_calls
@@ -21,7 +34,8 @@ from server.observability.tracing import is_recorded, span, tracing_calls
 from server.parts.metrics import PartsCollector
 from server.parts.serving import OpenParts, Part, PartsUnavailable, ServingParts
 from server.settings.settings import Settings
-from server.solving.admission import Admission
+from server.solving.admission import Admission, Ticket
+from server.solving.cache import TreeCache
 from server.solving.records import recording
 from server.solving.refusals import FieldError, Refusal, RefusalKind, invalid
 from server.solving.searches import (
@@ -32,8 +46,11 @@ from server.solving.searches import (
     SearchEnding,
     Searches,
     SearchRequest,
-    cancelled_in_queue,
+    nothing_found,
 )
+from server.trees.fingerprint import Fingerprint, TreeShape, environment
+from server.trees.memory import MemoryTreeStore
+from server.trees.store import TreeStore
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +94,8 @@ class Solver:
         self._may_close_parts = asyncio.Event()
         self.metrics = Metrics()
         self.metrics.follow(running=lambda: self._admission.running, waiting=lambda: self._admission.waiting)
+        self._environment = environment()
+        self._cache = TreeCache(_store(settings), self.metrics)
         self.metrics.read(
             PartsCollector(lambda: self.parts, lambda: {part: state == READY for part, state in self.states.items()})
         )
@@ -142,8 +161,8 @@ class Solver:
             raise invalid(FieldError(field="problem", detail=detail, limit=limit, value=tokens))
         assert self._group is not None
         request = replace(request, config=request.config.calibrated(parts.calibration))
-        ticket = self._admission.admit(client)
-        running = RunningSearch(search_id, request, ticket, arrived_s=monotonic())
+        self._admission.enter(client)
+        running = RunningSearch(search_id, request, client, arrived_s=monotonic())
         task = self._group.create_task(self._run(running, parts))
         self._searches.add(task, running)
         task.add_done_callback(self._finish)
@@ -174,34 +193,60 @@ class Solver:
 
     async def _solve(self, running: RunningSearch, parts: ServingParts) -> FinishedSearch:
         request = running.request
-        has_turn = await self._turn(running)
-        queue_s = monotonic() - running.arrived_s
-        self.metrics.queue_wait.observe(queue_s)
-        if has_turn:
-            left_s = max(request.timeout_s - queue_s, 0.001)
-            result = await self._search(running, parts, seconds=left_s)
-        elif self.is_draining:
+        key = self._fingerprint(request, parts)
+        grow = partial(self._search_in_turn, running, parts)
+        result = await self._cache.solve(running, key, equality=parts.equality, grow=grow)
+        if self.is_draining and running.queue_s is None and not result.usage.trajectories:
             detail = "the server stops before this search had its turn"
             raise Refusal(RefusalKind.STOPPING, detail, retry_after_s=RETRY_AFTER_S)
-        else:
-            result = cancelled_in_queue(request.problem)
         finished = FinishedSearch(
             search_id=running.id,
             request=request,
+            fingerprint=key,
             result=result,
             models=parts.models,
             problem_tokens=parts.prompt_tokens(request.problem),
-            queue_s=queue_s,
+            queue_s=running.queue_s or 0.0,
             total_s=monotonic() - running.arrived_s,
         )
         self._report(running, finished)
         return finished
 
-    async def _search(self, running: RunningSearch, parts: ServingParts, *, seconds: float) -> SearchResult:
+    def _fingerprint(self, request: SearchRequest, parts: ServingParts) -> Fingerprint:
+        shape = TreeShape(
+            problem=request.problem,
+            config=request.config,
+            sampling=request.sampling,
+            seed=request.seed,
+            policy=parts.models.policy,
+            ppm=parts.models.ppm,
+            environment={**self._environment, **parts.environment},
+        )
+        return shape.fingerprint
+
+    async def _search_in_turn(
+        self, running: RunningSearch, parts: ServingParts, tree: Tree, on_event: OnEvent
+    ) -> SearchResult:
+        """Search on in the tree, with a slot. Raises a `Refusal` where there is none in time."""
+        running.ticket = ticket = self._admission.queue(running.client)
+        running.accept()
+        if running.stop.is_asked:
+            ticket.stop_waiting()
+        try:
+            if not await self._turn(running, ticket):
+                return nothing_found(running.request.problem, StopReason.CANCELLED)
+            result = await self._search(running, parts, tree, on_event)
+            running.is_typical = not running.stop.is_asked
+            return result
+        finally:
+            self._admission.release(ticket, is_typical=running.is_typical)
+
+    async def _search(self, running: RunningSearch, parts: ServingParts, tree: Tree, on_event: OnEvent) -> SearchResult:
         """Search on the server's parts, with listeners to their calls and, with a folder, a record.
 
-        It ends after so many seconds, or when the search is asked to, with the best answer so far.
+        It ends when the request's time is over, or when it is asked to, with the best answer so far.
         """
+        seconds = running.left_s
         request = running.request
         sampling = request.sampling
         if request.config.strategy is Strategy.GREEDY:
@@ -217,13 +262,14 @@ class Solver:
                 if self._record_folder is not None:
                     record = stack.enter_context(recording(self._record_folder, search_id=running.id))
                 result = await search(
-                    request.problem,
+                    tree.problem,
                     parts=ours,
                     config=request.config,
                     budget=replace(request.budget, seconds=seconds),
                     seed=request.seed,
                     now=monotonic,
-                    on_event=_publisher(running, self.metrics),
+                    on_event=_publisher(running, self.metrics, on_event),
+                    tree=tree,
                     stop=running.stop,
                     record=record,
                 )
@@ -232,17 +278,22 @@ class Solver:
             )
         return result
 
-    async def _turn(self, running: RunningSearch) -> bool:
+    async def _turn(self, running: RunningSearch, ticket: Ticket) -> bool:
         """Whether the search may begin; else it was cancelled in the queue."""
-        timeout_s = running.request.timeout_s
+        began_s = monotonic()
         try:
             with span("queue"):
-                async with asyncio.timeout(timeout_s):
-                    return await running.ticket.turn()
+                async with asyncio.timeout(running.left_s):
+                    has_turn = await ticket.turn()
         except TimeoutError:
-            detail = f"other searches took up the {timeout_s:g} s allowed to this one"
+            detail = f"other searches took up the {running.request.timeout_s:g} s allowed to this one"
             retry_after_s = self._admission.retry_after_s
             raise Refusal(RefusalKind.OVERLOADED, detail, retry_after_s=retry_after_s) from None
+        queue_s = monotonic() - began_s
+        self.metrics.queue_wait.observe(queue_s)
+        if has_turn:
+            running.queue_s = queue_s
+        return has_turn
 
     def _report(self, running: RunningSearch, finished: FinishedSearch) -> None:
         result, request = finished.result, finished.request
@@ -251,8 +302,9 @@ class Solver:
         if running.is_abandoned:
             self.metrics.wasted.labels(CLIENT_LEFT).inc(result.usage.policy_tokens)
         logger.info(
-            "search %s: %s after %d trajectories and %.2f s",
-            *(running.id, result.stop_reason, result.usage.trajectories, finished.total_s),
+            "search %s: %s after %d trajectories, %d of them from the cache, and %.2f s",
+            *(running.id, result.stop_reason, result.usage.trajectories, result.usage.cached_trajectories),
+            finished.total_s,
         )
 
     def _count_refusal(self, refusal: Refusal, request: SearchRequest) -> None:
@@ -272,9 +324,9 @@ class Solver:
         return Refusal(RefusalKind.SEARCH_FAILED, detail)
 
     def _finish(self, task: asyncio.Task[SearchEnding]) -> None:
-        """Nothing of the search runs any more. Its watchers get the ending, and its slot becomes free."""
+        """Nothing of the search runs any more. Its watchers get the ending."""
         running = self._searches.finish(task)
-        self._admission.release(running.ticket, is_typical=running.is_typical)
+        self._admission.leave(running.client)
 
     async def _hold_parts(self) -> None:
         """Open the parts, hold them until the server stops, close them: all in one task."""
@@ -296,6 +348,12 @@ class Solver:
             self.parts = None
 
 
+def _store(settings: Settings) -> TreeStore | None:
+    if settings.tree_cache_mb == 0:
+        return None
+    return MemoryTreeStore(max_bytes=int(settings.tree_cache_mb * 1e6), ttl_s=settings.tree_ttl_s)
+
+
 def _may_recover(error: BaseException) -> bool:
     """Whether another try may succeed: engines, sandbox and answer checker are restarted when they break."""
     if isinstance(error, RemoteRefused | RemoteMismatch):
@@ -303,8 +361,8 @@ def _may_recover(error: BaseException) -> bool:
     return isinstance(error, EngineError | SandboxError | EqualityUnavailable | TimeoutError)
 
 
-def _publisher(running: RunningSearch, metrics: Metrics) -> OnEvent:
-    """Counts the events of the search and passes them on to its watchers."""
+def _publisher(running: RunningSearch, metrics: Metrics, on_event: OnEvent) -> OnEvent:
+    """Counts the events of the search and passes them on, to its watchers too."""
     has_candidate = False
 
     def publish(event: Event) -> None:
@@ -317,5 +375,6 @@ def _publisher(running: RunningSearch, metrics: Metrics) -> OnEvent:
             metrics.first_candidate.observe(waited_s)
         metrics.event(event)
         running.publish(event)
+        on_event(event)
 
     return publish

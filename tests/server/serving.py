@@ -58,8 +58,8 @@ async def serve(
 
 
 def a_request(problem: str = "1+2", **fields: object) -> SearchRequest:
-    """What the body of such a request asks for; two trajectories unless it says otherwise."""
-    body = SolveRequest.model_validate({"problem": problem, "trajectories": 2, **fields})
+    """What the body of such a request asks for; unless it says otherwise, two trajectories and no cache."""
+    body = SolveRequest.model_validate({"problem": problem, "trajectories": 2, "cache": "bypass", **fields})
     return search_request(body, Settings(), endpoint="/solve")
 
 

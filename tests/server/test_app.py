@@ -44,7 +44,7 @@ async def test_a_problem_is_answered_with_steps_votes_and_usage() -> None:
 
 
 async def test_the_same_request_gets_the_same_answer_and_tree() -> None:
-    request = {"problem": PROBLEM, "trajectories": 4, "seed": 11}
+    request = {"problem": PROBLEM, "trajectories": 4, "seed": 11, "cache": "bypass"}
     async with serve() as served:
         first, second = [(await served.client.post("/solve", json=request)).json() for _ in range(2)]
         other = (await served.client.post("/solve", json={**request, "seed": 12})).json()
@@ -151,7 +151,7 @@ async def test_a_search_that_never_gets_its_turn_is_refused() -> None:
     async with serve(parts, settings=Settings(concurrent_searches=1)) as served, asyncio.TaskGroup() as group:
         first = group.create_task(served.client.post("/solve", json={"problem": PROBLEM}))
         await policy.entered.wait()
-        second = await served.client.post("/solve", json={"problem": PROBLEM, "timeout_s": 0.05})
+        second = await served.client.post("/solve", json={"problem": "1+2", "timeout_s": 0.05})
         policy.gate.set()
     assert first.result().status_code == 200
     check_problem(second, 503, "overloaded")

@@ -175,6 +175,7 @@ class ServerSolver:
             **{name: limit for name, limit in limits.items() if limit is not None},
             "seed": seed,
             "stream": True,
+            "cache": "bypass",  # what an answer costs is measured here
             "search": {
                 "strategy": method.value,
                 "candidates": self.candidates,

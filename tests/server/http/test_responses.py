@@ -23,6 +23,7 @@ from server.http.responses import json_bytes, response_body, solve_response, spl
 from server.http.schemas import SolveResponse
 from server.parts.fakes import FAKE_MODELS, fake_parts, opening
 from server.solving.searches import FinishedSearch
+from server.trees.fingerprint import Fingerprint
 from tests.server.serving import a_request, serve
 
 FIRST = "# Add the numbers\n# one by one\nx = 3 + 4\nx"
@@ -64,6 +65,7 @@ async def _finished(script: ScriptedPolicy, **fields: object) -> FinishedSearch:
     return FinishedSearch(
         search_id="s1",
         request=request,
+        fingerprint=Fingerprint("1" * 64),
         result=result,
         models=FAKE_MODELS,
         problem_tokens=100,
@@ -137,7 +139,7 @@ async def test_a_tree_is_rendered_on_another_thread(*, stream: bool) -> None:
             return WatchedExecution(**{name: getattr(ran, name) for name in ran.__dataclass_fields__})
 
     async with serve(opening(fake_parts(open_runner=lambda _: Runner()))) as served:
-        body = {"problem": "1+2", "trajectories": 2, "stream": stream}
+        body = {"problem": "1+2", "trajectories": 2, "stream": stream, "cache": "bypass"}
         await served.client.post("/solve", json=body)
         assert reading == {threading.get_ident()}
         response = await served.client.post("/solve", json={**body, "return_tree": True})

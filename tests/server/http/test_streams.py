@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 from fastapi import Request
 
+from search import StopReason
 from server.http.responses import json_bytes
 from server.http.schemas import SolveResponse
 from server.http.streams import HEARTBEAT, ServerEvent, SolveFrames, frame, read_frames, stream_frames
 from server.parts.fakes import FAKE_MODELS, GatedPolicy, fake_parts, opening
 from server.settings.settings import Settings
-from server.solving.admission import Ticket
-from server.solving.searches import FinishedSearch, RunningSearch, cancelled_in_queue
+from server.solving.searches import FinishedSearch, RunningSearch, nothing_found
+from server.trees.fingerprint import Fingerprint
 from tests.server.http.asgi_call import AsgiCall
 from tests.server.serving import a_request, serve
 
@@ -82,13 +83,14 @@ async def test_a_failing_search_ends_the_stream_with_one_error_event() -> None:
 
 
 async def test_a_response_that_cannot_be_made_is_an_error_event() -> None:
-    running = RunningSearch("s1", a_request(PROBLEM), Ticket("ann"), arrived_s=0.0)
+    running = RunningSearch("s1", a_request(PROBLEM), "ann", arrived_s=0.0)
     watcher = running.watch(events=True)
     running.finish(
         FinishedSearch(
             search_id="s1",
             request=running.request,
-            result=replace(cancelled_in_queue(PROBLEM), confidence=float("nan")),
+            fingerprint=Fingerprint("1" * 64),
+            result=replace(nothing_found(PROBLEM, StopReason.CANCELLED), confidence=float("nan")),
             models=FAKE_MODELS,
             problem_tokens=3,
             queue_s=0.0,

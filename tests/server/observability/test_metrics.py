@@ -57,6 +57,8 @@ async def test_the_queue_is_seen_while_it_is_there() -> None:
     async with serve(opening(fake_parts(policy=policy)), settings=settings) as served, asyncio.timeout(20):
         request = a_request(PROBLEM)
         running = [served.solver.start(request, search_id=str(number)) for number in range(7)]
+        for one in running:
+            await one.accepted()
         found = await scrape(served.client)
         assert (found["rstar_requests_in_flight"], found["rstar_queue_depth"]) == (4, 3)
         policy.gate.set()

@@ -23,129 +23,144 @@ def admission(*, slots: int = 1, queued: int = 8, per_client: int | None = None)
     return Admission(slots=slots, queued=queued, per_client=per_client, now=clock), clock
 
 
+def admit(door: Admission, client: str) -> Ticket:
+    """A request of the client that wants a slot."""
+    door.enter(client)
+    try:
+        return door.queue(client)
+    except Refusal:
+        door.leave(client)
+        raise
+
+
+def release(door: Admission, ticket: Ticket, *, is_typical: bool = True) -> None:
+    door.release(ticket, is_typical=is_typical)
+    door.leave(ticket.client)
+
+
 def is_running(ticket: Ticket) -> bool:
     return ticket.called_s is not None
 
 
 async def test_a_free_slot_is_taken_at_once_and_the_next_waits() -> None:
     door, _ = admission()
-    first, second = door.admit("a"), door.admit("a")
+    first, second = admit(door, "a"), admit(door, "a")
     assert (is_running(first), is_running(second)) == (True, False)
     assert (door.running, door.waiting) == (1, 1)
     await first.turn()
-    door.release(first)
+    release(door, first)
     await second.turn()
     assert (door.running, door.waiting) == (1, 0)
-    door.release(second)
+    release(door, second)
     assert (door.running, door.waiting) == (0, 0)
 
 
 async def test_a_full_queue_refuses_and_goes_on_as_before() -> None:
     door, _ = admission(queued=1)
-    held = [door.admit("a"), door.admit("b")]
+    held = [admit(door, "a"), admit(door, "b")]
     for client in ("a", "c"):
         with pytest.raises(Refusal) as refused:
-            door.admit(client)
+            admit(door, client)
         assert refused.value.kind is RefusalKind.OVERLOADED
         assert refused.value.retry_after_s
     for ticket in held:
-        door.release(ticket)
-    assert is_running(door.admit("c"))
+        release(door, ticket)
+    assert is_running(admit(door, "c"))
 
 
 async def test_without_a_queue_only_free_slots_admit() -> None:
     door, _ = admission(slots=2, queued=0)
-    held = [door.admit("a"), door.admit("a")]
+    held = [admit(door, "a"), admit(door, "a")]
     with pytest.raises(Refusal):
-        door.admit("a")
-    door.release(held[0])
-    assert is_running(door.admit("a"))
+        admit(door, "a")
+    release(door, held[0])
+    assert is_running(admit(door, "a"))
 
 
 async def test_only_a_client_above_its_quota_is_refused() -> None:
     door, _ = admission(slots=1, queued=8, per_client=2)
-    held = [door.admit("a"), door.admit("a")]
+    held = [admit(door, "a"), admit(door, "a")]
     with pytest.raises(Refusal) as refused:
-        door.admit("a")
+        admit(door, "a")
     assert refused.value.kind is RefusalKind.QUOTA_EXCEEDED
     assert refused.value.retry_after_s
-    door.admit("b")
-    door.release(held[1])
-    door.admit("a")
+    admit(door, "b")
+    release(door, held[1])
+    admit(door, "a")
 
 
 async def test_turns_go_round_the_clients() -> None:
     door, _ = admission(slots=1, queued=100)
-    tickets = [door.admit("greedy") for _ in range(5)] + [door.admit("modest"), door.admit("late")]
+    tickets = [admit(door, "greedy") for _ in range(5)] + [admit(door, "modest"), admit(door, "late")]
     order: list[str] = []
     while door.running:
         current = next(ticket for ticket in tickets if is_running(ticket))
         tickets.remove(current)
         order.append(current.client)
-        door.release(current)
+        release(door, current)
     assert order == ["greedy", "greedy", "modest", "late", "greedy", "greedy", "greedy"]
 
 
 async def test_clients_that_come_and_go_starve_nobody_who_waits() -> None:
     door, _ = admission(slots=1, queued=100)
-    running, patient = door.admit("first"), door.admit("patient")
-    later = [door.admit(f"passer-by {number}") for number in range(10)]
-    door.release(running)
+    running, patient = admit(door, "first"), admit(door, "patient")
+    later = [admit(door, f"passer-by {number}") for number in range(10)]
+    release(door, running)
     assert is_running(patient)
     assert not any(map(is_running, later))
 
 
 async def test_the_client_that_runs_least_goes_first() -> None:
     door, _ = admission(slots=3, queued=100)
-    busy = [door.admit("busy") for _ in range(4)]
-    other = door.admit("other")
-    door.release(busy[0])
+    busy = [admit(door, "busy") for _ in range(4)]
+    other = admit(door, "other")
+    release(door, busy[0])
     assert is_running(other)
     assert not is_running(busy[3])
 
 
 async def test_a_search_released_in_the_queue_leaves_its_place() -> None:
     door, _ = admission(slots=1)
-    running, leaving, last = (door.admit("a") for _ in range(3))
-    door.release(leaving)
+    running, leaving, last = (admit(door, "a") for _ in range(3))
+    release(door, leaving)
     assert door.waiting == 1
-    door.release(running)
+    release(door, running)
     assert is_running(last)
 
 
 async def test_retry_after_grows_with_the_queue_and_mean_length() -> None:
     door, clock = admission(slots=1, queued=1000)
     for _ in range(300):
-        ticket = door.admit("a")
+        ticket = admit(door, "a")
         clock.now_s += 2.0
-        door.release(ticket)
+        release(door, ticket)
     assert door.retry_after_s == 2
     for _ in range(10):
-        door.admit("a")
+        admit(door, "a")
     assert door.retry_after_s == 2 * 10
     for _ in range(900):
-        door.admit("a")
+        admit(door, "a")
     assert door.retry_after_s == LONGEST_RETRY_S
 
 
 async def test_waiting_ends_with_the_turn() -> None:
     door, _ = admission(slots=1)
-    running, waiting = door.admit("a"), door.admit("b")
+    running, waiting = admit(door, "a"), admit(door, "b")
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         turn = group.create_task(waiting.turn())
         await asyncio.sleep(0)
         assert not turn.done()
-        door.release(running)
+        release(door, running)
         assert await turn
 
 
 async def test_a_ticket_that_leaves_the_queue_gets_no_turn() -> None:
     door, _ = admission(slots=1)
-    running, leaving = door.admit("a"), door.admit("b")
+    running, leaving = admit(door, "a"), admit(door, "b")
     leaving.stop_waiting()
     async with asyncio.timeout(30):
         assert not await leaving.turn()
-    door.release(leaving)
+    release(door, leaving)
     assert (door.running, door.waiting) == (1, 0)
     running.stop_waiting()
     assert await running.turn()
@@ -153,30 +168,30 @@ async def test_a_ticket_that_leaves_the_queue_gets_no_turn() -> None:
 
 async def test_a_client_that_fills_the_queue_shuts_nobody_out() -> None:
     door, _ = admission(slots=1, queued=4)
-    greedy = [door.admit("greedy") for _ in range(5)]
-    modest = door.admit("modest")
+    greedy = [admit(door, "greedy") for _ in range(5)]
+    modest = admit(door, "modest")
     with pytest.raises(Refusal) as displaced:
         await greedy[-1].turn()
     assert displaced.value.kind is RefusalKind.OVERLOADED
     assert displaced.value.retry_after_s
-    door.release(greedy[-1])
+    release(door, greedy[-1])
     assert (door.running, door.waiting) == (1, 4)
     with pytest.raises(Refusal):
-        door.admit("greedy")
-    door.release(greedy[0])
-    door.release(modest)
+        admit(door, "greedy")
+    release(door, greedy[0])
+    release(door, modest)
     for ticket in greedy[1:4]:
-        door.release(ticket)
+        release(door, ticket)
     assert (door.running, door.waiting) == (0, 0)
 
 
 async def test_searches_that_were_cut_short_leave_the_mean_length() -> None:
     door, clock = admission(slots=1, queued=8)
     for _ in range(50):
-        ticket = door.admit("a")
+        ticket = admit(door, "a")
         clock.now_s += 60.0
-        door.release(ticket)
+        release(door, ticket)
     usual = door.retry_after_s
     for _ in range(50):
-        door.release(door.admit("a"), is_typical=False)
+        release(door, admit(door, "a"), is_typical=False)
     assert door.retry_after_s == usual >= 55

@@ -6,7 +6,6 @@ import pytest
 
 from search import AnswerChanged, Event, NodeAdded, NodeId, NodeOutcome, SearchStarted, Strategy, TrajectoryFinished
 from search.tree import ROOT
-from server.solving.admission import Ticket
 from server.solving.refusals import Refusal, RefusalKind
 from server.solving.searches import CAPACITY, RunningSearch, SearchEnding, Searches, Watcher
 from tests.server.serving import a_request
@@ -29,7 +28,7 @@ def _trajectory(index: int) -> TrajectoryFinished:
 
 
 def _running() -> RunningSearch:
-    return RunningSearch("s1", a_request(), Ticket("ann"), arrived_s=0.0)
+    return RunningSearch("s1", a_request(), "ann", arrived_s=0.0)
 
 
 def _watcher(*, capacity: int = CAPACITY) -> Watcher:

@@ -1,0 +1,268 @@
+"""Cache: answers a request from the tree of an earlier search, or lets one search at a time grow that tree.
+
+    load the tree: does it answer the request?  ->  answer, without a slot
+    does another request search it already?     ->  follow: pass its events on, and begin again when it has ended
+    else                                        ->  lead: search from where the tree ends, and store it
+
+A request that leaves, or whose time is over, ends its own wait only. The search that it leads goes on for those who
+follow it, as long as its time lasts; then one of them goes on from the stored tree. While a tree grows it is stored
+every now and then, so that little is lost with the process.
+
+This module alone decides what a failure of the store means: a search without it, and a count in the metrics.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from time import monotonic
+from typing import Any, NamedTuple, NoReturn
+
+from search import (
+    AnswerEquality,
+    Budget,
+    Event,
+    OnEvent,
+    Parts,
+    Path,
+    SearchResult,
+    SearchStarted,
+    Snapshot,
+    StopReason,
+    TrajectoryFinished,
+    Tree,
+    save,
+    search,
+)
+from search.operations import task_group
+from server.observability.metrics import READ, WRITTEN, CacheError, CacheOutcome, Metrics
+from server.solving.searches import CacheUse, RunningSearch, Watcher, nothing_found
+from server.trees.fingerprint import Fingerprint, normalised
+from server.trees.store import Lease, LeaseLost, TreeStore
+from server.trees.values import BadValue, NotStorable, decode, encode
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_TRAJECTORIES = 8
+CHECKPOINT_S = 2.0
+"""A growing tree is stored after so many new trajectories, or so many seconds with at least one, whichever is first."""
+
+Grow = Callable[[Tree, OnEvent], Coroutine[Any, Any, SearchResult]]
+"""Searches on, in the tree given, with a slot. Calls back at each event."""
+
+
+class _Loaded(NamedTuple):
+    tree: Tree | None
+    version: int
+    """Also of a value that cannot be read; 0 where there is none."""
+
+
+class TreeCache:
+    """The trees of one server. Use it within one event loop."""
+
+    def __init__(self, store: TreeStore | None, metrics: Metrics) -> None:
+        """Without a store every request is a search of its own."""
+        self._store = store
+        self._metrics = metrics
+        self._leaders: dict[Fingerprint, RunningSearch] = {}
+
+    async def solve(
+        self, running: RunningSearch, key: Fingerprint, *, equality: AnswerEquality, grow: Grow
+    ) -> SearchResult:
+        """The result for the request. Raises what `grow` raises."""
+        use = running.request.cache
+        if use is CacheUse.BYPASS or self._store is None:
+            self._metrics.cache_requests.labels(CacheOutcome.BYPASSED).inc()
+            return await grow(Tree(running.request.problem), lambda _: None)
+        while not running.stop.is_asked:
+            loaded = _Loaded(None, 0)
+            if use is CacheUse.USE:
+                loaded = await self._load(self._store, running, key)
+                if loaded.tree is not None and (result := await _answer(running, loaded.tree, equality)) is not None:
+                    self._metrics.cache_requests.labels(CacheOutcome.HIT).inc()
+                    return result
+            leader = self._leaders.get(key)
+            if leader is None:
+                result = await self._lead(self._store, running, key, loaded.version, grow)
+                if result is not None:
+                    return result
+            elif not await self._follow(running, leader):
+                break
+        return await self._best_so_far(self._store, running, key, equality)
+
+    async def _lead(
+        self, store: TreeStore, running: RunningSearch, key: Fingerprint, version: int, grow: Grow
+    ) -> SearchResult | None:
+        """Search on from the stored tree. None where another search has changed that tree: look at it again."""
+        is_refresh = running.request.cache is CacheUse.REFRESH
+        self._leaders[key] = running
+        try:
+            async with store.lease(key) as lease:
+                if lease is None or (lease.version != version and not is_refresh):
+                    return None
+                # Loaded again, because an attempt to answer from a tree may change it.
+                found = None if is_refresh else (await self._load(store, running, key)).tree
+                self._metrics.cache_requests.labels(_outcome(found, is_refresh=is_refresh)).inc()
+                tree = found or Tree(running.request.problem)
+                checkpoints = _Checkpoints(tree, lambda: self._commit(store, lease, tree))
+                async with task_group() as group:
+                    group.create_task(checkpoints.keep())
+                    result = await grow(tree, checkpoints.observe)
+                    checkpoints.finish()
+                return result
+        except LeaseLost:
+            self._metrics.cache_errors.labels(CacheError.LEASE_LOST).inc()
+            return None
+        finally:
+            del self._leaders[key]
+
+    async def _follow(self, running: RunningSearch, leader: RunningSearch) -> bool:
+        """Pass the leader's events on until it has ended; False where this request's own end comes first."""
+        self._metrics.cache_waits.inc()
+        request = running.request
+        started = SearchStarted(problem=request.problem, strategy=request.config.strategy, cached_trajectories=0)
+        running.publish(started)
+        running.accept()
+        watcher = leader.watch(events=True)
+        try:
+            async with asyncio.timeout(running.left_s), asyncio.TaskGroup() as group:
+                passing = group.create_task(_pass_on(watcher, running))
+                asked = group.create_task(running.asked_to_end())
+                await asyncio.wait({passing, asked}, return_when=asyncio.FIRST_COMPLETED)
+                passing.cancel()
+                asked.cancel()
+        except TimeoutError:
+            return False
+        finally:
+            watcher.leave()
+        return not running.stop.is_asked
+
+    async def _best_so_far(
+        self, store: TreeStore, running: RunningSearch, key: Fingerprint, equality: AnswerEquality
+    ) -> SearchResult:
+        """What the tree says that was stored last, for a request that followed another until its own end."""
+        reason = StopReason.CANCELLED if running.stop.is_asked else StopReason.DEADLINE
+        tree = (await self._load(store, running, key)).tree
+        result = None if tree is None else await _answer(running, tree, equality, budget=Budget(trajectories=1))
+        if result is None:
+            return nothing_found(running.request.problem, reason)
+        return replace(result, stop_reason=reason)
+
+    async def _load(self, store: TreeStore, running: RunningSearch, key: Fingerprint) -> _Loaded:
+        stored = await store.load(key)
+        if stored is None:
+            return _Loaded(None, 0)
+        self._metrics.cache_bytes.labels(READ).inc(len(stored.value))
+        try:
+            tree = await asyncio.to_thread(decode, stored.value)
+            if normalised(tree.problem) != normalised(running.request.problem):
+                raise BadValue("it is the tree of another problem")
+        except BadValue as error:
+            logger.warning("the stored tree %.12s cannot be read: %s", key, error)
+            self._metrics.cache_errors.labels(CacheError.BAD_VALUE).inc()
+            return _Loaded(None, stored.version)
+        return _Loaded(tree, stored.version)
+
+    async def _commit(self, store: TreeStore, lease: Lease, tree: Tree) -> None:
+        saved = save(tree)  # on the event loop, where the tree does not grow meanwhile
+        try:
+            value = await asyncio.to_thread(encode, saved)
+        except NotStorable as error:
+            logger.warning("the tree %.12s is not stored: %s", lease.key, error)
+            self._metrics.cache_errors.labels(CacheError.NOT_STORABLE).inc()
+            return
+        await store.commit(lease, value)
+        self._metrics.cache_bytes.labels(WRITTEN).inc(len(value))
+
+
+class _Checkpoints:
+    """Stores a tree while it grows, and at its end."""
+
+    def __init__(self, tree: Tree, commit: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._tree = tree
+        self._commit = commit
+        self._kept = tree.trajectories
+        self._is_finished = False
+        self._is_due = asyncio.Event()
+
+    def observe(self, event: Event) -> None:
+        """To be called at each event of the search."""
+        if isinstance(event, TrajectoryFinished) and self._tree.trajectories >= self._kept + CHECKPOINT_TRAJECTORIES:
+            self._is_due.set()
+
+    def finish(self) -> None:
+        """The tree grows no more: store it once more if it has grown."""
+        self._is_finished = True
+        self._is_due.set()
+
+    async def keep(self) -> None:
+        """Store the tree whenever it is due, until it was stored for the last time."""
+        while True:
+            is_last, trajectories = self._is_finished, self._tree.trajectories
+            if trajectories > self._kept:
+                await self._commit()
+                self._kept = trajectories
+            if is_last:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECKPOINT_S):
+                    await self._is_due.wait()
+            self._is_due.clear()
+
+
+class _ModelNeeded(Exception):
+    """The tree does not answer the request: a model would have to be asked."""
+
+
+class _NoModel:
+    """Policy, PPM and sandbox of a search that may ask none of them."""
+
+    async def propose(self, path: Path, n: int, *, seed: int) -> NoReturn:
+        raise _ModelNeeded
+
+    async def score(self, paths: Sequence[Path]) -> NoReturn:
+        raise _ModelNeeded
+
+    async def run(self, parent: Snapshot | None, code: str) -> NoReturn:
+        raise _ModelNeeded
+
+
+async def _answer(
+    running: RunningSearch, tree: Tree, equality: AnswerEquality, *, budget: Budget | None = None
+) -> SearchResult | None:
+    """The result that a search with this tree comes to before it asks a model; None where it would ask one.
+
+    So the rules of the search itself, and no second copy of them, say whether a tree is large enough. May change it.
+    """
+    request = running.request
+    events: list[Event] = []
+    nobody = _NoModel()
+    try:
+        result = await search(
+            tree.problem,
+            parts=Parts(policy=nobody, scorer=nobody, runner=nobody, equality=equality),
+            config=request.config,
+            budget=replace(budget or request.budget, seconds=running.left_s),
+            seed=request.seed,
+            now=monotonic,
+            on_event=events.append,
+            tree=tree,
+        )
+    except _ModelNeeded:
+        return None
+    for event in events:
+        running.publish(event)
+    return result
+
+
+async def _pass_on(watcher: Watcher, running: RunningSearch) -> None:
+    while events := await watcher.events():
+        for event in events:
+            running.publish(event)
+
+
+def _outcome(found: Tree | None, *, is_refresh: bool) -> CacheOutcome:
+    if is_refresh:
+        return CacheOutcome.REFRESHED
+    return CacheOutcome.MISS if found is None else CacheOutcome.RESUMED
