@@ -6,11 +6,11 @@ that the models see.
 """
 
 from search.budget import Budget, PhaseSeconds, Stop, Usage
+from search.calls import Call, CallKind, Listener, PolicyCall, RunnerCall, ScorerCall, listening
 from search.codec import load, save
 from search.config import Calibration, SearchConfig, Selection, Strategy, TreePolicy, Values
 from search.errors import RecordFormatError, ReplayMismatch
 from search.events import AnswerChanged, Event, NodeAdded, OnEvent, SearchStarted, TrajectoryFinished
-from search.listening import Call, CallKind, Listener, PolicyCall, RunnerCall, ScorerCall, listening
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome, StopReason, Verdict
 from search.protocols import (
     AnswerEquality,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
-from search.listening import Call, CallKind, EqualityCall, JudgeCall, PolicyCall, RunnerCall, ScorerCall
+from search.calls import Call, CallKind, EqualityCall, JudgeCall, PolicyCall, RunnerCall, ScorerCall
 from search.outcomes import StopReason
 
 

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from search.calls import run_all
 from search.config import SearchConfig
 from search.errors import BrokenPart
 from search.format import ANSWER, SPECIAL_TOKENS, extract_boxed, observation
-from search.operations import run_all
 from search.outcomes import CandidateStop, ExecutionOutcome, NodeOutcome
 from search.protocols import (
     Candidate,

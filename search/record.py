@@ -27,9 +27,9 @@ from typing import assert_never
 
 from search import codec
 from search.budget import Budget
+from search.calls import Call, CallKind, EqualityCall, JudgeCall, Listener, PolicyCall, RunnerCall, ScorerCall
 from search.config import Calibration, SearchConfig, Selection, Strategy, TreePolicy, Values
 from search.errors import RecordFormatError, TreeFormatError
-from search.listening import Call, CallKind, EqualityCall, JudgeCall, Listener, PolicyCall, RunnerCall, ScorerCall
 from search.outcomes import CandidateStop, StopReason, Verdict
 from search.protocols import Candidate, Execution, Path, PathTooLong, Snapshot
 from search.tree import Tree

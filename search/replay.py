@@ -18,9 +18,9 @@ from itertools import count, takewhile
 from typing import cast
 
 from search import codec
+from search.calls import Call, EqualityCall, JudgeCall, PolicyCall, RunnerCall, ScorerCall
 from search.errors import RecordedFailure, RecordEnds, RecordFormatError, ReplayMismatch
 from search.events import OnEvent
-from search.listening import Call, EqualityCall, JudgeCall, PolicyCall, RunnerCall, ScorerCall
 from search.outcomes import StopReason, Verdict
 from search.protocols import Candidate, Execution, Parts, Path, PathTooLong, Snapshot
 from search.record import Applied, Beginning, Ending, Line, Raised, RecordedCall, Response, load_line, request_of
@@ -100,7 +100,7 @@ async def replay_record(record: Record, *, on_event: OnEvent | None = None) -> R
 
 
 class _Tape:
-    """Gives the recorded order of results and the recorded responses; see `search.operations.Tape`."""
+    """Gives the recorded order of results and the recorded responses; see `search.calls.Tape`."""
 
     def __init__(self, record: Record) -> None:
         self._beginning = record.beginning

@@ -7,16 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from search.answers import AnswerGroup, Standing
+from search.answers import AnswerGroup, Standing, Tally
 from search.budget import Meter, PhaseSeconds, Usage
+from search.calls import Operations, Tape, listening
 from search.events import AnswerChanged, NodeAdded, OnEvent, SearchStarted, TrajectoryFinished
 from search.expansion import Expander
-from search.listening import listening
-from search.operations import Operations, Tape
 from search.outcomes import StopReason
 from search.protocols import Parts
 from search.record import Beginning
-from search.tally import Tally
 from search.tree import NodeId, Tree, backup
 
 

@@ -14,13 +14,12 @@ from functools import partial
 from typing import Any, NamedTuple, assert_never
 
 from search.budget import Budget, Stop
+from search.calls import Operations, listening, operations, run_all
 from search.config import SearchConfig, Strategy
 from search.errors import RecordEnds
 from search.events import OnEvent
 from search.expansion import propose
-from search.listening import listening
 from search.mcts import mcts
-from search.operations import Operations, operations, run_all
 from search.outcomes import NodeOutcome, StopReason
 from search.protocols import Parts, check_parts
 from search.record import Applied, Beginning, Ending, OnLine, recording

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from search.listening import Call, CallKind, PolicyCall, ScorerCall, listening
+from search.calls import Call, CallKind, PolicyCall, ScorerCall, listening
 from search.protocols import Parts
 
 Pause = Callable[[CallKind, int], Awaitable[None]]

@@ -9,9 +9,9 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from search.calls import PolicyCall
 from search.expansion import request_seed
 from search.format import ANSWER
-from search.listening import PolicyCall
 from search.outcomes import CandidateStop, ExecutionOutcome, Verdict
 from search.protocols import Candidate, Execution, Judge, Parts, Path, Snapshot
 

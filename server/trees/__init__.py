@@ -1,9 +1,8 @@
 """Trees that outlive their request. A problem that comes again is answered from its tree, or searched on from there.
 
-    fingerprint.py   the key of a tree: a hash of all that shapes it
-    values.py        a tree as bytes, checked when they are read again
-    store.py         `TreeStore`: what every store of trees promises, and the leases that let one search grow a tree
-    memory.py        the store within one process, bounded in bytes
+    entries.py   a tree as a key, which is a hash of all that shapes it, and a value: bytes that are checked when read
+    store.py     `TreeStore`: what every store of trees promises, and the leases that let one search at a time grow one
+    memory.py    the store within one process, bounded in bytes
 
 `server.solving.cache` uses them for each request. Nothing here knows requests, models or HTTP.
 """

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 
-from server.trees.fingerprint import Fingerprint
+from server.trees.entries import Fingerprint
 from server.trees.store import Lease, LeaseLost, StoredTree
 
 ENTRY_BYTES = 500

@@ -1,6 +1,6 @@
 """Store: what every store of trees promises, and the leases that let one search at a time grow a tree.
 
-A tree's key has a value (see `values`) and a version, which counts its commits. To write, a search takes the lease of
+A tree's key has a value (see `entries`) and a version, which counts its commits. To write, a search takes the lease of
 the key. Each lease has a higher fence than all earlier leases of the key, and a commit with an older fence is refused.
 So a search that was paused, and lost its lease meanwhile, cannot overwrite what another has written since.
 
@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from server.trees.fingerprint import Fingerprint
+from server.trees.entries import Fingerprint
 
 
 class LeaseLost(Exception):

@@ -8,7 +8,7 @@ import pytest
 
 from search import OnLine, SearchConfig, SearchResult, Stop, Strategy, dump_line
 from search.budget import Budget, Meter, Stopwatch
-from search.listening import listening
+from search.calls import listening
 from search.outcomes import StopReason
 from search.protocols import Candidate, Parts, Path
 from search.replay import read_record, replay_record

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search import Budget, NodeAdded, SearchConfig, StopReason, Tree
+from search.calls import CallKind, operations
 from search.codec import load, save
 from search.events import Event
-from search.listening import CallKind
 from search.mcts import Rollouts
-from search.operations import operations
 from search.outcomes import ExecutionOutcome, NodeOutcome
 from search.protocols import Candidate, Execution, Parts, Path
 from search.record import Beginning

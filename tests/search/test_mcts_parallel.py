@@ -18,9 +18,9 @@ from search import (
     TreePolicy,
     Values,
 )
+from search.calls import CallKind
 from search.codec import load, save
 from search.events import Event
-from search.listening import CallKind
 from search.protocols import Candidate, Execution, Path, Policy, Snapshot
 from search.testing.delays import Delays, uneven_turns
 from search.testing.fakes import (

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search import Budget, Calibration, SearchConfig, Selection, Strategy, Tree, TreePolicy, Values
+from search.calls import CallKind
 from search.errors import RecordFormatError
-from search.listening import CallKind
 from search.outcomes import CandidateStop, ExecutionOutcome, StopReason, Verdict
 from search.protocols import Candidate, Execution, Snapshot
 from search.record import Applied, Beginning, Ending, Line, Raised, RecordedCall, Response, dump_line, load_line

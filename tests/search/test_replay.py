@@ -29,10 +29,10 @@ from search import (
     replay_record,
 )
 from search import search as run_search
+from search.calls import CallKind
 from search.codec import load, save
 from search.errors import BrokenPart, RecordedFailure
 from search.events import Event
-from search.listening import CallKind
 from search.protocols import Candidate, Path, PathTooLong
 from search.record import Line
 from search.testing.delays import Delays, Pause, uneven_turns

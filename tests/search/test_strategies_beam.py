@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search import Budget, NodeOutcome, Parts, SearchConfig, Selection, StopReason, Strategy
+from search.calls import CallKind
 from search.codec import load, save
-from search.listening import CallKind
 from search.outcomes import ExecutionOutcome
 from search.protocols import Candidate, Execution, Path, PathTooLong
 from search.testing.delays import Delays, uneven_turns

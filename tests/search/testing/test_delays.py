@@ -7,7 +7,7 @@ import pytest
 
 from search import Budget, SearchConfig, Verdict
 from search import search as run_search
-from search.listening import CallKind
+from search.calls import CallKind
 from search.protocols import Path
 from search.testing.delays import Delays, uneven_turns
 from search.testing.fakes import SteppingClock, arithmetic_parts

@@ -1,6 +1,6 @@
 """Memory: the bound in bytes, what goes first, and the time to live."""
 
-from server.trees.fingerprint import Fingerprint
+from server.trees.entries import Fingerprint
 from server.trees.memory import ENTRY_BYTES, MemoryTreeStore
 
 SIZE = 1000 - ENTRY_BYTES

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from server.trees.fingerprint import Fingerprint
+from server.trees.entries import Fingerprint
 from server.trees.memory import MemoryTreeStore
 from server.trees.store import LeaseLost, StoredTree, TreeStore
 

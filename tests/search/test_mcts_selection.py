@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.config import TreePolicy
+from search.mcts import InFlight, parent_visits, policy_priors, puct, select_child, uct
 from search.outcomes import CandidateStop, NodeOutcome
 from search.protocols import PathStep
-from search.selection import InFlight, parent_visits, policy_priors, puct, select_child, uct
 from search.tree import ROOT, Node, NodeId, Tree
 
 

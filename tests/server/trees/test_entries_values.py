@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search import NodeId, Tree, save
-from server.trees import values
-from server.trees.values import HEADER_BYTES, BadValue, NotStorable, decode, encode
+from server.trees import entries
+from server.trees.entries import HEADER_BYTES, BadValue, NotStorable, decode, encode
 from tests.server.trees.grown import grown_tree
 
 VALUE = encode(save(grown_tree()))
 
 
-def forged(content: bytes, *, length: int | None = None, schema: int = values.SCHEMA, codec: int = 1) -> bytes:
+def forged(content: bytes, *, length: int | None = None, schema: int = entries.SCHEMA, codec: int = 1) -> bytes:
     """A value with a right checksum around any content, compressed already."""
-    head = struct.pack(">4sHBI", values.MAGIC, schema, codec, len(content) if length is None else length)
+    head = struct.pack(">4sHBI", entries.MAGIC, schema, codec, len(content) if length is None else length)
     return head + hashlib.blake2b(head + content, digest_size=16).digest() + content
 
 
@@ -112,7 +112,7 @@ def test_other_schemas_codecs_and_magics_are_refused() -> None:
     length = struct.unpack(">4sHBI", VALUE[:11])[3]
     assert decode(forged(content, length=length)) == grown_tree()
     for value in (
-        forged(content, length=length, schema=values.SCHEMA + 1),
+        forged(content, length=length, schema=entries.SCHEMA + 1),
         forged(content, length=length, codec=2),
         b"XXXX" + VALUE[4:],
         zlib.compress(VALUE),
@@ -132,7 +132,7 @@ def test_another_length_than_declared_is_refused(difference: int) -> None:
 def test_a_bomb_is_refused_before_it_is_decompressed(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = zstd.compress(b"0" * (8 << 20))
     assert len(bomb) < 1000
-    monkeypatch.setattr(values, "MAX_CONTENT_BYTES", 1 << 20)
+    monkeypatch.setattr(entries, "MAX_CONTENT_BYTES", 1 << 20)
     with pytest.raises(BadValue, match="at most 1048576 bytes"):
         decode(forged(bomb, length=8 << 20))
     with pytest.raises(BadValue, match="expected 1000 bytes of content"):
@@ -140,7 +140,7 @@ def test_a_bomb_is_refused_before_it_is_decompressed(monkeypatch: pytest.MonkeyP
 
 
 def test_a_tree_too_large_to_be_read_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(values, "MAX_CONTENT_BYTES", 1000)
+    monkeypatch.setattr(entries, "MAX_CONTENT_BYTES", 1000)
     with pytest.raises(NotStorable, match="above the limit of 1000"):
         encode(save(grown_tree()))
 

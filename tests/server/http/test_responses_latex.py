@@ -2,7 +2,7 @@ r"""LaTeX: expressions are typeset, other answers stay unchanged."""
 
 import pytest
 
-from server.answers.latex import MAX_CHARS, latex
+from server.http.responses import MAX_CHARS, latex
 
 
 @pytest.mark.parametrize(

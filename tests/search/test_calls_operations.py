@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from search.operations import Operations, operations
+from search.calls import Operations, operations
 from search.tree import Tree
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from search import Candidate, Execution, ExecutionOutcome, Path, PathTooLong, Snapshot, Verdict
-from search.listening import (
+from search.calls import (
     Call,
     CallKind,
     EqualityCall,

@@ -8,7 +8,7 @@ import pytest
 from search import Calibration, SearchConfig, Selection, Strategy, TreePolicy, Values
 from search.format import FORMAT_VERSION, output_segments, prompt_segments
 from server.engines.protocols import Sampling
-from server.trees.fingerprint import TreeShape, environment, normalised
+from server.trees.entries import TreeShape, environment, normalised
 
 SHAPE = TreeShape(
     problem="1 + 2",

@@ -7,11 +7,10 @@ from hypothesis import strategies as st
 
 from search import Budget, Parts, SearchConfig, SearchResult, Selection, StopReason, Strategy
 from search import search as run_search
-from search.answers import AnswerGroup, Standing
+from search.answers import AnswerGroup, Standing, Tally, is_decided, most_votes_ahead
 from search.codec import load, save
 from search.outcomes import CandidateStop, NodeOutcome, Verdict
 from search.protocols import PathStep
-from search.tally import Tally, is_decided, most_votes_ahead
 from search.testing.fakes import (
     ArithmeticPolicy,
     ArithmeticRunner,
