@@ -35,12 +35,11 @@ from search import (
     save,
     search,
 )
-from search.operations import task_group
+from search.calls import task_group
 from server.observability.metrics import READ, WRITTEN, CacheError, CacheOutcome, Metrics
 from server.solving.searches import CacheUse, RunningSearch, Watcher, nothing_found
-from server.trees.fingerprint import Fingerprint, normalised
+from server.trees.entries import BadValue, Fingerprint, NotStorable, decode, encode, normalised
 from server.trees.store import Lease, LeaseLost, TreeStore
-from server.trees.values import BadValue, NotStorable, decode, encode
 
 logger = logging.getLogger(__name__)
 

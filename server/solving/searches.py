@@ -31,7 +31,7 @@ from server.engines.protocols import Sampling
 from server.parts.serving import ModelIds
 from server.solving.admission import Ticket
 from server.solving.refusals import Refusal, RefusalKind
-from server.trees.fingerprint import Fingerprint
+from server.trees.entries import Fingerprint
 
 logger = logging.getLogger(__name__)
 

@@ -48,7 +48,7 @@ from server.solving.searches import (
     SearchRequest,
     nothing_found,
 )
-from server.trees.fingerprint import Fingerprint, TreeShape, environment
+from server.trees.entries import Fingerprint, TreeShape, environment
 from server.trees.memory import MemoryTreeStore
 from server.trees.store import TreeStore
 

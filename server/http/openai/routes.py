@@ -38,6 +38,7 @@ def make_openai_router(solver: Solver, settings: Settings, *, now: Callable[[], 
         watcher = running.watch(events=True)
         reply = _reply(body, running, solver, created=int(now()))
         if body.stream:
+            await running.accepted()  # a refusal has a status of its own, which a stream could not send any more
             return EventStream(watcher, ChatFrames(reply), heartbeat_s=settings.heartbeat_s)
         return await watched_response(completion(watcher, reply), watcher, request)
 

@@ -23,7 +23,7 @@ from server.http.responses import json_bytes, response_body, solve_response, spl
 from server.http.schemas import SolveResponse
 from server.parts.fakes import FAKE_MODELS, fake_parts, opening
 from server.solving.searches import FinishedSearch
-from server.trees.fingerprint import Fingerprint
+from server.trees.entries import Fingerprint
 from tests.server.serving import a_request, serve
 
 FIRST = "# Add the numbers\n# one by one\nx = 3 + 4\nx"

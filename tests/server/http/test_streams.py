@@ -15,7 +15,7 @@ from server.http.streams import HEARTBEAT, ServerEvent, SolveFrames, frame, read
 from server.parts.fakes import FAKE_MODELS, GatedPolicy, fake_parts, opening
 from server.settings.settings import Settings
 from server.solving.searches import FinishedSearch, RunningSearch, nothing_found
-from server.trees.fingerprint import Fingerprint
+from server.trees.entries import Fingerprint
 from tests.server.http.asgi_call import AsgiCall
 from tests.server.serving import a_request, serve
 

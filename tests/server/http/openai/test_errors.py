@@ -98,7 +98,7 @@ async def _refused_beside_another(settings: Settings) -> httpx.Response:
     async with serve(parts, settings=settings) as served, asyncio.timeout(20), asyncio.TaskGroup() as group:
         first = group.create_task(served.client.post(PATH, json=chat_body()))
         await policy.entered.wait()
-        refused = await served.client.post(PATH, json=chat_body())
+        refused = await served.client.post(PATH, json=chat_body("2+3"))
         policy.gate.set()
     assert first.result().status_code == 200
     return refused

@@ -80,6 +80,7 @@ async def test_the_usage_counts_the_tokens_of_policy_and_content() -> None:
 
 async def test_the_completion_holds_the_response_of_solve() -> None:
     body = {"problem": "1+2+3", "trajectories": 3, "search": {"candidates": 3, "parallel_rollouts": 1}}
+    body["cache"] = "bypass"
     async with serve(opening(fake_parts(policy=FLAWLESS))) as served:
         solved = (await served.client.post("/solve", json=body)).json()
         completion = (await served.client.post(PATH, json=chat_body())).json()
