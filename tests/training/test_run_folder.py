@@ -94,7 +94,7 @@ def test_a_changed_file_of_a_finished_stage_is_named(tmp_path: Path, file: str) 
         upper(run, [])
 
 
-def test_inputs_from_outside_may_lie_elsewhere_on_another_machine(tmp_path: Path) -> None:
+def test_inputs_from_outside_may_lie_elsewhere(tmp_path: Path) -> None:
     made: list[str] = []
     run_path = tmp_path / "run"
     for place in ("here", "there"):
