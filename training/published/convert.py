@@ -13,12 +13,13 @@ either the program or the label is wrong.
 import asyncio
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sandbox import Outcome as StepOutcome
 from sandbox import Sandbox, wanted_level
@@ -31,8 +32,9 @@ from training.problems.files import Record, file_problems, file_records
 from training.problems.grader import Grader
 from training.problems.problem import Problem
 from training.problems.report import part_report
+from training.published.formulae import awpc_program, mathqa_program, mawps_program
 from training.published.gsm8k import gsm8k_program
-from training.published.program import Program, Refused, step_texts
+from training.published.program import Program, Reason, Refused, step_texts
 from training.records import Trajectory, write_json, write_records, write_trajectories
 
 
@@ -45,13 +47,47 @@ class Notation:
     """The program of a problem and its record. Raises `training.published.program.Refused`."""
 
 
+def _gsm8k(problem: Problem, _: Record) -> Program:
+    return gsm8k_program(problem.question, problem.solution or "", problem.answer)
+
+
+def _mawps(problem: Problem, record: Record) -> Program:
+    return mawps_program(problem.question, _field(record, "equation"))
+
+
+def _awpc(problem: Problem, _: Record) -> Program:
+    _check_whole(problem)
+    return awpc_program(problem.question, problem.solution or "", problem.answer)
+
+
+def _mathqa(problem: Problem, record: Record) -> Program:
+    _check_whole(problem)
+    return mathqa_program(problem.question, _field(record, "program"))
+
+
 NOTATIONS: Mapping[str, Notation] = {
-    "gsm8k": Notation(
-        help="problems whose solutions mark computations like <<48/2=24>>",
-        program=lambda problem, _: gsm8k_program(problem.question, problem.solution or "", problem.answer),
-    ),
+    "gsm8k": Notation(help="problems whose solutions mark computations like <<48/2=24>>", program=_gsm8k),
+    "mawps": Notation(help="problems with an `equation` in one unknown, like 14 + X = 46", program=_mawps),
+    "awpc": Notation(help="problems whose solutions work out one operation a line", program=_awpc),
+    "mathqa": Notation(help="problems with a `program` of lines like t0 = n0 * 100.0", program=_mathqa),
 }
 
+
+def _field(record: Record, name: str) -> str:
+    """A text of the record, or of its `extra`."""
+    extra = record.get("extra")
+    value = record.get(name, cast(Record, extra).get(name) if isinstance(extra, dict) else None)
+    if not isinstance(value, str):
+        raise Refused(Reason.NO_COMPUTATION)
+    return value
+
+
+def _check_whole(problem: Problem) -> None:
+    if not _WHOLE.fullmatch(problem.answer):
+        raise Refused(Reason.NOT_WHOLE)
+
+
+_WHOLE = re.compile(r"-?\d+")
 _PROGRAMS_TOGETHER = 50
 """Programs that one step of the sandbox runs, one after the other: a step takes 64 KiB of code."""
 _HARNESS = """

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from training.published.numerals import NUMBER, number, numerals, spelt
+from training.published.numerals import CONVENTIONS, NUMBER, known, number, numerals
 from training.published.program import (
     Assignment,
     Program,
@@ -40,16 +40,6 @@ _SIGNS = str.maketrans({"×": "*", "÷": "/", "−": "-", "–": "-", "$": "", "
 _IMPLIED = re.compile(r"(?<=[\d)])\s*(?=\()")
 _LETTERS = re.compile(r"(?<![\w])[xX](?=[\s$\d.(])|/?[A-Za-z][A-Za-z'-]*")
 _PERCENT = re.compile(rf"({NUMBER})%")
-_CONVENTIONS = frozenset(
-    map(
-        Fraction,
-        (
-            *(*range(13), 14, 16, 20, 24, 25, 28, 30, 31, 32, 36, 52, 60, 90, 100, 128, 144, 180, 360, 365, 1000, 2000),
-            *(5280, "0.01", "0.05", "0.1", "0.25", "0.5", "0.75", "1.5"),
-        ),
-    )
-)
-"""Numbers that need no working out: small ones, which count what a problem lists, coins, and parts of common units."""
 
 
 def gsm8k_program(question: str, solution: str, answer: str) -> Program:
@@ -76,7 +66,7 @@ class _Reader:
     """Reads a solution line by line."""
 
     def __init__(self, question: str) -> None:
-        self._known = spelt(question) | {numeral.value for numeral in numerals(question)}
+        self._known = known(question)
         self._has_percentages = "%" in question or "percent" in question
         self._results: list[_Result] = []
         self._steps: list[ProgramStep] = []
@@ -208,9 +198,9 @@ class _Binding(ast.NodeTransformer):
         share = self._percentage(value)
         if share is not None:
             return share
-        if value - 1 in self._known and value not in _CONVENTIONS:  # she and her 14 friends
+        if value - 1 in self._known and value not in CONVENTIONS:  # she and her 14 friends
             return ast.BinOp(left=literal(value - 1), op=ast.Add(), right=literal(Fraction(1)))
-        if value not in _CONVENTIONS:
+        if value not in CONVENTIONS:
             self.is_foreign = True
             self.foreign.append(value)
         return literal(value)

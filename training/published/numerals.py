@@ -43,6 +43,18 @@ SPELT: dict[str, tuple[Fraction, ...]] = {
 """What a word says: a fraction gives its denominator too, a quarter also its cents."""
 
 
+CONVENTIONS = frozenset(
+    map(
+        Fraction,
+        (
+            *(*range(13), 14, 16, 20, 24, 25, 28, 30, 31, 32, 36, 52, 60, 90, 100, 128, 144, 180, 360, 365, 1000, 2000),
+            *(5280, "0.01", "0.05", "0.1", "0.25", "0.5", "0.75", "1.5"),
+        ),
+    )
+)
+"""Numbers that need no working out: small ones, which count what a problem lists, coins, and parts of common units."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numeral:
     """A number that a text states in digits, and where."""
@@ -65,6 +77,11 @@ def numerals(text: str) -> list[Numeral]:
 def spelt(text: str) -> frozenset[Fraction]:
     """The numbers that words of the text say or imply."""
     return frozenset(value for words in _WORD.findall(text.casefold()) for value in _said(words))
+
+
+def known(text: str) -> frozenset[Fraction]:
+    """All numbers of the text."""
+    return spelt(text) | {numeral.value for numeral in numerals(text)}
 
 
 def _said(words: str) -> Iterator[Fraction]:

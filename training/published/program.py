@@ -26,6 +26,10 @@ class Reason(StrEnum):
     """Nothing is computed, or what computes it has no known form."""
     FOREIGN_NUMBER = "foreign_number"
     """A number comes neither from the problem nor from an earlier step: it was worked out in the head."""
+    LONG_DECIMAL = "long_decimal"
+    """A number has more decimals than anybody would write: 0.3333333333333333."""
+    NOT_WHOLE = "not_whole"
+    """The answer is no whole number, in a data set whose other answers depend on how it rounds."""
     ANSWER_NOT_COMPUTED = "answer_not_computed"
     """No computation gives the published answer."""
 

@@ -31,10 +31,10 @@ _FILLERS = frozenset(
 """Words before or after a noun that do not name it."""
 _ENDS = frozenset(
     """
-    after and are as at away back because before being between but by can could did do does during during, for from
-    gets got had has have he how i if in into is it left longer need needed needs not off on onto or out over per she
-    since so taller than that then there they this to together until up was we were when where which while who will
-    with without would you
+    after and are as at away back because before being between but by can could did do does during equal equals faster
+    for from gets got had has have he higher how i if in into is it left longer lower need needed needs not off older
+    on onto or out over per she since slower so taller than that then there they this times to together until up was we
+    were when where which while who will with without would you younger
     """.split()
 )
 """Words that end the noun behind a result."""
@@ -91,11 +91,11 @@ def _without_results(text: str, results: Mapping[Fraction, str], stated: Abstrac
     for numeral in reversed(numerals(text)):
         if numeral.value in results and numeral.value not in stated:
             before, after = text[: numeral.start].rstrip("$ "), text[numeral.end :].removeprefix("%")
-            text = f"{before} {'' if _begins_noun(after) else _spoken(results[numeral.value])} {after.lstrip()}"
+            text = f"{before} {'' if _beginsnoun_behind(after) else _spoken(results[numeral.value])} {after.lstrip()}"
     return text
 
 
-def _begins_noun(text: str) -> bool:
+def _beginsnoun_behind(text: str) -> bool:
     word = re.match(r"\s*([A-Za-z]+)", text)
     return word is not None and word[1].casefold() not in _ENDS
 
@@ -106,7 +106,7 @@ def _spoken(name: str) -> str:
 
 def name_wishes(before: str, after: str, *, is_money: bool) -> Iterator[str]:
     """Names for what a sentence computes, best first: its noun or kind of money, then with other words before it."""
-    noun = _noun(after)
+    noun = noun_behind(after)
     left, right = _content(before), _content(after)
     if noun is None or noun in ("dollar", "dollars"):
         money = next((word for word in reversed(left) if word in _MONEY_WORDS), None) if is_money or noun else None
@@ -122,8 +122,8 @@ def name_wishes(before: str, after: str, *, is_money: bool) -> Iterator[str]:
             yield f"{word}_{noun}"
 
 
-def _noun(after: str) -> str | None:
-    """`blue_pencils` of ` blue pencils in each box`."""
+def noun_behind(after: str) -> str | None:
+    """What the text right behind a number counts: `blue_pencils` of ` blue pencils in each box`."""
     clause = re.split(r"[^A-Za-z\s'/-]", after.lstrip("% "), maxsplit=1)[0]
     words: list[str] = []
     for word in _WORDS.findall(clause.replace("/", " per "))[:5]:
