@@ -89,6 +89,9 @@ def _add_published(commands: Any) -> None:
         help="evaluation sets: problems that overlap with one of theirs are left out",
     )
     published.add_argument(
+        "--variants", type=int, default=0, metavar="N", help="variants with other numbers of each solved problem"
+    )
+    published.add_argument(
         "--out", type=Path, required=True, help="folder for solutions, problem files and report.json"
     )
     published.set_defaults(run=_published)
@@ -98,7 +101,7 @@ def _published(arguments: argparse.Namespace) -> int:
     files = {notation: getattr(arguments, notation) for notation in NOTATIONS if getattr(arguments, notation)}
     if not files:
         raise ValueError(f"name a file of solutions with one of {', '.join(f'--{name}' for name in NOTATIONS)}")
-    report = publish(Sources(files=files, apart_from=arguments.apart_from), arguments.out)
+    report = publish(Sources(files=files, apart_from=arguments.apart_from, variants=arguments.variants), arguments.out)
     sys.stdout.write(summary(report))
     return 0
 

@@ -2,6 +2,7 @@
 
     solutions.jsonl          training.records.Trajectory: every program ran in the sandbox and printed the known answer
     train/NAME.jsonl         training problems of the file NAME: `id`, `problem` and `answer`
+    variants/NAME.jsonl      the same with other numbers, of problems whose program is right
     validation/NAME.jsonl    one problem in ten, by the hash of its id: `portion = "held_out"` of a recipe
     report.json              counts: read, left out for overlaps, converted, refused by reason, run, right
 
@@ -13,10 +14,11 @@ either the program or the label is wrong.
 import asyncio
 import json
 import os
+import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
@@ -35,6 +37,7 @@ from training.problems.report import part_report
 from training.published.formulae import awpc_program, mathqa_program, mawps_program
 from training.published.gsm8k import gsm8k_program
 from training.published.program import Program, Reason, Refused, step_texts
+from training.published.variants import variants
 from training.records import Trajectory, write_json, write_records, write_trajectories
 
 
@@ -125,6 +128,10 @@ class Sources:
     """By notation."""
     apart_from: Sequence[Path] = ()
     """Evaluation sets that training problems must not overlap with."""
+    variants: int = 0
+    """Variants with other numbers of each solved problem, at most."""
+    seed: int = 1
+    """Draws the numbers of variants."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,30 +144,51 @@ class Solved:
     """Of the trajectory that it becomes."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verified:
+    """A program that ran."""
+
+    solved: Solved
+    outcome: Outcome
+    output: str
+
+
 def publish(sources: Sources, folder: Path) -> dict[str, Any]:
     """Write the files above, and return the report. Raises `training.problems.files.ProblemFileError`."""
     read = list(_read(sources.files))
     held_out = [one.problem for one in read if is_held_out(one.problem)]
-    kept, cleaning = _cleaned(read, held_out, sources.apart_from)
-    solved, refused = _converted(kept)
+    known = {"validation": held_out} | {
+        path.name: file_problems(path, needs_answers=False) for path in sources.apart_from
+    }
+    train, cleaning = _cleaned([one.problem for one in read if not is_held_out(one.problem)], known)
+    train_ids = {problem.id for problem in train}
+    solved, refused = _converted(one for one in read if one.problem.id in train_ids)
     verified = asyncio.run(_verified(solved))
-    right = [one for one in verified if one.outcome is Outcome.RIGHT]
+    changed, changed_cleaning = _cleaned_variants(list(_with_other_numbers(_right(verified), sources)), train, known)
+    verified_variants = asyncio.run(_verified(changed))
+    right = [*_right(verified), *_right(verified_variants)]
+    write_trajectories(folder / "solutions.jsonl", map(_trajectory, right))
     doubtful = {one.solved.problem.id for one in verified if one.outcome is Outcome.WRONG}
-    write_trajectories(folder / "solutions.jsonl", (_trajectory(one) for one in right))
-    _write_problems(folder / "train", [one.problem for one in kept if one.problem.id not in doubtful])
+    _write_problems(folder / "train", (problem for problem in train if problem.id not in doubtful))
+    _write_problems(folder / "variants", (one.solved.problem for one in _right(verified_variants)))
     _write_problems(folder / "validation", held_out)
-    report = {"problems": cleaning, "programs": _counts(kept, refused, verified)}
+    report = {
+        "problems": cleaning,
+        "programs": _counts(train, refused, verified),
+        "variants": changed_cleaning
+        | {"right": Counter(one.solved.problem.group for one in _right(verified_variants))},
+    }
     write_json(folder / "report.json", report)
     return report
 
 
 def summary(report: Mapping[str, Any]) -> str:
     """The counts of a report as a table."""
-    rows = [
-        f"{group:24}{counts['problems']:>10}{counts['converted']:>11}{counts['right']:>8}\n"
-        for group, counts in report["programs"].items()
-    ]
-    return f"{'file':24}{'problems':>10}{'converted':>11}{'right':>8}\n{''.join(rows)}"
+    lines = [("file", "problems", "converted", "right", "variants")]
+    for group, counts in report["programs"].items():
+        variants = report["variants"]["right"].get(group, 0)
+        lines.append((group, counts["problems"], counts["converted"], counts["right"], variants))
+    return "".join(f"{name:24}{''.join(f'{cell:>11}' for cell in cells)}\n" for name, *cells in lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,16 +208,45 @@ def _read(files: Mapping[str, Sequence[Path]]) -> Iterator[_Published]:
 
 
 def _cleaned(
-    read: Sequence[_Published], held_out: Sequence[Problem], apart_from: Sequence[Path]
-) -> tuple[list[_Published], dict[str, Any]]:
-    """The training problems that overlap with nothing, and the counts of the others."""
-    evaluation_sets = {path.name: file_problems(path, needs_answers=False) for path in apart_from}
-    distinct = deduplicated([one.problem for one in read if not is_held_out(one.problem)])
-    clean = decontaminated(distinct.kept, {"validation": held_out, **evaluation_sets})
-    groups = Counter(one.problem.group for one in read)
-    report = part_report(groups, clean.kept, duplicates=distinct.duplicates, overlaps=clean.overlaps, unanswered={})
-    ids = {problem.id for problem in clean.kept}
-    return [one for one in read if one.problem.id in ids], report
+    problems: Sequence[Problem], known: Mapping[str, Sequence[Problem]]
+) -> tuple[list[Problem], dict[str, Any]]:
+    """The training problems of different texts that overlap with no known problem, and the counts of the others."""
+    distinct = deduplicated(problems)
+    clean = decontaminated(distinct.kept, known)
+    read = Counter(problem.group for problem in problems)
+    report = part_report(read, clean.kept, duplicates=distinct.duplicates, overlaps=clean.overlaps, unanswered={})
+    return clean.kept, report
+
+
+def _with_other_numbers(right: Iterable[_Verified], sources: Sources) -> Iterator[Solved]:
+    """The variants of solved problems."""
+    for one in right if sources.variants else ():
+        problem, program = one.solved.problem, one.solved.program
+        rng = random.Random(f"{sources.seed}/{problem.id}")
+        found = variants(problem.question, program, rng=rng, count=sources.variants)
+        for number, variant in enumerate(found, start=1):
+            yield Solved(
+                problem=replace(
+                    problem,
+                    id=f"{problem.id}/{number}",
+                    question=variant.question,
+                    answer=variant.answer,
+                    solution=None,
+                ),
+                program=variant.program,
+                source=f"{one.solved.source}, other numbers",
+            )
+
+
+def _cleaned_variants(
+    drawn: Sequence[Solved], train: Sequence[Problem], known: Mapping[str, Sequence[Problem]]
+) -> tuple[list[Solved], dict[str, int]]:
+    """The variants whose text is no training problem's and overlaps with no known one, and the counts of all."""
+    distinct = {problem.id for problem in deduplicated([*train, *(one.problem for one in drawn)]).kept}
+    new = [one for one in drawn if one.problem.id in distinct]
+    clean = {problem.id for problem in decontaminated([one.problem for one in new], known).kept}
+    kept = [one for one in new if one.problem.id in clean]
+    return kept, {"drawn": len(drawn), "duplicates": len(drawn) - len(new), "overlaps": len(new) - len(kept)}
 
 
 def _converted(kept: Iterable[_Published]) -> tuple[list[Solved], dict[str, Counter[str]]]:
@@ -206,13 +263,8 @@ def _converted(kept: Iterable[_Published]) -> tuple[list[Solved], dict[str, Coun
     return solved, refused
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Verified:
-    """A program that ran."""
-
-    solved: Solved
-    outcome: Outcome
-    output: str
+def _right(verified: Iterable[_Verified]) -> list[_Verified]:
+    return [one for one in verified if one.outcome is Outcome.RIGHT]
 
 
 async def _verified(solved: Sequence[Solved]) -> list[_Verified]:
@@ -264,9 +316,9 @@ def _write_problems(folder: Path, problems: Iterable[Problem]) -> None:
 
 
 def _counts(
-    kept: Iterable[_Published], refused: Mapping[str, Counter[str]], verified: Sequence[_Verified]
-) -> dict[str, Any]:
-    """By file."""
+    problems: Iterable[Problem], refused: Mapping[str, Counter[str]], verified: Sequence[_Verified]
+) -> dict[str, dict[str, Any]]:
+    """What became of the problems, by file."""
     outcomes: dict[str, Counter[Outcome]] = {}
     for one in verified:
         outcomes.setdefault(one.solved.problem.group, Counter())[one.outcome] += 1
@@ -277,5 +329,5 @@ def _counts(
             "converted": outcomes.get(group, Counter[Outcome]()).total(),
             **{outcome.value: outcomes.get(group, Counter[Outcome]())[outcome] for outcome in Outcome},
         }
-        for group, count in Counter(one.problem.group for one in kept).items()
+        for group, count in Counter(problem.group for problem in problems).items()
     }

@@ -31,10 +31,10 @@ _FILLERS = frozenset(
 """Words before or after a noun that do not name it."""
 _ENDS = frozenset(
     """
-    after and are as at away back because before being between but by can could did do does during equal equals faster
-    for from gets got had has have he higher how i if in into is it left longer lower need needed needs not off older
-    on onto or out over per she since slower so taller than that then there they this times to together until up was we
-    were when where which while who will with without would you younger
+    after and are as at ate away back became because become before being between but by can could did do does due during
+    equal equals faster for from gets got had has have he higher how i if in into is it left longer lower need needed
+    needs not off older on onto or out over per she since slower so taller than that then there they this times to
+    together until up was we were when where which while who will with without would you younger
     """.split()
 )
 """Words that end the noun behind a result."""

@@ -1,6 +1,7 @@
 """Conversion: only programs that print the known answer are kept, and validation problems stay out."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 
 from training.problems.collect import is_held_out
 from training.problems.files import ProblemFileError, file_problems
-from training.published.convert import Sources, publish
+from training.problems.problem import Problem
+from training.published.convert import NOTATIONS, Sources, publish
+from training.published.program import Reason, Refused
 from training.records import Trajectory, read_records, read_trajectories
 
 NAMES = ("Ann Ben Cleo Dan Eve Finn Gus Hal Ivy Jon Kim Lou Max Nora Otto Pia Quin Rob Sue Tom Una Vic Wes Zoe").split()
@@ -43,7 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records[DUPLICATE] = a_record(6, id="box-7")
     write_lines(folder / "boxes.jsonl", records)
     write_lines(folder / "test.jsonl", [a_record(KNOWN, answer=None)])
-    publish(Sources(files={"gsm8k": [folder / "boxes.jsonl"]}, apart_from=[folder / "test.jsonl"]), folder / "out")
+    sources = Sources(files={"gsm8k": [folder / "boxes.jsonl"]}, apart_from=[folder / "test.jsonl"], variants=1)
+    publish(sources, folder / "out")
     return folder
 
 
@@ -72,7 +76,9 @@ def test_right_programs_become_trajectories(folder: Path) -> None:
 
 
 def test_only_clean_training_problems_keep_solutions(folder: Path, held_out: set[str]) -> None:
-    solved = {one.problem_id for one in read_trajectories(folder / "out" / "solutions.jsonl")}
+    solved = {
+        one.problem_id for one in read_trajectories(folder / "out" / "solutions.jsonl") if "/" not in one.problem_id
+    }
     without = {f"box-{number}" for number in (WRONG, REFUSED, KNOWN, DUPLICATE)}
     assert not held_out & without
     assert solved == {f"box-{number}" for number in range(len(NAMES))} - held_out - without
@@ -108,6 +114,50 @@ def test_the_report_counts_what_became_of_each_problem(folder: Path, held_out: s
         "wrong": 1,
         "failed": 0,
     }
+
+
+def test_variants_are_solved_problems_with_other_numbers(folder: Path) -> None:
+    solved = list(read_trajectories(folder / "out" / "solutions.jsonl"))
+    changed = {one.problem_id: one for one in solved if "/" in one.problem_id}
+    problems = {problem.id: problem for problem in file_problems(folder / "out" / "variants" / "boxes.jsonl")}
+    assert changed.keys() == problems.keys()
+    assert {name.removesuffix("/1") for name in changed} == {one.problem_id for one in solved} - changed.keys()
+    for name, one in changed.items():
+        assert (one.question, one.answer) == (problems[name].question, problems[name].answer)
+        assert one.source == "published: gsm8k, other numbers"
+        first, second = (int(number) for number in re.findall(r"\d+", one.question))
+        assert int(one.output) == first * second
+    assert json.loads((folder / "out" / "report.json").read_text())["variants"] == {
+        "drawn": len(changed),
+        "duplicates": 0,
+        "overlaps": 0,
+        "right": {"boxes": len(changed)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("notation", "fields"),
+    [
+        ("mawps", {"equation": "X = 14 + 9"}),
+        ("awpc", {"solution": "14 + 9 → 23"}),
+        ("mathqa", {"extra": {"program": "n0 = 14.0\nn1 = 9.0\nanswer = n0 + n1"}}),
+    ],
+)
+def test_each_notation_is_read_from_its_field(notation: str, fields: dict[str, Any]) -> None:
+    record = {"problem": "Ann has 14 nuts and 9 more.", "answer": "23", **fields}
+    problem = Problem(
+        id="1", group="g", question=record["problem"], answer="23", source="g", solution=fields.get("solution")
+    )
+    [assignment] = NOTATIONS[notation].program(problem, record).assignments
+    assert assignment.expression == "14 + 9"
+
+
+@pytest.mark.parametrize("notation", ["awpc", "mathqa"])
+def test_answers_that_depend_on_rounding_are_refused(notation: str) -> None:
+    problem = Problem(id="1", group="g", question="A third of 10?", answer="3.33", source="g", solution="10 / 3 = 3.33")
+    with pytest.raises(Refused) as refusal:
+        NOTATIONS[notation].program(problem, {"program": "answer = 10 / 3"})
+    assert refusal.value.reason is Reason.NOT_WHOLE
 
 
 def test_a_file_without_problems_is_named(tmp_path: Path) -> None:
