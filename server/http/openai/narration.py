@@ -18,7 +18,8 @@ def narrate(event: Event, *, trajectories: int | None) -> str:
     match event:
         case SearchStarted():
             bound = "" if trajectories is None else f", trajectories: at most {trajectories}"
-            return f"Searching. Strategy: {event.strategy}{bound}.\n"
+            found = f" Trajectories of an earlier search: {cached}." if (cached := event.cached_trajectories) else ""
+            return f"Searching. Strategy: {event.strategy}{bound}.{found}\n"
         case NodeAdded():
             return f"Step {event.depth}{_remark(event)}: {_title(event.text)}\n"
         case TrajectoryFinished():

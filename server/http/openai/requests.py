@@ -34,6 +34,7 @@ def solve_request(chat: ChatRequest) -> SolveRequest:
         temperature=chat.temperature,
         top_p=chat.top_p,
         seed=chat.seed or 0,
+        cache=search.cache,
         search=search,
     )
 

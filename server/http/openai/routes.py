@@ -35,8 +35,8 @@ def make_openai_router(solver: Solver, settings: Settings, *, now: Callable[[], 
             search_id=new_search_id(request.state.request_id),
             client=client_of(request.scope),
         )
-        watcher = running.watch(events=True)
         reply = _reply(body, running, solver, created=int(now()))
+        watcher = running.watch(events=True)
         if body.stream:
             await running.accepted()  # a refusal has a status of its own, which a stream could not send any more
             return EventStream(watcher, ChatFrames(reply), heartbeat_s=settings.heartbeat_s)

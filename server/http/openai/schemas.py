@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from server.http.schemas import Count, Effort, RequestModel, ResponseModel, SearchOptions, Seed, SolveResponse
+from server.solving.searches import CacheUse
 
 MAX_STOPS = 4
 """As many stop sequences as OpenAI allows."""
@@ -85,6 +86,8 @@ class ChatSearch(SearchOptions):
     """The budget: the number of finished trajectories. Not together with `reasoning_effort`."""
     timeout_s: Annotated[float, Field(gt=0)] | None = None
     """Seconds from the request's arrival. The best answer so far is returned when they are over."""
+    cache: Annotated[CacheUse, Field(strict=False)] = CacheUse.USE
+    """What to do with the tree of an earlier search of the same problem."""
 
 
 Nothing = Annotated[list[object], Field(max_length=0)]

@@ -17,6 +17,10 @@ def node(text: str, *, outcome: NodeOutcome = NodeOutcome.OPEN, score: float | N
             SearchStarted(problem="1+2", strategy=Strategy.MCTS, cached_trajectories=0),
             "Searching. Strategy: mcts, trajectories: at most 4.",
         ),
+        (
+            SearchStarted(problem="1+2", strategy=Strategy.GREEDY, cached_trajectories=2),
+            "Searching. Strategy: greedy, trajectories: at most 4. Trajectories of an earlier search: 2.",
+        ),
         (node("\n# Add the numbers\ntotal = 1 + 2\n"), "Step 2 (score +0.50): Add the numbers"),
         (node("total = 1 + 2\nprint(total)", score=None), "Step 2: total = 1 + 2"),
         (node("# Divide\n1 / 0", outcome=NodeOutcome.CODE_FAILED, score=None), "Step 2 (code failed): Divide"),

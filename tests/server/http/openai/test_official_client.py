@@ -14,7 +14,7 @@ from server.settings.settings import Settings
 from tests.server.http.openai.openai_server import KEY, MODEL, OpenAIServer, openai_server
 
 MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "1+2+3"}]
-SEARCH = {"search": {"candidates": 3, "parallel_rollouts": 1}}
+SEARCH = {"search": {"candidates": 3, "parallel_rollouts": 1, "cache": "bypass"}}
 
 
 def client_of(server: OpenAIServer, *, key: str = KEY) -> AsyncOpenAI:

@@ -7,8 +7,8 @@ from openai.types.chat import completion_create_params
 
 from search import Strategy
 from server.http.openai.requests import has_unused_messages, solve_request
-from server.http.openai.schemas import ChatRequest
-from server.http.schemas import Effort, SolveRequest
+from server.http.openai.schemas import ChatRequest, ChatSearch
+from server.http.schemas import Effort, SearchOptions, SolveRequest
 from server.solving.refusals import Refusal
 from tests.server.http.openai.openai_server import MODEL, PATH, chat_body
 from tests.server.serving import serve
@@ -125,6 +125,16 @@ def test_every_field_of_the_official_client_is_known() -> None:
     theirs = {*completion_create_params.CompletionCreateParamsBase.__annotations__, "stream"}
     assert theirs <= set(ChatRequest.model_fields)
     assert set(ChatRequest.model_fields) - theirs == {"search"}
+
+
+def test_every_field_of_solve_has_its_place_in_a_chat_request() -> None:
+    same = {"stream", "max_tokens", "temperature", "top_p", "seed", "search"}
+    renamed = {"problem", "effort"}  # messages and reasoning_effort
+    in_search = {"trajectories", "timeout_s", "cache"}
+    not_offered = {"return_tree"}
+    assert set(SolveRequest.model_fields) == same | renamed | in_search | not_offered
+    assert same <= set(ChatRequest.model_fields)
+    assert in_search | set(SearchOptions.model_fields) == set(ChatSearch.model_fields)
 
 
 @pytest.mark.parametrize(

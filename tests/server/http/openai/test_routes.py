@@ -71,6 +71,17 @@ async def test_replies_are_counted_under_their_own_endpoint() -> None:
     assert f'rstar_requests_total{{endpoint="{PATH}",outcome="{stop_reason}",strategy="mcts"}} 1.0' in page
 
 
+async def test_a_repeated_problem_is_answered_from_the_tree_cache() -> None:
+    async with serve() as served:
+        first, again = [(await served.client.post(PATH, json=chat_body())).json() for _ in range(2)]
+    message, same = (reply["choices"][0]["message"] for reply in (first, again))
+    assert same["content"] == message["content"]
+    assert (first["usage"]["completion_tokens"] > 0, again["usage"]["completion_tokens"]) == (True, 0)
+    cached = again["search"]["usage"]["cached_trajectories"]
+    assert cached == first["search"]["usage"]["trajectories"]
+    assert f"Trajectories of an earlier search: {cached}." in same["reasoning"]
+
+
 async def test_an_api_key_opens_all_paths() -> None:
     headers = {"authorization": f"Bearer {KEY}"}
     async with serve(settings=Settings(api_keys=SecretStr(KEY))) as served:
