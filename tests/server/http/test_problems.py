@@ -50,7 +50,7 @@ def test_every_kind_of_refusal_has_a_status_and_a_title() -> None:
         ({"problem": "1+1", "search": {"depth": 0}}, "search.depth"),
         ({"problem": "1+1", "search": {"exploration": -0.5}}, "search.exploration"),
         ({"problem": "1+1", "search": {"exploration": 1e300}}, "search.exploration"),
-        ({"problem": "1+1", "search": {"selection": 1}}, "search.mcts"),
+        ({"problem": "1+1", "search": {"selection": 1}}, "search.selection"),
         ({"problem": "1+1", "search": {"width": 3}}, "search.width"),
         ({"problem": "1+1", "problme": "1+1"}, "problme"),
     ],
