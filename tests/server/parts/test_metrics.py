@@ -51,7 +51,7 @@ async def test_a_scrape_reads_engines_and_sandbox() -> None:
         level = sandbox.status.level
     families = {family.name for family in text_string_to_metric_families(page)}
     assert {f"rstar_{name}" for name in AGREED} <= families
-    assert all(name.startswith("rstar_") for name in families)
+    assert all(name.startswith(("rstar_", "process_", "python_gc_")) for name in families)
     assert ready["sandbox_level"] == level
     assert found[f'rstar_sandbox_level{{level="{level}"}}'] == 1
     assert found["rstar_sandbox_snapshots"] == 1
