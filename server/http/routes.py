@@ -15,7 +15,7 @@ from server.observability.version import running_version
 from server.settings.settings import Settings
 from server.solving.refusals import Refusal
 from server.solving.searches import Watcher, new_search_id
-from server.solving.solver import DRAINING, Solver
+from server.solving.solver import DRAINING, READY, Solver
 
 SOLVE = "/solve"
 
@@ -64,9 +64,7 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
     @router.get("/readyz", response_model=Readiness, responses=READYZ_RESPONSES)
     async def readyz() -> Response:
         """Whether every part works and the server is not about to stop, and the state of each part."""
-        parts = {str(part): state for part, state in solver.states.items()}
-        if solver.is_draining:
-            parts["server"] = DRAINING
+        parts = _states(solver, settings)
         sandbox = None if solver.parts is None else solver.parts.sandbox_status()
         level = None if sandbox is None else sandbox.level
         readiness = Readiness(ready=solver.is_ready, parts=parts, sandbox_level=level)
@@ -85,6 +83,16 @@ def make_router(solver: Solver, settings: Settings) -> APIRouter:
 
     router.include_router(bounded)
     return router
+
+
+def _states(solver: Solver, settings: Settings) -> dict[str, str]:
+    """The state of each part, and of what else an operator looks for."""
+    states = {str(part): state for part, state in solver.states.items()}
+    if solver.is_draining:
+        states["server"] = DRAINING
+    if settings.redis_url is not None and solver.tree_store is not None:
+        states["redis"] = solver.tree_store.fault or READY  # the server works without it, so it stays ready
+    return states
 
 
 async def _solved(watcher: Watcher) -> bytes | Refusal:

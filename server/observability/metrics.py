@@ -100,6 +100,8 @@ class CacheError(StrEnum):
     """A stored value cannot be read; the request is a miss."""
     NOT_STORABLE = "not_storable"
     """A tree is too large to be stored."""
+    UNAVAILABLE = "unavailable"
+    """The store cannot be reached or refuses to work; the request does without it."""
     LEASE_LOST = "lease_lost"
     """Another search took the tree over; this one ended."""
 
@@ -219,6 +221,9 @@ class Metrics:
         )
         self.cache_waits = self._counter(
             "rstar_cache_lease_waits", "Times that a request waited for another search of the same tree"
+        )
+        self.cache_takeovers = self._counter(
+            "rstar_cache_takeovers", "Trees taken over from a process that died or was held up"
         )
         self.cache_errors = self._counter("rstar_cache_errors", "Failures of the tree cache, by kind", "kind")
         self.cache_bytes = self._counter(

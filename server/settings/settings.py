@@ -61,6 +61,19 @@ def _checked_api_keys(keys: SecretStr) -> SecretStr:
     return keys
 
 
+def _checked_redis_url(url: SecretStr) -> SecretStr:
+    """It may hold a password, so no message quotes it."""
+    expected = "redis://host:6379, rediss://host:6379 for TLS, or unix:///path/of/socket"
+    try:
+        parts = urlsplit(url.get_secret_value())
+        is_address = parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise ValueError(f"expected {expected}") from None
+    if not (is_address or (parts.scheme == "unix" and parts.path)):
+        raise ValueError(f"expected {expected}")
+    return url
+
+
 def web_address(text: str, *, expected: str, secrets: str) -> str:
     """The address of an HTTP server without a final slash. Connects to nothing.
 
@@ -118,6 +131,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 ZeroOrMore = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 ApiKeys = Annotated[SecretStr, AfterValidator(_checked_api_keys)]
+RedisURL = Annotated[SecretStr, AfterValidator(_checked_redis_url)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split_at_commas)]
 OtlpAddress = Annotated[str, AfterValidator(_otlp_address)]
 
@@ -227,6 +241,10 @@ class Settings(BaseSettings):
     """Memory for the trees of earlier searches, which answer problems that come again; 0 keeps none."""
     tree_ttl_s: Seconds = 86_400.0
     """Time after which a tree that no search has added to is forgotten."""
+    redis_url: CliSuppress[RedisURL | None] = None
+    """Redis or Valkey that holds the trees instead, for several servers: redis://, rediss:// (TLS) or unix://."""
+    redis_timeout_s: Seconds = 0.5
+    """Time allowed to one call of Redis; the server goes on without it when it takes longer."""
 
     max_problem_chars: Count = 8000
     """Length of a problem; the policy's context sets a second limit, in tokens."""

@@ -75,12 +75,14 @@ class CommandLine(Settings):
     """File that holds ppm_api_key."""
     api_keys_file: Path | None = None
     """File that holds api_keys."""
+    redis_url_file: Path | None = None
+    """File that holds redis_url."""
 
 
 SECRETS = frozenset(name for name, field in Settings.model_fields.items() if "SecretStr" in repr(field.annotation))
 """Settings that are never shown. They have no option, since other users of the machine can read a command line."""
-ADDRESSES = frozenset({"cors_origins", "otlp_endpoint", "policy_url", "ppm_url"})
-"""Settings that must not hold a password, and may by mistake: a refused value is not quoted."""
+ADDRESSES = frozenset({"cors_origins", "otlp_endpoint", "policy_url", "ppm_url", "redis_url"})
+"""Settings that may hold a password, most of them by mistake: a refused value is not quoted."""
 
 
 def _option(name: str) -> str:

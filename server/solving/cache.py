@@ -2,6 +2,7 @@
 
     load the tree: does it answer the request?  ->  answer, without a slot
     does another request search it already?     ->  follow: pass its events on, and begin again when it has ended
+    does another replica?                       ->  wait until it has stored more, and begin again
     else                                        ->  lead: search from where the tree ends, and store it
 
 A request that leaves, or whose time is over, ends its own wait only. The search that it leads goes on for those who
@@ -14,8 +15,9 @@ This module alone decides what a failure of the store means: a search without it
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple, NoReturn
 
@@ -32,14 +34,16 @@ from search import (
     StopReason,
     TrajectoryFinished,
     Tree,
+    load,
     save,
     search,
 )
 from search.calls import task_group
 from server.observability.metrics import READ, WRITTEN, CacheError, CacheOutcome, Metrics
+from server.solving.refusals import Refusal
 from server.solving.searches import CacheUse, RunningSearch, Watcher, nothing_found
 from server.trees.entries import BadValue, Fingerprint, NotStorable, decode, encode, normalised
-from server.trees.store import Lease, LeaseLost, TreeStore
+from server.trees.store import Lease, LeaseLost, StoreUnavailable, TreeStore
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +55,15 @@ Grow = Callable[[Tree, OnEvent], Coroutine[Any, Any, SearchResult]]
 """Searches on, in the tree given, with a slot. Calls back at each event."""
 
 
-class _Loaded(NamedTuple):
+class _Found(NamedTuple):
+    """A tree to begin with."""
+
     tree: Tree | None
+    """To be tried first; that may change it. None where there is no tree that can be read."""
+    read: Callable[[], Tree]
+    """Makes the tree anew."""
     version: int
-    """Also of a value that cannot be read; 0 where there is none."""
+    """In the store, also of a value that cannot be read; 0 where there is none."""
 
 
 class TreeCache:
@@ -74,105 +83,147 @@ class TreeCache:
         if use is CacheUse.BYPASS or self._store is None:
             self._metrics.cache_requests.labels(CacheOutcome.BYPASSED).inc()
             return await grow(Tree(running.request.problem), lambda _: None)
-        while not running.stop.is_asked:
-            loaded = _Loaded(None, 0)
+        found = _Found(None, lambda: Tree(running.request.problem), 0)
+        while not running.is_over:
             if use is CacheUse.USE:
-                loaded = await self._load(self._store, running, key)
-                if loaded.tree is not None and (result := await _answer(running, loaded.tree, equality)) is not None:
+                found = await self._load(self._store, running, key, found)
+                if (result := await _answer(running, found.tree, equality)) is not None:
                     self._metrics.cache_requests.labels(CacheOutcome.HIT).inc()
                     return result
             leader = self._leaders.get(key)
-            if leader is None:
-                result = await self._lead(self._store, running, key, loaded.version, grow)
-                if result is not None:
-                    return result
-            elif not await self._follow(running, leader):
-                break
-        return await self._best_so_far(self._store, running, key, equality)
+            if leader is not None:
+                found = await self._follow(running, leader, found)
+            elif (result := await self._lead(self._store, running, key, found, grow)) is not None:
+                return result
+        return await self._best_so_far(self._store, running, key, found, equality)
+
+    async def _follow(self, running: RunningSearch, leader: RunningSearch, found: _Found) -> _Found:
+        """Wait until the leader has ended. Its tree, which a store may lack; else what was found before.
+
+        While somebody follows the leader, its search goes on without its client.
+        """
+        watcher = leader.watch(events=True)
+        try:
+            if not await self._wait(running, _pass_on(watcher, running)):
+                return found
+        finally:
+            watcher.leave()
+        ending = await leader.ending()
+        if isinstance(ending, Refusal) or not ending.result.tree.trajectories:
+            return found
+        saved = await asyncio.to_thread(save, ending.result.tree)
+        return _Found(load(saved), partial(load, saved), found.version)
 
     async def _lead(
-        self, store: TreeStore, running: RunningSearch, key: Fingerprint, version: int, grow: Grow
+        self, store: TreeStore, running: RunningSearch, key: Fingerprint, found: _Found, grow: Grow
     ) -> SearchResult | None:
-        """Search on from the stored tree. None where another search has changed that tree: look at it again."""
-        is_refresh = running.request.cache is CacheUse.REFRESH
+        """Search on from the tree that was found. None where another search has changed it: look at it again."""
         self._leaders[key] = running
         try:
-            async with store.lease(key) as lease:
-                if lease is None or (lease.version != version and not is_refresh):
+            async with AsyncExitStack() as stack:
+                try:
+                    lease = await stack.enter_async_context(store.lease(key))
+                except StoreUnavailable:
+                    self._metrics.cache_errors.labels(CacheError.UNAVAILABLE).inc()
+                    return await grow(await self._begin(running, found), lambda _: None)
+                if lease is None:
+                    await self._wait(running, store.changed(key, since=found.version))
                     return None
-                # Loaded again, because an attempt to answer from a tree may change it.
-                found = None if is_refresh else (await self._load(store, running, key)).tree
-                self._metrics.cache_requests.labels(_outcome(found, is_refresh=is_refresh)).inc()
-                tree = found or Tree(running.request.problem)
-                checkpoints = _Checkpoints(tree, lambda: self._commit(store, lease, tree))
-                async with task_group() as group:
-                    group.create_task(checkpoints.keep())
-                    result = await grow(tree, checkpoints.observe)
-                    checkpoints.finish()
-                return result
+                if lease.version != found.version and running.request.cache is CacheUse.USE:
+                    return None
+                if lease.is_takeover:
+                    self._metrics.cache_takeovers.inc()
+                return await self._grow_and_keep(store, lease, await self._begin(running, found), grow)
         except LeaseLost:
             self._metrics.cache_errors.labels(CacheError.LEASE_LOST).inc()
+            return None
+        except StoreUnavailable:
+            self._metrics.cache_errors.labels(CacheError.UNAVAILABLE).inc()
             return None
         finally:
             del self._leaders[key]
 
-    async def _follow(self, running: RunningSearch, leader: RunningSearch) -> bool:
-        """Pass the leader's events on until it has ended; False where this request's own end comes first."""
+    async def _begin(self, running: RunningSearch, found: _Found) -> Tree:
+        """The tree to search on in."""
+        if running.request.cache is CacheUse.REFRESH:
+            outcome = CacheOutcome.REFRESHED
+        else:
+            outcome = CacheOutcome.MISS if found.tree is None else CacheOutcome.RESUMED
+        self._metrics.cache_requests.labels(outcome).inc()
+        if outcome is CacheOutcome.RESUMED:
+            return await asyncio.to_thread(found.read)
+        return Tree(running.request.problem)
+
+    async def _grow_and_keep(self, store: TreeStore, lease: Lease, tree: Tree, grow: Grow) -> SearchResult:
+        checkpoints = _Checkpoints(tree, lambda: self._commit(store, lease, tree))
+        async with task_group() as group:
+            group.create_task(checkpoints.keep())
+            result = await grow(tree, checkpoints.observe)
+            checkpoints.finish()
+        return result
+
+    async def _wait(self, running: RunningSearch, event: Coroutine[Any, Any, None]) -> bool:
+        """Wait for it; False where the request's own end comes first. Raises what the waiting raises."""
         self._metrics.cache_waits.inc()
         request = running.request
         started = SearchStarted(problem=request.problem, strategy=request.config.strategy, cached_trajectories=0)
         running.publish(started)
         running.accept()
-        watcher = leader.watch(events=True)
         try:
-            async with asyncio.timeout(running.left_s), asyncio.TaskGroup() as group:
-                passing = group.create_task(_pass_on(watcher, running))
+            async with asyncio.timeout(running.left_s), task_group() as group:
+                waiting = group.create_task(event)
                 asked = group.create_task(running.asked_to_end())
-                await asyncio.wait({passing, asked}, return_when=asyncio.FIRST_COMPLETED)
-                passing.cancel()
+                await asyncio.wait({waiting, asked}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
                 asked.cancel()
         except TimeoutError:
             return False
-        finally:
-            watcher.leave()
         return not running.stop.is_asked
 
     async def _best_so_far(
-        self, store: TreeStore, running: RunningSearch, key: Fingerprint, equality: AnswerEquality
+        self, store: TreeStore, running: RunningSearch, key: Fingerprint, found: _Found, equality: AnswerEquality
     ) -> SearchResult:
-        """What the tree says that was stored last, for a request that followed another until its own end."""
+        """What the tree says that was stored last, for a request that waited until its own end."""
         reason = StopReason.CANCELLED if running.stop.is_asked else StopReason.DEADLINE
-        tree = (await self._load(store, running, key)).tree
-        result = None if tree is None else await _answer(running, tree, equality, budget=Budget(trajectories=1))
+        found = await self._load(store, running, key, found)
+        result = await _answer(running, found.tree, equality, budget=Budget(trajectories=1))
         if result is None:
             return nothing_found(running.request.problem, reason)
         return replace(result, stop_reason=reason)
 
-    async def _load(self, store: TreeStore, running: RunningSearch, key: Fingerprint) -> _Loaded:
-        stored = await store.load(key)
-        if stored is None:
-            return _Loaded(None, 0)
-        self._metrics.cache_bytes.labels(READ).inc(len(stored.value))
+    async def _load(self, store: TreeStore, running: RunningSearch, key: Fingerprint, found: _Found) -> _Found:
+        """The stored tree; where there is none, the one that was found before."""
         try:
-            tree = await asyncio.to_thread(decode, stored.value)
+            stored = await store.load(key)
+        except StoreUnavailable:
+            self._metrics.cache_errors.labels(CacheError.UNAVAILABLE).inc()
+            return found
+        if stored is None:
+            return found._replace(version=0)
+        self._metrics.cache_bytes.labels(READ).inc(len(stored.value))
+        read = partial(decode, stored.value)
+        try:
+            tree = await asyncio.to_thread(read)
             if normalised(tree.problem) != normalised(running.request.problem):
                 raise BadValue("it is the tree of another problem")
         except BadValue as error:
             logger.warning("the stored tree %.12s cannot be read: %s", key, error)
             self._metrics.cache_errors.labels(CacheError.BAD_VALUE).inc()
-            return _Loaded(None, stored.version)
-        return _Loaded(tree, stored.version)
+            return found._replace(version=stored.version)
+        return _Found(tree, read, stored.version)
 
     async def _commit(self, store: TreeStore, lease: Lease, tree: Tree) -> None:
         saved = save(tree)  # on the event loop, where the tree does not grow meanwhile
         try:
             value = await asyncio.to_thread(encode, saved)
+            await store.commit(lease, value)
         except NotStorable as error:
             logger.warning("the tree %.12s is not stored: %s", lease.key, error)
             self._metrics.cache_errors.labels(CacheError.NOT_STORABLE).inc()
-            return
-        await store.commit(lease, value)
-        self._metrics.cache_bytes.labels(WRITTEN).inc(len(value))
+        except StoreUnavailable:
+            self._metrics.cache_errors.labels(CacheError.UNAVAILABLE).inc()
+        else:
+            self._metrics.cache_bytes.labels(WRITTEN).inc(len(value))
 
 
 class _Checkpoints:
@@ -228,12 +279,14 @@ class _NoModel:
 
 
 async def _answer(
-    running: RunningSearch, tree: Tree, equality: AnswerEquality, *, budget: Budget | None = None
+    running: RunningSearch, tree: Tree | None, equality: AnswerEquality, *, budget: Budget | None = None
 ) -> SearchResult | None:
     """The result that a search with this tree comes to before it asks a model; None where it would ask one.
 
     So the rules of the search itself, and no second copy of them, say whether a tree is large enough. May change it.
     """
+    if tree is None:
+        return None
     request = running.request
     events: list[Event] = []
     nobody = _NoModel()
@@ -256,12 +309,7 @@ async def _answer(
 
 
 async def _pass_on(watcher: Watcher, running: RunningSearch) -> None:
+    """Pass on what the watcher sees, until its search has ended."""
     while events := await watcher.events():
         for event in events:
             running.publish(event)
-
-
-def _outcome(found: Tree | None, *, is_refresh: bool) -> CacheOutcome:
-    if is_refresh:
-        return CacheOutcome.REFRESHED
-    return CacheOutcome.MISS if found is None else CacheOutcome.RESUMED

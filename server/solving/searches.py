@@ -203,6 +203,11 @@ class RunningSearch:
         """Seconds left to it, above 0."""
         return max(self.request.timeout_s - (monotonic() - self.arrived_s), 0.001)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was asked to end, or has used up its time."""
+        return self.stop.is_asked or monotonic() - self.arrived_s >= self.request.timeout_s
+
     def watch(self, *, events: bool = False) -> Watcher:
         """A new watcher, which gets the events from now on if it wants them. It has to leave in the end."""
         watcher = Watcher(self, wants_events=events)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -95,7 +95,9 @@ class Solver:
         self.metrics = Metrics()
         self.metrics.follow(running=lambda: self._admission.running, waiting=lambda: self._admission.waiting)
         self._environment = environment()
-        self._cache = TreeCache(_store(settings), self.metrics)
+        self.tree_store = _tree_store(settings)
+        """None where no trees are kept."""
+        self._cache = TreeCache(self.tree_store, self.metrics)
         self.metrics.read(
             PartsCollector(lambda: self.parts, lambda: {part: state == READY for part, state in self.states.items()})
         )
@@ -103,7 +105,8 @@ class Solver:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Open the parts in the background; at the end stop every search, then close the parts."""
-        async with asyncio.TaskGroup() as group:
+        store = nullcontext() if self.tree_store is None else self.tree_store.running()
+        async with store, asyncio.TaskGroup() as group:
             self._group = group
             holding = group.create_task(self._hold_parts())
             try:
@@ -348,7 +351,12 @@ class Solver:
             self.parts = None
 
 
-def _store(settings: Settings) -> TreeStore | None:
+def _tree_store(settings: Settings) -> TreeStore | None:
+    if settings.redis_url is not None:
+        from server.trees.redis import RedisTreeStore  # noqa: PLC0415  # redis is imported only where it is used
+
+        url = settings.redis_url.get_secret_value()
+        return RedisTreeStore(url, ttl_s=settings.tree_ttl_s, timeout_s=settings.redis_timeout_s)
     if settings.tree_cache_mb == 0:
         return None
     return MemoryTreeStore(max_bytes=int(settings.tree_cache_mb * 1e6), ttl_s=settings.tree_ttl_s)

@@ -1,8 +1,9 @@
 """Memory: the store of trees within one process. Holds a bounded number of bytes; what was used least goes first."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from time import monotonic
 
@@ -36,8 +37,16 @@ class MemoryTreeStore:
         self._fence = 0
         self._fences: dict[Fingerprint, int] = {}
         """Of the leases that are taken."""
+        self._change = asyncio.Event()
+        """Set, and replaced by another, at each change."""
+        self.fault: str | None = None
+        """Always None."""
         self.size = 0
         """Bytes held."""
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """See `TreeStore.running`. There is nothing to open or to end."""
+        return nullcontext()
 
     @property
     def trees(self) -> int:
@@ -60,11 +69,11 @@ class MemoryTreeStore:
             return
         self._fence += 1
         self._fences[key] = self._fence
-        entry = self._live(key)
         try:
-            yield Lease(key=key, fence=self._fence, version=0 if entry is None else entry.stored.version)
+            yield Lease(key=key, fence=self._fence, version=self._version(key))
         finally:
             del self._fences[key]
+            self._announce()
 
     async def commit(self, lease: Lease, value: bytes) -> None:
         """See `TreeStore.commit`."""
@@ -80,6 +89,20 @@ class MemoryTreeStore:
             self._entries[lease.key] = entry
             self.size += entry.size
             self._make_room()
+        self._announce()
+
+    async def changed(self, key: Fingerprint, *, since: int) -> None:
+        """See `TreeStore.changed`."""
+        while key in self._fences and self._version(key) <= since:
+            await self._change.wait()
+
+    def _announce(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
+
+    def _version(self, key: Fingerprint) -> int:
+        entry = self._live(key)
+        return 0 if entry is None else entry.stored.version
 
     def _live(self, key: Fingerprint) -> _Entry | None:
         entry = self._entries.get(key)

@@ -234,15 +234,25 @@ def test_a_missing_file_is_refused(config_file: Path) -> None:
 
 
 def test_every_secret_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert sorted(SECRETS) == ["api_keys", "policy_api_key", "ppm_api_key"]
-    for name in SECRETS:
-        (tmp_path / name).write_text(f"{name}-0123456789\n")
+    secrets = {name: f"{name}-0123456789" for name in ("api_keys", "policy_api_key", "ppm_api_key")}
+    secrets["redis_url"] = "rediss://app:a-password@redis-1:6379/0"
+    assert secrets.keys() == SECRETS
+    for name, secret in secrets.items():
+        (tmp_path / name).write_text(f"{secret}\n")
         monkeypatch.setenv(f"RSTAR_{name.upper()}_FILE", str(tmp_path / name))
     settings = load_settings().settings
-    for name in SECRETS:
-        secret = getattr(settings, name)
-        assert isinstance(secret, SecretStr)
-        assert secret.get_secret_value() == f"{name}-0123456789"
+    for name, secret in secrets.items():
+        read = getattr(settings, name)
+        assert isinstance(read, SecretStr)
+        assert read.get_secret_value() == secret
+
+
+@pytest.mark.parametrize("url", ["redis-1:6379", "http://app:hunter2@redis-1", "redis://", "redis://app:hunter2@r:0"])
+def test_a_redis_url_that_is_none_is_refused_unquoted(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("RSTAR_REDIS_URL", url)
+    with pytest.raises(SettingsRefused, match="RSTAR_REDIS_URL: expected redis://host:6379, rediss://") as refused:
+        load_settings()
+    assert "hunter2" not in str(refused.value)
 
 
 def test_a_list_of_keys_may_have_a_line_for_each(tmp_path: Path, config_file: Path) -> None:

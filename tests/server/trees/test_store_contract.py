@@ -1,32 +1,30 @@
 """The contract of `TreeStore`, for every store of trees."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import pytest
 
 from server.trees.entries import Fingerprint
 from server.trees.memory import MemoryTreeStore
+from server.trees.redis import RedisTreeStore
 from server.trees.store import LeaseLost, StoredTree, TreeStore
+from tests.server.trees.redis_server import SERVERS, TIMEOUT_S, RedisServer
 
 KEY, OTHER = Fingerprint("1" * 64), Fingerprint("2" * 64)
 TTL_S = 60.0
 
 
-@asynccontextmanager
-async def _memory() -> AsyncGenerator[TreeStore]:
-    yield MemoryTreeStore(max_bytes=1 << 20, ttl_s=TTL_S)
-
-
-OpenStore = Callable[[], AbstractAsyncContextManager[TreeStore]]
-
-
-@pytest.fixture(params=[_memory], ids=["memory"])
-async def store(request: pytest.FixtureRequest) -> AsyncGenerator[TreeStore]:
-    opening: OpenStore = request.param
-    async with opening() as opened:
-        yield opened
+@pytest.fixture(params=["memory", *SERVERS])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[TreeStore]:
+    if request.param == "memory":
+        yield MemoryTreeStore(max_bytes=1 << 20, ttl_s=TTL_S)
+        return
+    with RedisServer(request.param, tmp_path) as server:
+        redis = RedisTreeStore(server.url, ttl_s=TTL_S, timeout_s=TIMEOUT_S)
+        async with redis.running():
+            yield redis
 
 
 async def test_a_store_begins_empty(store: TreeStore) -> None:
@@ -129,3 +127,33 @@ async def test_a_long_value_comes_back_whole(store: TreeStore) -> None:
     stored = await store.load(KEY)
     assert stored is not None
     assert stored.value == value
+
+
+async def test_a_commit_and_a_lease_given_back_are_changes(store: TreeStore) -> None:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        await store.changed(KEY, since=0)
+        async with store.lease(KEY) as lease:
+            assert lease is not None
+            waiting = group.create_task(store.changed(KEY, since=0))
+            later = group.create_task(store.changed(KEY, since=1))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            await store.commit(lease, b"first")
+            await waiting
+            await store.changed(KEY, since=0)
+            assert not later.done()
+        await later
+
+
+async def test_a_failing_holder_gives_its_lease_back(store: TreeStore) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with store.lease(KEY):
+            raise ZeroDivisionError
+    async with store.lease(KEY) as lease:
+        assert lease is not None
+        assert not lease.is_takeover
+
+
+async def test_a_store_that_works_has_no_fault(store: TreeStore) -> None:
+    assert await store.load(KEY) is None
+    assert store.fault is None
