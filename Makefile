@@ -24,6 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 BIN := .venv/bin
+GET_REDIS := { timeout 300 apt-get update && timeout 300 apt-get install --yes --no-install-recommends redis-server; }
 VLLM_BIN := .venv-vllm/bin
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
@@ -112,6 +113,8 @@ unit: .venv/installed-dev ## Run the tests that need neither vLLM nor patience
 	@$(BIN)/python -m pytest -m 'not vllm and not slow' --hypothesis-profile few --numprocesses 2 --dist loadfile
 
 test: .venv/installed-dev .venv-vllm/installed ## Run all tests, those on vLLM included
+	@command -v redis-server >/dev/null || [ "$$(id -u)" != 0 ] || $(GET_REDIS) >/dev/null 2>&1 || true
+	@command -v redis-server >/dev/null || echo "no redis-server (a Debian package): Valkey alone is tested" >&2
 	@$(BIN)/python -m pytest -m 'not vllm'
 	# An empty selection is exit status 5, and fails: no vLLM test found means that something was lost.
 	$(VLLM_BIN)/python -m pytest -m vllm
