@@ -1,17 +1,20 @@
-"""The vLLM engines: cached prefixes, aborts, deaths, and processes that always end. On the CPU."""
+"""The vLLM engines: cached prefixes, aborts, CPU time, deaths, and processes that always end. On the CPU."""
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, cast
 
 import pytest
+import pytest_asyncio
 
 from search.outcomes import CandidateStop
 from search.protocols import Candidate, Path, PathStep
@@ -24,6 +27,7 @@ from server.engines.vllm.arguments import VllmOptions
 from server.engines.vllm.memory import MemoryShare
 from server.engines.vllm.watchdog import marked
 from tests.server.engines.built import vllm_policy_of
+from tests.server.engines.vllm.processes import command_of, idle_share, pass_s
 from tests.server.engines.waiting import until
 
 if TYPE_CHECKING:
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
     from server.engines.vllm.ppm import VllmScorer
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]
+
+logger = logging.getLogger(__name__)
 
 SAMPLED = Sampling(temperature=0.9, top_p=0.95, max_step_tokens=48)
 NARROW = Sampling(temperature=1.0, top_p=1e-6, max_step_tokens=900)
@@ -40,6 +46,13 @@ SMALL = VllmOptions(
     ppm=MemoryShare(gpu_fraction=0.2, cpu_bytes=100_000_000),
 )
 BLOCK_TOKENS = 32
+WORKERS = "VLLM_ENABLE_V1_MULTIPROCESSING"
+ASLEEP = 0.4
+"""Most CPU time of an engine in the second after a pass, as a share of that of a process that never sleeps. Measured
+on busy cores: 0.06 to 0.15, and 2.3 for an engine with a Worker."""
+RARE = 3
+"""Most CPU time of a pass after a pause, as a multiple of that of a pass without one. Measured on busy cores: 1.2 to
+2.1, since caches are cold after a pause. With a Worker it was 8 times that of the other engine."""
 
 SERVER = """
 import asyncio, sys
@@ -169,17 +182,61 @@ async def test_aborted_samples_are_not_generated(vllm_policy: PolicyEngine) -> N
     assert vllm_policy.stats.tokens_generated - at_abort - tokens_of(others) <= 3 * 16
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def policy_with_worker(policy_folder: FilePath) -> AsyncGenerator[PolicyEngine]:
+    """As on several GPUs. On the CPU there is a Worker where the operator asks for it."""
+    async with AsyncExitStack() as stack:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv(WORKERS, "1")
+            engine = await stack.enter_async_context(vllm_policy_of(policy_folder, SMALL))
+        yield engine
+
+
+def token_of(engine: PolicyEngine) -> Callable[[], Awaitable[object]]:
+    """Asks for a single token, which takes a single pass."""
+    policy = engine.policy(replace(SAMPLED, max_step_tokens=1))
+    return lambda: policy.propose(Path(problem="1+2"), 1, seed=0)
+
+
+async def idle_share_of(engine: PolicyEngine) -> float:
+    share = await idle_share(lambda: processes(engine), token_of(engine), rounds=3)
+    logger.info("CPU time after a pass: %.2f of that of a process that never sleeps", share)
+    return share
+
+
+async def pass_s_of(engine: PolicyEngine, *, pause_s: float) -> float:
+    cost_s = await pass_s(lambda: processes(engine), token_of(engine), passes=20, pause_s=pause_s)
+    logger.info("CPU time of a pass, %.1f s after the last: %.1f ms", pause_s, 1000 * cost_s)
+    return cost_s
+
+
+async def test_engines_use_hardly_any_cpu_after_a_pass(vllm_policy: PolicyEngine, vllm_scorer: "VllmScorer") -> None:
+    assert await idle_share_of(vllm_policy) < ASLEEP
+    path = Path(problem="1+2")
+    assert await idle_share(lambda: marked(vllm_scorer.mark), lambda: vllm_scorer.score([path]), rounds=3) < ASLEEP
+
+
+async def test_rare_passes_cost_little_more_cpu(vllm_policy: PolicyEngine) -> None:
+    frequent_s = await pass_s_of(vllm_policy, pause_s=0.0)
+    assert await pass_s_of(vllm_policy, pause_s=0.1) < RARE * frequent_s
+
+
+async def test_with_workers_spinning_shows_as_cpu(vllm_policy: PolicyEngine, policy_with_worker: PolicyEngine) -> None:
+    """The control of the two tests above: the same measurements notice an engine that spins."""
+    assert await idle_share_of(policy_with_worker) > 2 * ASLEEP
+    asleep_s = await pass_s_of(vllm_policy, pause_s=0.1)
+    assert await pass_s_of(policy_with_worker, pause_s=0.1) > RARE * asleep_s
+
+
 async def test_a_death_fails_requests_and_is_followed_by_a_restart(vllm_policy: PolicyEngine) -> None:
     await dies_and_restarts(vllm_policy, "EngineCore")
 
 
 async def test_with_workers_a_worker_s_death_is_noticed(
-    policy_folder: FilePath, monkeypatch: pytest.MonkeyPatch
+    policy_with_worker: PolicyEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on several GPUs. On the CPU there is a Worker where the operator asks for it."""
-    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
-    async with vllm_policy_of(policy_folder, SMALL) as engine:
-        await dies_and_restarts(engine, "Worker")
+    monkeypatch.setenv(WORKERS, "1")
+    await dies_and_restarts(policy_with_worker, "Worker")
 
 
 async def test_on_a_cpu_an_engine_is_one_process(vllm_policy: PolicyEngine) -> None:
@@ -202,10 +259,6 @@ async def dies_and_restarts(engine: PolicyEngine, victim: str) -> None:
     await until(lambda: inner(engine).restarts == restarts + 1 and engine.fault is None)
     again = await engine.policy(SAMPLED).propose(path, 4, seed=7)
     assert [candidate.token_ids for candidate in again] == [candidate.token_ids for candidate in expected]
-
-
-def command_of(process_id: int) -> str:
-    return FilePath(f"/proc/{process_id}/cmdline").read_text()
 
 
 async def test_a_request_to_a_dead_engine_is_refused(vllm_policy: PolicyEngine) -> None:
