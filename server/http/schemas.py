@@ -22,6 +22,8 @@ def _whole(value: object) -> object:
 Count = Annotated[int, Field(ge=1, le=MAX_INTEGER), BeforeValidator(_whole)]
 Seed = Annotated[int, Field(ge=0, le=MAX_INTEGER), BeforeValidator(_whole)]
 
+_NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
+"""Of the characters that Python strips, the `\\s` of JSON Schema lacks the last five."""
 _NOT_BOTH = {
     "not": {
         "required": ["effort", "trajectories"],
@@ -83,7 +85,7 @@ class SolveRequest(RequestModel):
 
     model_config = ConfigDict(json_schema_extra=cast("JsonDict", _NOT_BOTH))
 
-    problem: Annotated[str, Field(min_length=1, json_schema_extra={"pattern": r"\S"})]
+    problem: Annotated[str, Field(min_length=1, json_schema_extra={"pattern": _NOT_BLANK})]
     """The problem in words and LaTeX; not blank."""
     trajectories: Count | None = None
     """The budget: the number of finished trajectories."""
