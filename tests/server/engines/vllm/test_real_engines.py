@@ -26,9 +26,12 @@ from server.engines.rendering import PathTokens
 from server.engines.vllm.arguments import VllmOptions
 from server.engines.vllm.memory import MemoryShare
 from server.engines.vllm.watchdog import marked
+from server.parts.fakes import fake_parts, opening
+from server.parts.serving import Part
 from tests.server.engines.built import vllm_policy_of
 from tests.server.engines.vllm.processes import command_of, idle_share, pass_s
 from tests.server.engines.waiting import until
+from tests.server.serving import serve
 
 if TYPE_CHECKING:
     from server.engines.vllm.engine import VllmEngine
@@ -264,11 +267,17 @@ async def dies_and_restarts(engine: PolicyEngine, victim: str) -> None:
 async def test_a_request_to_a_dead_engine_is_refused(vllm_policy: PolicyEngine) -> None:
     path = await long_path(vllm_policy)
     restarts = inner(vllm_policy).restarts
-    for process_id in processes(vllm_policy):
-        os.kill(process_id, signal.SIGKILL)
-    await until(lambda: vllm_policy.fault is not None)
-    assert isinstance(await refusal(vllm_policy, path), EngineFailed)
-    await until(lambda: inner(vllm_policy).restarts == restarts + 1 and vllm_policy.fault is None)
+    parts = replace(fake_parts(), faults=lambda: {Part.POLICY: fault} if (fault := vllm_policy.fault) else {})
+    async with serve(opening(parts)) as served:
+        for process_id in processes(vllm_policy):
+            os.kill(process_id, signal.SIGKILL)
+        await until(lambda: vllm_policy.fault is not None)
+        unready = await served.client.get("/readyz")
+        assert isinstance(await refusal(vllm_policy, path), EngineFailed)
+        await until(lambda: inner(vllm_policy).restarts == restarts + 1 and vllm_policy.fault is None)
+        ready = await served.client.get("/readyz")
+    assert (unready.status_code, ready.status_code) == (503, 200)
+    assert unready.json()["parts"]["policy"] == "the policy's engine died and is being started again"
 
 
 async def test_the_engines_leave_no_series_of_vllms_own(vllm_policy: PolicyEngine, vllm_scorer: "VllmScorer") -> None:
