@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pytest
 import pytest_asyncio
@@ -52,10 +53,12 @@ BLOCK_TOKENS = 32
 WORKERS = "VLLM_ENABLE_V1_MULTIPROCESSING"
 ASLEEP = 0.4
 """Most CPU time of an engine in the second after a pass, as a share of that of a process that never sleeps. Measured
-on busy cores: 0.06 to 0.15, and 2.3 for an engine with a Worker."""
+on busy cores: 0.01 to 0.15, and 2.3 for an engine with a Worker."""
 RARE = 3
 """Most CPU time of a pass after a pause, as a multiple of that of a pass without one. Measured on busy cores: 1.2 to
 2.1, since caches are cold after a pause. With a Worker it was 8 times that of the other engine."""
+TEAM = "openmp team of %N in %P"
+"""How OpenMP writes the number of threads of a team and their process."""
 
 SERVER = """
 import asyncio, sys
@@ -321,19 +324,47 @@ async def test_a_folder_that_vllm_cannot_serve_is_an_error(policy_folder: FilePa
     assert not processes(engine)
 
 
-async def test_a_killed_server_leaves_no_engine_behind(policy_folder: FilePath, tmp_path: FilePath) -> None:
-    script = tmp_path / "server_of_one_engine.py"
+class OtherServer(NamedTuple):
+    """A process with one engine."""
+
+    process: asyncio.subprocess.Process
+    mark: str
+    errors: FilePath
+    """What it and its engine write to stderr."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def other_server(
+    policy_folder: FilePath, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[OtherServer]:
+    """It serves. OpenMP reports its teams of threads. The variable that it was given would make them teams of one."""
+    folder = tmp_path_factory.mktemp("server")
+    script, errors = folder / "server_of_one_engine.py", folder / "errors"
     script.write_text(SERVER)
+    reporting = {"OMP_DISPLAY_AFFINITY": "TRUE", "OMP_AFFINITY_FORMAT": TEAM, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **reporting, "PYTHONPATH": str(FilePath(__file__).parents[4])}
     command = (sys.executable, str(script), str(policy_folder))
-    server = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, env=environment_here())
-    assert server.stdout is not None
-    mark = (await server.stdout.readline()).decode().strip()
-    assert await server.stdout.readline() == b"serving\n"
-    assert marked(mark)
-    server.kill()
-    await server.wait()
-    await until(lambda: not marked(mark), poll_s=0.1)
+    with errors.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=stderr, env=environment)
+    assert process.stdout is not None
+    mark = (await process.stdout.readline()).decode().strip()
+    try:
+        assert await process.stdout.readline() == b"serving\n", errors.read_text()
+        yield OtherServer(process, mark, errors)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
-def environment_here() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(FilePath(__file__).parents[4])}
+async def test_an_engine_computes_with_as_many_threads_as_asked(other_server: OtherServer) -> None:
+    (process_id,) = [one for one in marked(other_server.mark) if "EngineCore" in command_of(one)]
+    teams = re.findall(rf"^openmp team of (\d+) in {process_id}$", other_server.errors.read_text(), re.MULTILINE)
+    assert max(map(int, teams), default=1) == len(os.sched_getaffinity(0))
+
+
+async def test_a_killed_server_leaves_no_engine_behind(other_server: OtherServer) -> None:
+    assert marked(other_server.mark)
+    other_server.process.kill()
+    await other_server.process.wait()
+    await until(lambda: not marked(other_server.mark), poll_s=0.1)
