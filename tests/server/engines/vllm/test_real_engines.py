@@ -53,10 +53,10 @@ BLOCK_TOKENS = 32
 WORKERS = "VLLM_ENABLE_V1_MULTIPROCESSING"
 ASLEEP = 0.4
 """Most CPU time of an engine in the second after a pass, as a share of that of a process that never sleeps. Measured
-on busy cores: 0.01 to 0.15, and 2.3 for an engine with a Worker."""
+on busy cores: 0.01 to 0.15, and 1.3 to 2.3 for an engine with a Worker."""
 RARE = 3
 """Most CPU time of a pass after a pause, as a multiple of that of a pass without one. Measured on busy cores: 1.2 to
-2.1, since caches are cold after a pause. With a Worker it was 8 times that of the other engine."""
+2.1, since caches are cold after a pause. With a Worker it was 6 to 8 times that of the other engine."""
 TEAM = "openmp team of %N in %P"
 """How OpenMP writes the number of threads of a team and their process."""
 
