@@ -131,8 +131,8 @@ class Training(_Settings):
     held_out: float = Field(default=0.1, ge=0, lt=1)
     """Share of the problems whose examples only measure the model (reward models)."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Of the products; weights and their updates are float32 always. On processors without AMX a model of a few million
-    parameters trains 1.5 times as fast in float32."""
+    """Of the products; weights and their updates are float32 always. On one processor without AMX a model of 3.5
+    million parameters took 1.5 times as long per pass in bfloat16."""
     recompute: bool = False
     """Compute activations again in the backward pass instead of keeping them: slower, in much less memory."""
     launch: tuple[str, ...] | None = None
@@ -238,8 +238,8 @@ class Engine(_Settings):
     concurrency: PositiveInt = 48
     """Searches at once in each process: together they keep the engine's batch full."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 is faster on processors with AMX, and 1.5 times slower on others. float32 with one process and
-    concurrency 1 repeats a run exactly."""
+    """Which is faster depends on the processor: measure. On one without AMX the products of bfloat16 took 1.5 times as
+    long or more. float32 with one process and concurrency 1 repeats a run exactly."""
 
 
 class Evaluation(_Settings):

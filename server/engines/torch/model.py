@@ -38,8 +38,8 @@ class Precision(StrEnum):
     rounds a little differently with the lengths beside it, so a sample may turn on what else is in the batch; a lone
     search on a fresh engine repeats itself."""
     BFLOAT16 = "bfloat16"
-    """Rows are rounded too: 163 of 384 sequences of a random model turned. For making training data on processors with
-    AMX, where it is faster from 64 rows on; without AMX it takes 1.5 times as long."""
+    """Rows are rounded too: 163 of 384 sequences of a random model turned. For making training data where the
+    processor makes it faster; on one without AMX the products took 1.5 times as long or more."""
 
 
 def product(weight: Tensor, bias: Tensor | None = None, *, precision: Precision) -> Product:
